@@ -1,0 +1,53 @@
+"""Adaptive gradient clipping: a gradient may not be large next to the weights that it changes."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+EPS = 1e-3
+TINY = 1e-6
+
+
+@torch.no_grad()
+def clip_gradients(parameters: Iterable[Tensor], clipping: float, eps: float = EPS) -> Tensor:
+    """Clip the gradient of each unit to `clipping` times the norm of its weights, in place.
+
+    A unit is one output row of a weight with all of its fan-in. A parameter with at most one axis
+    longer than 1 (gain, bias, skip gain) is a single unit.
+
+    Args:
+        parameters: those to clip; ones without a gradient are passed over. Leave the weight of the
+            final classifier out: it alone is never clipped (its bias is).
+        clipping: the paper's lambda; 0.01 for batches of 1024 to 4096, larger for smaller batches.
+        eps: floor of a unit's weight norm, so that zero-initialised units can move.
+
+    Returns:
+        A scalar in [0, 1], the fraction of units whose gradient was clipped.
+
+    Gradients must be averaged over processes and unscaled. Norms are taken in float32.
+
+    Source: arXiv 2102.06171, section 4; `optim.py` of the authors' code for what counts as a unit.
+    Differs: timm clips each element of a gain (C, 1, 1, 1) by itself; here its norm is the whole vector's.
+    """
+    clipped, units = [], 0
+    for parameter in parameters:
+        gradient = parameter.grad
+        if gradient is None:
+            continue
+        limit = clipping * unit_norm(parameter).clamp_(min=eps)
+        norm = unit_norm(gradient)
+        over = norm > limit
+        scale = torch.where(over, limit / norm.clamp(min=TINY), 1.0)
+        gradient.mul_(scale.to(gradient.dtype))
+        clipped.append(over.sum())
+        units += over.numel()
+    return torch.stack(clipped).sum() / units if clipped else torch.zeros(())
+
+
+def unit_norm(tensor: Tensor) -> Tensor:
+    """Norm of each unit: shape (out, 1, ..., 1), or () for a gain, a bias or a scalar."""
+    tensor = tensor.float()
+    if sum(size > 1 for size in tensor.shape) <= 1:
+        return tensor.norm()
+    return torch.linalg.vector_norm(tensor, dim=tuple(range(1, tensor.ndim)), keepdim=True)

@@ -1,0 +1,66 @@
+"""Finds tasks and recipes by file name; the only importer of `tasks/` and `recipes/`."""
+
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Callable
+from pathlib import Path
+
+from nfft.errors import UserError, nearest
+from nfft.recipe import Facts, Recipe
+from nfft.task import Task
+
+DATA_FILES = (".csv", ".tsv", ".parquet")
+
+
+def names(kind: str) -> list[str]:
+    """Stems of the files in the package `nfft.<kind>`: "tasks" or "recipes"."""
+    package = importlib.import_module(f"nfft.{kind}")
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+
+
+def task(name: str) -> Task:
+    """The task called `name`, or one made of a task file, a folder, a data file or a Hub dataset id.
+
+    Raises:
+        UserError: when `name` is none of these; it lists the nearest names.
+    """
+    known = names("tasks")
+    if name in known:
+        return importlib.import_module(f"nfft.tasks.{name}").TASK
+    path = Path(name).expanduser()
+    if path.suffix == ".py" and path.is_file():
+        return _task_file(path)
+    if path.is_dir() or (path.suffix in DATA_FILES and path.is_file()):
+        return Task(name=path.resolve().stem, source=str(path))
+    if path.suffix in (*DATA_FILES, ".py") or name.startswith((".", "/", "~")):
+        raise UserError(f"--task {name}: there is no such file or folder.")
+    if name.count("/") == 1:
+        return Task(name=name.split("/")[1], source=name)
+    raise UserError(
+        f"unknown task {name!r}; {nearest(name, known)} "
+        "A folder of images, a CSV or Parquet file, or a dataset id such as user/name works too."
+    )
+
+
+def recipe(name: str) -> Callable[[Facts], Recipe]:
+    """The function that makes recipe `name` from the facts of a run."""
+    known = names("recipes")
+    module = name.replace("-", "_")
+    if module not in known:
+        raise UserError(f"unknown recipe {name!r}; {nearest(name, [stem.replace('_', '-') for stem in known])}")
+    return importlib.import_module(f"nfft.recipes.{module}").recipe
+
+
+def _task_file(path: Path) -> Task:
+    spec = importlib.util.spec_from_file_location(f"nfft_task_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"the task file {path} does not run: {type(error).__name__}: {error}") from error
+    found = getattr(module, "TASK", None)
+    if not isinstance(found, Task):
+        raise UserError(f"the task file {path} must define TASK = Task(...); it does not. See tasks/digits.py.")
+    return found

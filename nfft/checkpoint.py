@@ -1,0 +1,103 @@
+"""Save a run in the middle and take it up again: safetensors and JSON, nothing that could execute.
+
+A checkpoint is a folder `step-00000120/` with state.safetensors (weights, momentum, average) and
+state.json (step, hash of the tensors, scaler). It is written under another name and renamed when whole.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+KEPT = 2
+TENSORS, FACTS = "state.safetensors", "state.json"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint read back: tensors by name, and facts (step, scaler, ...) from its JSON."""
+
+    folder: Path
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+
+def save(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Path:
+    """Write the checkpoint of `step` under `folder`, then delete all but the last two."""
+    final = folder / f"step-{step:08d}"
+    stage = folder / f".{final.name}.{os.getpid()}"
+    shutil.rmtree(stage, ignore_errors=True)
+    stage.mkdir(parents=True)
+    # safetensors stores dense row-major tensors: channels_last weights are copied into that order.
+    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, stage / TENSORS)
+    record = {**facts, "step": step, "sha256": _hash(stage / TENSORS)}
+    (stage / FACTS).write_text(json.dumps(record, indent=2) + "\n")
+    for name in (TENSORS, FACTS):
+        _flush(stage / name)
+    shutil.rmtree(final, ignore_errors=True)
+    stage.rename(final)
+    _flush(folder)
+    for old in _folders(folder)[:-KEPT]:
+        shutil.rmtree(old)
+    return final
+
+
+def latest(folder: Path) -> tuple[Saved | None, list[str]]:
+    """The newest checkpoint that is whole, and a line about each newer one that is not."""
+    torn = []
+    for candidate in reversed(_folders(folder)):
+        try:
+            return _read(candidate), torn
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            torn.append(f"{candidate} is damaged ({error}); using the one before it.")
+    return None, torn
+
+
+def clean(folder: Path) -> None:
+    """Delete what a killed process left half-written."""
+    for stage in folder.glob(".step-*"):
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _read(folder: Path) -> Saved:
+    facts = json.loads((folder / FACTS).read_text())
+    if _hash(folder / TENSORS) != facts["sha256"]:
+        raise ValueError(f"{TENSORS} does not match its hash")
+    with safe_open(folder / TENSORS, framework="pt") as file:
+        return Saved(folder, {name: file.get_tensor(name) for name in file.keys()}, facts)  # noqa: SIM118
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*")) if folder.is_dir() else []
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Force a file or folder to the disk, so that a rename never outlives its content."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def momentum(optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
+    """Momentum buffers of SGD by parameter name; parameters that have not been stepped have none."""
+    return {
+        names[parameter]: state["momentum_buffer"]
+        for parameter, state in optimizer.state.items()
+        if state.get("momentum_buffer") is not None
+    }

@@ -1,0 +1,51 @@
+"""Processes and precision: accelerate, with a precision that the device is fast at."""
+
+import os
+import warnings
+
+import torch
+from accelerate import Accelerator
+
+from nfft.errors import UserError
+
+MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+def make_accelerator(precision: str) -> Accelerator:
+    """The process group and autocast of this run.
+
+    Args:
+        precision: "fp32", "bf16", "fp16", or "auto": what `accelerate launch --mixed_precision` asked for,
+            else bf16 where the device has fast instructions for it, else fp32.
+    """
+    # What accelerate's launcher sets when nothing was asked for is "no"; for float32, say --precision fp32.
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if precision == "auto":
+        mixed = asked if asked != "no" else "bf16" if is_fast_at_bf16() else "no"
+    else:
+        mixed = MIXED[precision]
+    if mixed == "fp16" and (not torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_CPU") == "True"):
+        raise UserError("fp16 needs a GPU: on a CPU it would be ignored. Use --precision bf16 or fp32.")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*barrier.*")
+        return Accelerator(mixed_precision=mixed, step_scheduler_with_optimizer=False)
+
+
+def is_fast_at_bf16() -> bool:
+    """Whether bfloat16 arithmetic beats float32 here: most GPUs, and CPUs with AMX or AVX512-BF16."""
+    if torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU") != "True":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def name_of(accelerator: Accelerator) -> str:
+    """The precision in the words of --precision."""
+    return next(name for name, mixed in MIXED.items() if mixed == accelerator.mixed_precision)
+
+
+def default_workers(accelerator: Accelerator) -> int:
+    """Loader processes: all cores feed a GPU; a CPU that computes has none to spare unless it has many."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = cores // accelerator.num_processes
+    return min(16, share) if accelerator.device.type != "cpu" else (0 if share < 8 else 2)

@@ -1,0 +1,37 @@
+"""Exponential moving average of weights, with the paper's warm-up of the decay."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Ema:
+    """Running average of a module's parameters and floating-point buffers, kept in float32.
+
+    Args:
+        module: the network whose weights are averaged.
+        decay: limit of the decay; at step t it is min(decay, (1 + t) / (10 + t)).
+
+    Source: arXiv 2102.06171, section 4.1; the warm-up is in the authors' code.
+    Differs: timm's default keeps the decay constant, so that a short run's average is mostly its start.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.average = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+
+    def decay_at(self, step: int) -> float:
+        return min(self.decay, (1 + step) / (10 + step))
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Move the average towards the weights that optimizer step `step` (from 0) has just made."""
+        towards = 1 - self.decay_at(step)
+        for name, tensor in module.state_dict().items():
+            if tensor.is_floating_point():
+                self.average[name].lerp_(tensor, towards)
+            else:
+                self.average[name].copy_(tensor)
+
+    def __call__(self, module: nn.Module, images: Tensor) -> Tensor:
+        """What `module` would answer with the averaged weights; it keeps its own."""
+        return torch.func.functional_call(module, self.average, (images,))

@@ -1,0 +1,17 @@
+"""Errors that are the user's to fix: one sentence, no traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in what was asked for; its text says what was expected, what was found, and how to fix it."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a clause naming the entries closest to `name`, or all of them when none is close."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if close:
+        return f"did you mean {' or '.join(repr(match) for match in close)}?"
+    return f"known: {', '.join(known)}."

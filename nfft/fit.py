@@ -1,0 +1,219 @@
+"""A run from its first step to its scores: the loop with evaluation, checkpoints and resumption around it."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object, set_seed
+from torch import Tensor
+
+from nfft import checkpoint, model, score, train
+from nfft.data import Split
+from nfft.device import default_workers
+from nfft.errors import UserError
+from nfft.loader import evaluation_loader, train_loader
+from nfft.plan import Plan
+from nfft.report import Metrics, Progress
+from nfft.run import SKIPPED
+
+CHECKPOINTS = "checkpoints"
+EVALUATION_BATCH = 128
+
+
+class Fit:
+    """One run of `plan`.
+
+    Args:
+        plan: what to train, on what, how.
+        accelerator: of this process.
+        folder: the run folder.
+    """
+
+    def __init__(self, plan: Plan, accelerator: Accelerator, folder: Path) -> None:
+        self.plan, self.accelerator, self.folder = plan, accelerator, folder
+        recipe, seed = plan.recipe, plan.request.seed
+        set_seed(seed)
+        network = model.build(
+            plan.checkpoint, len(plan.data.classes), dropout=recipe.dropout, stochastic_depth=recipe.stochastic_depth
+        )
+        smallest = model.smallest_side(network)
+        for name in ("train_resolution", "test_resolution"):
+            if getattr(recipe, name) < smallest:
+                raise UserError(
+                    f"{name}={getattr(recipe, name)} is too small for {plan.checkpoint.architecture}, which shrinks "
+                    f"images {smallest} times. Use --set {name}={smallest} or more."
+                )
+        self.training = train.prepare(network, recipe, accelerator)
+        source = plan.checkpoint.preprocessing
+        self.mean = torch.tensor(source["mean"], device=accelerator.device).view(3, 1, 1)
+        self.std = torch.tensor(source["std"], device=accelerator.device).view(3, 1, 1)
+        self.workers = recipe.workers if recipe.workers is not None else default_workers(accelerator)
+
+    @property
+    def last_checkpoint(self) -> Path | None:
+        found, _ = checkpoint.latest(self.folder / CHECKPOINTS)
+        return found.folder if found else None
+
+    def restore(self) -> list[str]:
+        """Take up the newest whole checkpoint; returns lines about damaged ones."""
+        saved, torn = checkpoint.latest(self.folder / CHECKPOINTS)
+        if saved is None:
+            return torn
+        training = self.training
+        training.network.load_state_dict(_part(saved.tensors, "model"))
+        if training.ema is not None:
+            for name, tensor in _part(saved.tensors, "ema").items():
+                training.ema.average[name].copy_(tensor)
+        momentum = _part(saved.tensors, "momentum")
+        for name, parameter in training.network.named_parameters():
+            if name in momentum:
+                buffer = torch.empty_like(parameter).copy_(momentum[name])
+                training.optimizer.state[parameter] = {"momentum_buffer": buffer}
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(saved.facts["scaler"])
+        training.step = saved.facts["step"]
+        return torn
+
+    def run(self, metrics: Metrics | None, progress: Progress | None, stop_requested: Callable[[], bool]) -> bool:
+        """Train to the end; returns False when a stop was asked for and the step saved.
+
+        Args:
+            metrics, progress: of the main process; None on the others.
+        """
+        plan, recipe, training = self.plan, self.plan.recipe, self.training
+        total = plan.total_steps
+        due = {round(total * (n + 1) / recipe.evaluations) for n in range(recipe.evaluations)}
+        loader = train_loader(
+            plan.data.train,
+            recipe,
+            plan.request.seed,
+            steps=range(training.step, total),
+            rank=self.accelerator.process_index,
+            processes=self.accelerator.num_processes,
+            workers=self.workers,
+            pixels=plan.pixels,
+        )
+        reports = train.train(
+            training,
+            iter(loader),
+            recipe,
+            self.accelerator,
+            total_steps=total,
+            seed=plan.request.seed,
+            to_input=self.to_input,
+            stop_requested=stop_requested,
+        )
+        for report in self._with_checkpoint(reports):
+            self._note_broken(report.broken)
+            if metrics is not None and progress is not None:
+                figures = {"loss": report.loss, "top1": report.top1, "lr": report.lr, "clipped": report.clipped}
+                metrics.add(kind="train", step=report.step, **figures, images_per_second=report.images_per_second)
+                progress.step(report.step, **figures, speed=report.images_per_second)
+            if report.step in due:
+                self._validate(report.step, metrics, progress)
+            if report.step in due or report.stop:
+                self.save()
+            if report.stop and report.step < total:
+                return False
+        return True
+
+    def _with_checkpoint(self, reports: Iterator[train.StepReport]) -> Iterator[train.StepReport]:
+        """`reports`; an error about the training also names the last good checkpoint."""
+        try:
+            yield from reports
+        except UserError as error:
+            kept = self.last_checkpoint
+            where = f"The last good checkpoint is {kept}." if kept else "No checkpoint had been saved yet."
+            raise UserError(f"{error} {where}") from error
+
+    def _validate(self, step: int, metrics: Metrics | None, progress: Progress | None) -> None:
+        found = {weights: self.predict(self.plan.data.validation, weights) for weights in self.candidates}
+        if metrics is None or progress is None:
+            return
+        for weights, each in found.items():
+            metrics.add(kind="validation", step=step, weights=weights, loss=each.loss, top1=each.top1)
+        shown = ", ".join(f"{weights} {each.top1:.1%}" for weights, each in found.items())
+        progress.say(f"step {step}: validation top-1 {shown}")
+
+    @property
+    def candidates(self) -> list[str]:
+        """The weights a run ends with: "raw" and, where the recipe averages, "ema"."""
+        return ["raw"] if self.training.ema is None else ["raw", "ema"]
+
+    def save(self) -> None:
+        """Write a checkpoint, from the main process."""
+        if not self.accelerator.is_main_process:
+            return
+        training = self.training
+        names = {parameter: name for name, parameter in training.network.named_parameters()}
+        tensors: dict[str, Tensor] = {f"model.{name}": t for name, t in training.network.state_dict().items()}
+        momentum = checkpoint.momentum(training.optimizer, names)
+        tensors |= {f"momentum.{name}": tensor for name, tensor in momentum.items()}
+        if training.ema is not None:
+            tensors |= {f"ema.{name}": tensor for name, tensor in training.ema.average.items()}
+        scaler = self.accelerator.scaler
+        facts = {"scaler": scaler.state_dict() if scaler is not None else None}
+        checkpoint.save(self.folder / CHECKPOINTS, training.step, tensors, facts)
+
+    def predict(self, split: Split, weights: str) -> score.Predictions:
+        """Predictions over all of `split` with "raw" or "ema" weights, gathered from every process."""
+        recipe, accelerator, training = self.plan.recipe, self.accelerator, self.training
+        network = training.network
+        batches = evaluation_loader(
+            split,
+            recipe.test_resolution,
+            recipe.test_margin,
+            batch_size=EVALUATION_BATCH,
+            rank=accelerator.process_index,
+            processes=accelerator.num_processes,
+            workers=self.workers,
+        )
+
+        def logits_of(images: Tensor) -> Tensor:
+            with accelerator.autocast():
+                if weights == "ema":
+                    assert training.ema is not None
+                    return training.ema(network, self.to_input(images))
+                return network(self.to_input(images))
+
+        network.eval()
+        try:
+            return score.predict(logits_of, batches, gather_object if accelerator.num_processes > 1 else list)
+        finally:
+            network.train()
+
+    def to_input(self, images: Tensor) -> Tensor:
+        """uint8 images (n, 3, h, w) -> normalised floats on the device."""
+        return model.normalise(images.to(self.accelerator.device, non_blocking=True), self.mean, self.std)
+
+    def keep_better(self) -> tuple[str, dict[str, score.Predictions]]:
+        """Score each candidate on validation and leave the network with the better one's weights.
+
+        Returns:
+            Its name, and the validation predictions of all.
+        """
+        found = {weights: self.predict(self.plan.data.validation, weights) for weights in self.candidates}
+        best = max(found, key=lambda weights: (found[weights].top1, -found[weights].loss))
+        if best == "ema":
+            assert self.training.ema is not None
+            self.training.network.load_state_dict(self.training.ema.average)
+        return best, found
+
+    def _note_broken(self, broken: list[Any]) -> None:
+        if not broken:
+            return
+        with (self.folder / SKIPPED).open("a") as file:
+            for each in broken:
+                line = {
+                    "split": "train",
+                    "image": f"row {self.plan.data.train.rows[each.index]}",
+                    "reason": each.reason,
+                }
+                file.write(json.dumps(line) + "\n")
+
+
+def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}

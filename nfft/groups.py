@@ -1,0 +1,38 @@
+"""Which parameters decay and which are clipped: decided by what a parameter is, not where it stands."""
+
+from torch import nn
+
+
+def classifier_weight(model: nn.Module) -> nn.Parameter:
+    """The weight of a timm model's final classifier."""
+    return model.get_classifier().weight
+
+
+def decayed(model: nn.Module) -> list[nn.Parameter]:
+    """Weights of convolutions and linear layers; not gains, biases, skip gains or norms.
+
+    Source: arXiv 2102.06171, appendix; the authors' code drops names with gain or bias.
+    Differs: timm decays the gains, because their tensors have four axes.
+    """
+    return [
+        module.weight
+        for module in model.modules()
+        if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear)) and module.weight.requires_grad
+    ]
+
+
+def optimizer_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Two groups for an optimizer: weights with `weight_decay`, everything else without."""
+    weights = decayed(model)
+    ids = {id(weight) for weight in weights}
+    others = [p for p in model.parameters() if p.requires_grad and id(p) not in ids]
+    return [
+        {"params": weights, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+
+
+def clipped(model: nn.Module) -> list[nn.Parameter]:
+    """Everything that is trained, except the weight of the final classifier."""
+    exempt = classifier_weight(model)
+    return [p for p in model.parameters() if p.requires_grad and p is not exempt]

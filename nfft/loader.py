@@ -1,0 +1,238 @@
+"""Splits -> batches. What a sample looks like depends on (seed, epoch, index) alone.
+
+So the same run comes out of any number of loader workers, of processes that share the global batch,
+and of a run that was killed and resumed.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from nfft.data import Split
+from nfft.preprocess import cut_mix, decode, evaluation_view, mix_up, train_view
+from nfft.recipe import Recipe
+from nfft.scan import UNREADABLE, Broken, reason
+
+# Decoded images are kept in memory when a split's pixels fit in this many bytes.
+CACHE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Key:
+    """One sample of the run: which image, in which epoch, at which place of the global batch."""
+
+    epoch: int
+    index: int
+    place: int
+
+
+@dataclass
+class Batch:
+    """A micro-batch of n images.
+
+    Attributes:
+        images: (n, 3, side, side), uint8, channels last in memory.
+        labels: (n,), int64.
+        partners: (n,), the class mixed in; equal to `labels` where nothing is.
+        ratios: (n,), float32, the share of the image's own class.
+        indices: (n,), index in the split.
+        broken: images that could not be read: replaced in training, left out in scoring.
+    """
+
+    images: Tensor
+    labels: Tensor
+    partners: Tensor
+    ratios: Tensor
+    indices: Tensor
+    broken: list[Broken]
+
+    def pin_memory(self) -> "Batch":
+        for name in ("images", "labels", "partners", "ratios"):
+            setattr(self, name, getattr(self, name).pin_memory())
+        return self
+
+
+class MicroBatches(Sampler[list[Key]]):
+    """The micro-batches of one process, from `first_step` to the end of the run.
+
+    Epochs are permutations laid end to end and cut into global batches, so every image is seen equally
+    often. A global batch is cut into accumulation_steps x processes contiguous micro-batches.
+    """
+
+    def __init__(
+        self, images: int, recipe: Recipe, seed: int, *, steps: range, rank: int = 0, processes: int = 1
+    ) -> None:
+        self.images, self.recipe, self.seed, self.steps = images, recipe, seed, steps
+        self.rank, self.processes = rank, processes
+
+    def __len__(self) -> int:
+        return len(self.steps) * self.recipe.accumulation_steps
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        batch, parts = self.recipe.batch_size, self.recipe.accumulation_steps
+        size = batch // (parts * self.processes)
+        epoch, order = -1, np.empty(0, np.int64)
+        for step in self.steps:
+            for part in range(parts):
+                first = (part * self.processes + self.rank) * size
+                keys = []
+                for place in range(first, first + size):
+                    position = step * batch + place
+                    if position // self.images != epoch:
+                        epoch = position // self.images
+                        order = np.random.default_rng((self.seed, epoch)).permutation(self.images)
+                    keys.append(Key(epoch, int(order[position % self.images]), place))
+                yield keys
+
+
+class TrainImages(Dataset[tuple[np.ndarray, int, Key, Broken | None]]):
+    """Augmented training views by `Key`."""
+
+    def __init__(self, split: Split, recipe: Recipe, seed: int, *, cache: bool) -> None:
+        self.split, self.recipe, self.seed = split, recipe, seed
+        self.decoded = _Decoded(split, cache)
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, key: Key) -> tuple[np.ndarray, int, Key, Broken | None]:
+        # An image that broke after the scan is replaced by the next one: a run of hours must not die of it.
+        broken = None
+        for offset in range(len(self.split)):
+            index = (key.index + offset) % len(self.split)
+            try:
+                image = self.decoded[index]
+            except UNREADABLE as error:
+                broken = broken or Broken(key.index, reason(error))
+                continue
+            rng = np.random.default_rng((self.seed, key.epoch, key.index))
+            return train_view(image, self.recipe, rng), int(self.split.labels[index]), key, broken
+        raise OSError("no image of the training split can be read any more")
+
+
+class _Decoded:
+    """RGB images by index, kept once decoded when there is room."""
+
+    def __init__(self, split: Split, cache: bool) -> None:
+        self.split, self.images = split, {} if cache else None
+
+    def __getitem__(self, index: int):
+        from PIL import Image
+
+        if self.images is None:
+            return decode(self.split[index])
+        if index not in self.images:
+            self.images[index] = np.asarray(decode(self.split[index]))
+        return Image.fromarray(self.images[index])
+
+
+@dataclass(frozen=True)
+class Collate:
+    """Stacks samples and mixes neighbours: places 2k and 2k + 1 of the global batch are partners.
+
+    With both MixUp and CutMix, even pairs get the one and odd pairs the other: each half of the batch.
+    Ratios are drawn per image.
+
+    Source: arXiv 2102.06171, section 4.4 and the authors' `dataset.py`.
+    Differs: timm draws one ratio for the whole batch.
+    """
+
+    recipe: Recipe
+    seed: int
+
+    def __call__(self, samples: Sequence[tuple[np.ndarray, int, Key, Broken | None]]) -> Batch:
+        views = np.stack([view for view, *_ in samples])
+        labels = np.array([label for _, label, *_ in samples])
+        partners, ratios = labels, np.ones(len(samples), np.float32)
+        if self.recipe.mixup is not None or self.recipe.cutmix:
+            views, partners, ratios = self._mix(views, labels, [key for *_, key, _ in samples])
+        return Batch(
+            images=torch.from_numpy(views).permute(0, 3, 1, 2),
+            labels=torch.from_numpy(labels),
+            partners=torch.from_numpy(partners),
+            ratios=torch.from_numpy(ratios),
+            indices=torch.tensor([key.index for *_, key, _ in samples]),
+            broken=[broken for *_, broken in samples if broken is not None],
+        )
+
+    def _mix(self, views: np.ndarray, labels: np.ndarray, keys: list[Key]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        both = self.recipe.mixup is not None and self.recipe.cutmix
+        partner = np.arange(len(keys)) ^ 1
+        ratios = np.ones(len(keys), np.float32)
+        mixed = views.copy()
+        for i, key in enumerate(keys):
+            rng = np.random.default_rng((self.seed, key.epoch, key.index, 1))
+            if self.recipe.mixup is None or (both and key.place // 2 % 2):
+                mixed[i], ratios[i] = cut_mix(views[i], views[partner[i]], rng)
+            else:
+                ratios[i] = rng.beta(self.recipe.mixup, self.recipe.mixup)
+                mixed[i] = mix_up(views[i : i + 1], views[partner[i]][None], ratios[i : i + 1])[0]
+        return mixed, labels[partner], ratios
+
+
+class EvaluationImages(Dataset[tuple[np.ndarray | None, int, int, str]]):
+    """Evaluation views by index; None with the reason where the image cannot be read."""
+
+    def __init__(self, split: Split, resolution: int, margin: int) -> None:
+        self.split, self.resolution, self.margin = split, resolution, margin
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray | None, int, int, str]:
+        label = int(self.split.labels[index])
+        try:
+            return evaluation_view(decode(self.split[index]), self.resolution, self.margin), label, index, ""
+        except UNREADABLE as error:
+            return None, label, index, reason(error)
+
+
+def collate_evaluation(samples: Sequence[tuple[np.ndarray | None, int, int, str]]) -> Batch:
+    """Stacks the readable samples; the batch can be empty."""
+    readable = [(view, label, index) for view, label, index, _ in samples if view is not None]
+    labels = torch.tensor([label for _, label, _ in readable], dtype=torch.int64)
+    views = [view for view, *_ in readable]
+    return Batch(
+        images=torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2) if views else torch.empty(0, 3, 1, 1),
+        labels=labels,
+        partners=labels,
+        ratios=torch.ones(len(readable)),
+        indices=torch.tensor([index for *_, index in readable], dtype=torch.int64),
+        broken=[Broken(index, why) for view, _, index, why in samples if view is None],
+    )
+
+
+def train_loader(
+    split: Split, recipe: Recipe, seed: int, *, steps: range, rank: int, processes: int, workers: int, pixels: int
+) -> DataLoader:
+    """One process's micro-batches for `steps`; `pixels` is the sum over the split, to decide what is kept decoded."""
+    cache = pixels * 3 * max(1, workers) * processes <= CACHE_BYTES
+    return DataLoader(
+        TrainImages(split, recipe, seed, cache=cache),
+        batch_sampler=MicroBatches(len(split), recipe, seed, steps=steps, rank=rank, processes=processes),
+        collate_fn=Collate(recipe, seed),
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        # Its own generator: making an iterator draws from torch's global one otherwise.
+        generator=torch.Generator(),
+    )
+
+
+def evaluation_loader(
+    split: Split, resolution: int, margin: int, *, batch_size: int, rank: int, processes: int, workers: int
+) -> DataLoader:
+    """Every `processes`-th image from `rank` on, each once: shards of unequal length, nothing padded."""
+    mine = list(range(rank, len(split), processes))
+    batches = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
+    return DataLoader(
+        EvaluationImages(split, resolution, margin),
+        batch_sampler=batches,
+        collate_fn=collate_evaluation,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),
+    )

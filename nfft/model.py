@@ -1,0 +1,216 @@
+"""A timm network in, a new head on; labels and preprocessing travel with it."""
+
+import json
+import math
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nfft.errors import UserError, nearest
+
+CLASSIFIER_STD = 0.01
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a network comes from.
+
+    Attributes:
+        name: what the user called it.
+        architecture: timm's name.
+        folder: config.json and model.safetensors; None for random weights.
+        config: the content of config.json, or what timm knows of the architecture.
+    """
+
+    name: str
+    architecture: str
+    folder: Path | None
+    config: dict[str, Any] = field(repr=False)
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        return self.config.get("pretrained_cfg", self.config)
+
+    @property
+    def train_side(self) -> int:
+        return int(self.preprocessing["input_size"][-1])
+
+    @property
+    def test_side(self) -> int:
+        return int((self.preprocessing.get("test_input_size") or self.preprocessing["input_size"])[-1])
+
+
+def open_folder(name: str, folder: Path) -> Checkpoint:
+    """The checkpoint in `folder`, in the layout that timm saves and the Hub holds.
+
+    Raises:
+        UserError: when config.json or model.safetensors is missing or cannot be used.
+    """
+    config_file = folder / "config.json"
+    if not config_file.is_file():
+        raise UserError(f"{name}: expected config.json and model.safetensors in {folder}; config.json is missing.")
+    try:
+        config = json.loads(config_file.read_text())
+    except ValueError as error:
+        raise UserError(f"{name}: config.json is not JSON ({error}).") from error
+    if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
+        raise UserError(f"{name}: config.json names no timm architecture; this is not a timm checkpoint.")
+    if not (folder / "model.safetensors").is_file():
+        pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern))
+        found = f"found only {pickles[0]}, a pickle, which can run code when it is opened" if pickles else "found none"
+        raise UserError(
+            f"{name}: expected model.safetensors, {found}. Convert it where you trust it: load the state dict with "
+            "torch.load(..., weights_only=True), then safetensors.torch.save_file(state_dict, 'model.safetensors')."
+        )
+    _check_architecture(name, config["architecture"])
+    if "input_size" not in config.get("pretrained_cfg", config):
+        raise UserError(f"{name}: config.json has no pretrained_cfg with input_size; this is not a timm checkpoint.")
+    return Checkpoint(name, config["architecture"], folder, config)
+
+
+def random_weights(architecture: str, model_args: dict[str, Any]) -> Checkpoint:
+    """A timm architecture to be trained from scratch."""
+    import timm
+
+    _check_architecture(f"scratch:{architecture}", architecture)
+    defaults = timm.get_pretrained_cfg(architecture)
+    preprocessing = defaults.to_dict() if defaults is not None else {"input_size": (3, 224, 224)}
+    config = {"architecture": architecture, "model_args": model_args, "pretrained_cfg": preprocessing}
+    return Checkpoint(f"scratch:{architecture}", architecture, None, config)
+
+
+def _check_architecture(name: str, architecture: str) -> None:
+    import timm
+
+    if not timm.is_model(architecture):
+        raise UserError(
+            f"{name}: timm has no architecture {architecture!r}; {nearest(architecture, timm.list_models())}"
+        )
+
+
+def build(checkpoint: Checkpoint, classes: int, *, dropout: float, stochastic_depth: float) -> nn.Module:
+    """The network with its weights, and a new classifier where the number of classes differs.
+
+    Raises:
+        UserError: when the weights do not fit the architecture that config.json names.
+    """
+    import timm
+
+    rates = {"drop_rate": dropout, "drop_path_rate": stochastic_depth}
+    model_args = dict(checkpoint.config.get("model_args") or {})
+    if checkpoint.folder is None:
+        try:
+            model = timm.create_model(checkpoint.architecture, num_classes=classes, **model_args, **rates)
+        except TypeError as error:
+            raise UserError(f"{checkpoint.name}: {error}. Check --model-arg.") from error
+        initialise_classifier(model)
+        return _checked(checkpoint, model)
+    try:
+        model = timm.create_model(f"local-dir:{checkpoint.folder}", pretrained=True, num_classes=classes, **rates)
+    except (RuntimeError, KeyError, TypeError, ValueError) as error:
+        lines = str(error).strip().splitlines()
+        raise UserError(
+            f"{checkpoint.name}: the weights do not fit {checkpoint.architecture}, which config.json names: "
+            f"{' '.join(line.strip() for line in lines[:2])}"
+        ) from error
+    if saved_classes(checkpoint) != classes:
+        initialise_classifier(model)
+    return _checked(checkpoint, model)
+
+
+def saved_classes(checkpoint: Checkpoint) -> int | None:
+    """How many classes the checkpoint's own classifier tells apart; None for random weights."""
+    if checkpoint.folder is None:
+        return None
+    return int(checkpoint.config.get("num_classes", checkpoint.preprocessing.get("num_classes", 1000)))
+
+
+def _checked(checkpoint: Checkpoint, model: nn.Module) -> nn.Module:
+    classifier = model.get_classifier()  # type: ignore[operator]
+    if not isinstance(classifier, nn.Linear):
+        raise UserError(
+            f"{checkpoint.name}: expected a network with one linear classifier; "
+            f"{checkpoint.architecture} ends in {type(classifier).__name__}."
+        )
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def initialise_classifier(model: nn.Module) -> None:
+    """Classifier weight from N(0, 0.01²), bias 0.
+
+    Source: the authors' `nfnet.py`.
+    Differs: timm's reset_classifier leaves torch's default, uniform in ±1/sqrt(fan_in).
+    """
+    classifier = model.get_classifier()  # type: ignore[operator]
+    nn.init.normal_(classifier.weight, std=CLASSIFIER_STD)
+    nn.init.zeros_(classifier.bias)
+
+
+def is_normalized(model: nn.Module) -> bool:
+    """Whether the network has batch normalisation."""
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+
+
+def smallest_side(model: nn.Module) -> int:
+    """Images below this many px shrink to nothing before the last stage."""
+    info = getattr(model, "feature_info", None)
+    return max((int(stage["reduction"]) for stage in info), default=1) if isinstance(info, list) else 1
+
+
+def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """uint8 images (n, 3, h, w) to floats with the checkpoint's mean and standard deviation (3, 1, 1)."""
+    return images.float().div_(255).sub_(mean).div_(std)
+
+
+def save(
+    model: nn.Module, folder: Path, *, checkpoint: Checkpoint, classes: list[str], resolution: int, margin: int
+) -> None:
+    """Write config.json and model.safetensors, as timm, transformers and the Hub read them.
+
+    The evaluation size goes where timm and transformers both look for it (input_size).
+    """
+    from safetensors.torch import save_file
+    from timm.models._hub import save_config_for_hf
+
+    source = checkpoint.preprocessing
+    preprocessing = {
+        "input_size": (3, resolution, resolution),
+        "interpolation": "bicubic",
+        "mean": tuple(source["mean"]),
+        "std": tuple(source["std"]),
+        "crop_pct": crop_share(resolution, margin),
+        "crop_mode": "squash",
+    }
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
+        stage = Path(temporary)
+        # safetensors wants row-major tensors; on their device, convolutions are channels_last.
+        tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        save_file(tensors, stage / "model.safetensors", metadata={"format": "pt"})
+        labels = {"num_classes": len(classes), "label_names": list(classes)}
+        save_config_for_hf(model, str(stage / "config.json"), model_config=labels, data_config=preprocessing)
+        config = json.loads((stage / "config.json").read_text())
+        _finish_config(config, checkpoint)
+        (stage / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+        for name in ("model.safetensors", "config.json"):
+            (stage / name).replace(folder / name)
+
+
+def _finish_config(config: dict[str, Any], checkpoint: Checkpoint) -> None:
+    """Leave out what describes the source checkpoint or this training run rather than the network."""
+    args = {**(checkpoint.config.get("model_args") or {}), **config.get("model_args", {})}
+    # transformers passes num_classes itself and fails on a second one; the rates belong to training.
+    for name in ("num_classes", "drop_rate", "drop_path_rate"):
+        args.pop(name, None)
+    config["model_args"] = args
+    for name in ("tag", "origin_url", "paper_ids", "paper_name", "test_input_size", "pool_size", "test_pool_size"):
+        config["pretrained_cfg"].pop(name, None)
+
+
+def crop_share(resolution: int, margin: int) -> float:
+    """timm's crop_pct for resizing to resolution + margin: it computes floor(resolution / crop_pct)."""
+    share = resolution / (resolution + margin)
+    return share if math.floor(resolution / share) == resolution + margin else math.nextafter(share, 0)

@@ -1,0 +1,152 @@
+"""Everything that is decided before the first step: data, checkpoint, settings."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from nfft import catalog, data, hub
+from nfft.data import Data, Split
+from nfft.errors import UserError
+from nfft.model import Checkpoint
+from nfft.recipe import Facts, Recipe, change, read_changes
+from nfft.scan import scan
+from nfft.task import Task
+
+LISTED = 5
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for, as text where it has yet to be understood.
+
+    Attributes:
+        changes: settings by name, of the recipe or, as "task.NAME", of the task.
+    """
+
+    task: str
+    model: str
+    recipe: str
+    model_args: Mapping[str, Any]
+    changes: Mapping[str, str]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request understood.
+
+    Attributes:
+        data: readable images only.
+        skipped: the others: split, index and reason.
+        pixels: of all decoded training images together.
+    """
+
+    request: Request
+    task: Task
+    data: Data
+    skipped: list[dict[str, Any]]
+    pixels: int
+    checkpoint: Checkpoint
+    recipe: Recipe
+
+    @property
+    def total_steps(self) -> int:
+        return self.recipe.steps(len(self.data.train))
+
+
+def make(request: Request) -> Plan:
+    """Find what `request` names, look at the data, and settle every setting.
+
+    Raises:
+        UserError: for whatever the user has to put right.
+    """
+    recipe_of = catalog.recipe(request.recipe)
+    on_task = {name.removeprefix("task."): text for name, text in request.changes.items() if name.startswith("task.")}
+    on_recipe = {name: text for name, text in request.changes.items() if not name.startswith("task.")}
+    changes = read_changes(Recipe, on_recipe, whose="recipe")
+
+    task = catalog.task(request.task)
+    task = replace(task, **read_changes(Task, on_task, whose="task"))
+    checkpoint = hub.find(request.model, dict(request.model_args))
+    loaded, skipped, sizes = _readable(task, data.load(task))
+    facts = Facts(
+        images=len(loaded.train),
+        classes=len(loaded.classes),
+        side=round(float(np.median(np.sqrt(sizes.prod(axis=1))))),
+        architecture=checkpoint.architecture,
+        train_side=checkpoint.train_side,
+        test_side=checkpoint.test_side,
+        pretrained=checkpoint.folder is not None,
+    )
+    recipe = change(change(recipe_of(facts), read_changes(Recipe, task.suggests, whose="recipe")), changes)
+    _check_batch(recipe, len(loaded.train))
+    return Plan(request, task, loaded, skipped, int(sizes.prod(axis=1).sum()), checkpoint, recipe)
+
+
+def _readable(task: Task, loaded: Data) -> tuple[Data, list[dict[str, Any]], np.ndarray]:
+    """The data without images that cannot be read, those, and the sizes of the training images (n, 2)."""
+    kept: dict[str, Split] = {}
+    skipped = []
+    total, sizes = 0, np.empty((0, 2), np.int64)
+    for split in loaded.splits:
+        found = scan(split)
+        total += len(split)
+        whole = np.ones(len(split), bool)
+        for each in found.broken:
+            whole[each.index] = False
+            raw = split[each.index]
+            where = raw if isinstance(raw, str) else f"row {split.rows[each.index]}"
+            skipped.append({"split": split.name, "image": where, "reason": each.reason})
+        kept[split.name] = split.keep(whole)
+        if split.name == "train":
+            sizes = found.sizes[whole]
+    if len(skipped) > task.max_broken_fraction * total:
+        listed = "\n".join(f"  {each['split']}: {each['image']}: {each['reason']}" for each in skipped[:LISTED])
+        more = f"\n  ... and {len(skipped) - LISTED} more" if len(skipped) > LISTED else ""
+        raise UserError(
+            f"{len(skipped)} of {total} images cannot be read, more than max_broken_fraction "
+            f"({task.max_broken_fraction:g}) allows. Repair or remove them, or raise it with "
+            f"--set task.max_broken_fraction=...\n{listed}{more}"
+        )
+    return Data(loaded.classes, kept["train"], kept["validation"], kept.get("test")), skipped, sizes
+
+
+def _check_batch(recipe: Recipe, images: int) -> None:
+    if recipe.batch_size > images:
+        raise UserError(
+            f"the batch size {recipe.batch_size} is larger than the training split ({images} images). "
+            f"Use --batch-size {images} or less."
+        )
+    parts = recipe.accumulation_steps * int(os.environ.get("WORLD_SIZE", "1"))
+    pairs = 2 if recipe.mixup is not None or recipe.cutmix else 1
+    if recipe.batch_size % (parts * pairs):
+        cause = f"{parts} equal parts (processes × accumulation steps)" + (" of an even size" if pairs == 2 else "")
+        nearest_size = max(1, recipe.batch_size // (parts * pairs)) * parts * pairs
+        raise UserError(
+            f"the batch size {recipe.batch_size} does not divide into {cause}. Use --batch-size {nearest_size}."
+        )
+
+
+def describe(plan: Plan) -> dict[str, Any]:
+    """The part of run.json that follows from the plan alone."""
+    task, request = plan.task, plan.request
+    source = task.source if isinstance(task.source, str) else f"{task.source.__module__}.{task.source.__qualname__}"
+    shown = ("name", "title", "homepage", "citation", "licence", "metric", "note")
+    settings = asdict(plan.recipe)
+    settings["total_steps"] = plan.total_steps
+    test = plan.data.test
+    return {
+        "task": {**{name: getattr(task, name) for name in shown}, "source": source},
+        "recipe": {"name": request.recipe, "settings": settings},
+        "data": {
+            "classes": plan.data.classes,
+            "train": len(plan.data.train),
+            "validation": len(plan.data.validation),
+            "test": len(test) if test is not None else 0,
+            "skipped": len(plan.skipped),
+        },
+        "seed": request.seed,
+    }

@@ -1,0 +1,97 @@
+"""Pictures in, square uint8 arrays out: decoding, training and evaluation views, mixing."""
+
+import io
+import math
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from nfft.recipe import Recipe
+
+Raw = bytes | str | np.ndarray
+
+
+def decode(raw: Raw) -> Image.Image:
+    """An RGB image, turned upright, from encoded bytes, a path or an array.
+
+    Args:
+        raw: bytes of a file, its path, or an array (height, width) or (height, width, 3) of uint8.
+
+    Raises:
+        OSError, ValueError, SyntaxError: from Pillow, for files that are broken, truncated or missing.
+    """
+    if isinstance(raw, np.ndarray):
+        return Image.fromarray(raw).convert("RGB")
+    with Image.open(io.BytesIO(raw) if isinstance(raw, bytes) else raw) as image:
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+    if upright.mode in ("I", "F") or upright.mode.startswith("I;16"):
+        upright = _eight_bits(upright)
+    if upright.mode == "P" and "transparency" in upright.info:
+        upright = upright.convert("RGBA")  # Pillow warns when a palette with transparency goes straight to RGB
+    return upright.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Rescale 16-bit and float pixels, which Pillow would clip to white."""
+    pixels = np.asarray(image).astype(np.float32)
+    brightest = pixels.max(initial=0)
+    if image.mode == "F":
+        scale = 255.0 if brightest <= 1 else 1.0 if brightest <= 255 else 255 / brightest
+    else:
+        scale = 1.0 if brightest <= 255 else 255 / max(65535, brightest)
+    return Image.fromarray((pixels * scale).round().clip(0, 255).astype(np.uint8))
+
+
+def train_view(image: Image.Image, recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
+    """A random distorted-box crop, resized and perhaps flipped: (train px, train px, 3), uint8."""
+    side = recipe.train_resolution
+    box = _distorted_box(image.width, image.height, recipe, rng)
+    view = np.asarray(image.resize((side, side), Image.Resampling.BICUBIC, box=box))
+    return view[:, ::-1] if recipe.flip and rng.random() < 0.5 else view
+
+
+def _distorted_box(width: int, height: int, recipe: Recipe, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of a crop with area and aspect drawn uniformly; the whole image after ten misses.
+
+    Source: TensorFlow's sample_distorted_bounding_box, as the authors use it.
+    """
+    for _ in range(10):
+        area = width * height * rng.uniform(recipe.crop_area, 1)
+        aspect = rng.uniform(1 / recipe.crop_aspect, recipe.crop_aspect)
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            left, top = rng.integers(0, width - w + 1), rng.integers(0, height - h + 1)
+            return int(left), int(top), int(left) + w, int(top) + h
+    return 0, 0, width, height
+
+
+def evaluation_view(image: Image.Image, resolution: int, margin: int) -> np.ndarray:
+    """The whole image resized to resolution + margin on both sides, its centre cropped: uint8.
+
+    Source: the authors' evaluation, arXiv 2102.06171, appendix; the aspect ratio is not kept.
+    Differs: timm's default keeps it; what is saved asks timm for this one (crop_mode "squash").
+    """
+    resized = image.resize((resolution + margin,) * 2, Image.Resampling.BICUBIC)
+    # timm and torchvision round half of an odd margin the same way.
+    start = round(margin / 2)
+    return np.asarray(resized)[start : start + resolution, start : start + resolution]
+
+
+def mix_up(images: np.ndarray, partners: np.ndarray, ratios: np.ndarray) -> np.ndarray:
+    """Blend each image with its partner. Shapes (n, h, w, 3); `ratios` (n,) is the share that is kept."""
+    keep = ratios[:, None, None, None].astype(np.float32)
+    return (images * keep + partners * (1 - keep)).round().astype(np.uint8)
+
+
+def cut_mix(image: np.ndarray, partner: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Paste a random box of `partner`, its area share uniform in [0, 1]; returns the share that is kept too."""
+    height, width = image.shape[:2]
+    cut = math.sqrt(1 - rng.uniform())
+    h, w = int(height * cut), int(width * cut)
+    y, x = rng.integers(height), rng.integers(width)
+    top, bottom = max(0, y - h // 2), min(height, y + h // 2)
+    left, right = max(0, x - w // 2), min(width, x + w // 2)
+    mixed = image.copy()
+    mixed[top:bottom, left:right] = partner[top:bottom, left:right]
+    return mixed, 1 - (bottom - top) * (right - left) / (height * width)

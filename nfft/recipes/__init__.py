@@ -1,0 +1,1 @@
+"""One file a recipe; `nfft.catalog` finds them by name."""

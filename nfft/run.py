@@ -1,0 +1,128 @@
+"""The run folder: one run lives there, described by run.json; every file is written whole and renamed."""
+
+import json
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from nfft.checkpoint import clean
+from nfft.errors import UserError
+
+RUN, SKIPPED = "run.json", "skipped.jsonl"
+VERSIONS = ("torch", "timm", "accelerate", "datasets", "huggingface_hub", "safetensors")
+# May differ between a run and its resumption: they change how it runs, not what comes out.
+FREE = ("workers",)
+
+
+def prepare(folder: Path, *, resume: bool) -> None:
+    """Make `folder`, or check that it may be written to.
+
+    Raises:
+        UserError: when it holds another run (without `resume`) or none (with it), or cannot be written.
+    """
+    if resume and not (folder / RUN).is_file():
+        raise UserError(f"--resume: there is no run in {folder}. Leave --resume out to start one.")
+    if not resume and folder.is_dir() and any(folder.iterdir()):
+        what = "already holds a run" if (folder / RUN).is_file() else "is not empty"
+        raise UserError(
+            f"the folder {folder} {what}. Continue it with --resume, choose another --output-dir, or delete it."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe.{os.getpid()}"
+        probe.write_bytes(b"0")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"the run folder {folder} cannot be written: {error.strerror}. Choose another with --output-dir."
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole, then give it its name."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def start(folder: Path, run: dict[str, Any], skipped: list[dict[str, Any]], *, resume: bool) -> None:
+    """Write run.json and skipped.jsonl, or on resumption check that the run is the one that was started."""
+    if resume:
+        check_same(folder, run)
+        clean(folder / "checkpoints")
+        return
+    write_json(folder / RUN, run)
+    write_text(folder / SKIPPED, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in skipped))
+
+
+def check_same(folder: Path, run: dict[str, Any]) -> None:
+    """Refuse to resume when what decides the result is not what the run was started with.
+
+    Raises:
+        UserError: naming each difference.
+    """
+    saved = json.loads((folder / RUN).read_text())
+    before, now = _decisive(saved), _decisive(run)
+    changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+    if changed:
+        listed = "; ".join(f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in changed)
+        raise UserError(f"--resume: the run in {folder} was started with other settings: {listed}. Use the same ones.")
+
+
+def _decisive(run: dict[str, Any]) -> dict[str, Any]:
+    settings = {name: value for name, value in run["recipe"]["settings"].items() if name not in FREE}
+    data = {f"{name} images": run["data"][name] for name in ("train", "validation", "test")}
+    return {
+        **settings,
+        **data,
+        "task": run["task"]["name"],
+        "model": run["model"]["name"],
+        **{name: run[name] for name in ("seed", "precision", "processes", "threads")},
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of this package, Python and the libraries that decide the result."""
+    from nfft import __version__
+
+    return {
+        "nfft": __version__,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in VERSIONS},
+    }
+
+
+def hardware(device: str) -> dict[str, Any]:
+    """Device, its name, cores and memory in bytes."""
+    import torch
+
+    name = torch.cuda.get_device_name() if device.startswith("cuda") else _processor()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {"device": device.split(":")[0], "name": name, "cores": os.cpu_count(), "memory_bytes": memory}
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    for line in cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []:
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def peak_memory(device: str) -> int:
+    """Bytes: of the device where it is a GPU, else of this process at its largest."""
+    import resource
+    import sys
+
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,79 @@
+"""Looks at every image once before training: its size, and whether it can be read at all."""
+
+import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nfft.data import Split
+from nfft.preprocess import decode
+
+# Pillow raises these for files that are empty, corrupt, truncated, missing or absurdly large.
+UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError, Warning)
+
+
+@dataclass(frozen=True)
+class Broken:
+    """An image that cannot be read: its index in the split, and why."""
+
+    index: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Sizes of a split's images in px, shape (n, 2), 0 where broken; and the broken ones."""
+
+    sizes: np.ndarray
+    broken: list[Broken]
+
+
+def scan(split: Split) -> Scan:
+    """Decode every image of `split`, in parallel; the outcome is cached for as long as the data stays the same."""
+    if split.fingerprint is None:
+        sizes = [np.asarray(split[index]).shape[1::-1] for index in range(len(split))]
+        return Scan(np.array(sizes).reshape(-1, 2), [])
+    key = hashlib.sha256(split.fingerprint.encode() + split.rows.tobytes()).hexdigest()
+    cached = _cache_folder() / f"{key}.json"
+    if cached.is_file():
+        return _read(cached)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(pool.map(lambda index: _look(split, index), range(len(split)), chunksize=64))
+    sizes = np.array([(0, 0) if isinstance(each, str) else each for each in found], np.int64).reshape(-1, 2)
+    broken = [Broken(index, each) for index, each in enumerate(found) if isinstance(each, str)]
+    _write(cached, Scan(sizes, broken))
+    return Scan(sizes, broken)
+
+
+def _look(split: Split, index: int) -> tuple[int, int] | str:
+    try:
+        return decode(split[index]).size
+    except UNREADABLE as error:
+        return reason(error)
+
+
+def reason(error: BaseException) -> str:
+    """Why an image cannot be read, without the address of the buffer that Pillow puts in its message."""
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return "cannot identify image file" if text.startswith("cannot identify image file") else text
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "nfft" / "scans"
+
+
+def _read(path: Path) -> Scan:
+    stored = json.loads(path.read_text())
+    return Scan(np.array(stored["sizes"], np.int64).reshape(-1, 2), [Broken(**each) for each in stored["broken"]])
+
+
+def _write(path: Path, result: Scan) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    broken = [{"index": each.index, "reason": each.reason} for each in result.broken]
+    temporary.write_text(json.dumps({"sizes": result.sizes.tolist(), "broken": broken}))
+    temporary.replace(path)

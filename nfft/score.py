@@ -1,0 +1,115 @@
+"""Metrics over a split: every image counted once, however many processes share them."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nfft.loader import Batch
+from nfft.scan import Broken
+
+CALIBRATION_BINS = 15
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network said of each image of a split, in order of index.
+
+    Attributes:
+        labels: (n,), the true classes.
+        top: (n, k), the k most probable classes, best first; k is at most 5.
+        confidence: (n,), the probability of the first.
+        losses: (n,), the negative log-likelihood of the true class.
+        broken: images left out because they could not be read.
+        seconds: time it took.
+    """
+
+    labels: np.ndarray
+    top: np.ndarray
+    confidence: np.ndarray
+    losses: np.ndarray
+    broken: list[Broken]
+    seconds: float
+
+    @property
+    def top1(self) -> float:
+        return float((self.top[:, 0] == self.labels).mean())
+
+    @property
+    def loss(self) -> float:
+        return float(self.losses.mean())
+
+
+@torch.no_grad()
+def predict(
+    logits_of: Callable[[Tensor], Tensor], batches: Iterable[Batch], gather: Callable[[list], list]
+) -> Predictions:
+    """Classify this process's `batches` and gather every process's outcome.
+
+    Args:
+        logits_of: uint8 images (n, 3, h, w) -> logits (n, classes), without communication between processes.
+        gather: concatenates the lists of all processes; the identity for one.
+    """
+    began = time.perf_counter()
+    rows: list[tuple[np.ndarray, ...]] = []
+    broken: list[Broken] = []
+    for batch in batches:
+        broken += batch.broken
+        if len(batch.labels):
+            rows.append(
+                (batch.indices.numpy(), batch.labels.numpy(), *_outcome(logits_of(batch.images).float(), batch))
+            )
+    rows, broken = gather(rows), gather(broken)
+    if not rows:
+        raise OSError("none of the images of the split can be read")
+    indices, labels, top, confidence, losses = (np.concatenate(column) for column in zip(*rows, strict=True))
+    order = np.argsort(indices)
+    return Predictions(labels[order], top[order], confidence[order], losses[order], broken, time.perf_counter() - began)
+
+
+def _outcome(logits: Tensor, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    log_probabilities = logits.log_softmax(dim=1).cpu()
+    best = log_probabilities.topk(min(TOP, logits.shape[1]), dim=1)
+    losses = -log_probabilities.gather(1, batch.labels[:, None]).squeeze(1)
+    return best.indices.numpy(), best.values[:, 0].exp().numpy(), losses.numpy()
+
+
+def scores(predictions: Predictions, *, split: str, classes: list[str], resolution: int) -> dict:
+    """The figures of results.json for one split (see docs/run-folder.md)."""
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    labels, first = predictions.labels, predictions.top[:, 0]
+    every = np.arange(len(classes))
+    precision, recall, f1, count = precision_recall_fscore_support(labels, first, labels=every, zero_division=0)
+    per_class = [
+        {"name": name, "count": int(n), "precision": float(p), "recall": float(r), "f1": float(f)}
+        for name, n, p, r, f in zip(classes, count, precision, recall, f1, strict=True)
+    ]
+    return {
+        "split": split,
+        "count": len(labels),
+        "left_out": len(predictions.broken),
+        "resolution": resolution,
+        "loss": predictions.loss,
+        "top1": predictions.top1,
+        "top5": float((predictions.top == labels[:, None]).any(1).mean()) if len(classes) > TOP else None,
+        "mean_per_class": float(np.mean([each["recall"] for each in per_class if each["count"]])),
+        "ece": calibration_error(predictions.confidence, first == labels),
+        "per_class": per_class,
+        "confusion": confusion_matrix(labels, first, labels=every).tolist(),
+        "images_per_second": len(labels) / predictions.seconds,
+    }
+
+
+def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
+    """Expected calibration error over 15 bins of equal width, in [0, 1].
+
+    Source: Guo et al. 2017, arXiv 1706.04599, equation 3.
+    """
+    bins = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(int) - 1, 0, CALIBRATION_BINS - 1)
+    gap = np.bincount(bins, weights=confidence - correct, minlength=CALIBRATION_BINS)
+    return float(np.abs(gap).sum() / len(confidence))

@@ -1,0 +1,172 @@
+"""Training, as in arXiv 2102.06171: one optimizer step, and the loop around it."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from nfft.agc import clip_gradients
+from nfft.ema import Ema
+from nfft.errors import UserError
+from nfft.groups import clipped, optimizer_groups
+from nfft.loader import Batch
+from nfft.recipe import Recipe
+from nfft.scan import Broken
+from nfft.schedule import learning_rate
+
+
+@dataclass
+class Training:
+    """Everything that changes during a run.
+
+    Attributes:
+        network: the bare network.
+        model: the same, wrapped by accelerate for precision and processes.
+        optimizer: SGD, wrapped by accelerate for the scaler of fp16.
+        ema: the average of the weights, or None.
+        step: optimizer steps done.
+    """
+
+    network: nn.Module
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    ema: Ema | None
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One optimizer step, over all processes: mean loss, top-1 on augmented images, units clipped, in [0, 1]."""
+
+    step: int
+    loss: float
+    top1: float
+    clipped: float
+    lr: float
+    stop: bool
+    images_per_second: float
+    broken: list[Broken] = field(default_factory=list)
+
+
+def prepare(network: nn.Module, recipe: Recipe, accelerator: Accelerator) -> Training:
+    """The network on its device with optimizer and average, ready for the first step."""
+    network.to(accelerator.device)
+    optimizer = torch.optim.SGD(
+        optimizer_groups(network, recipe.weight_decay), lr=recipe.lr, momentum=recipe.momentum, nesterov=True
+    )
+    ema = Ema(network, recipe.ema_decay) if recipe.ema_decay is not None else None
+    if recipe.gradient_checkpointing:
+        network.set_grad_checkpointing(True)  # type: ignore[operator]
+    if recipe.compile:
+        network.compile()
+    model, optimizer = accelerator.prepare(network, optimizer)
+    return Training(network, model, optimizer, ema)
+
+
+def train(
+    training: Training,
+    batches: Iterator[Batch],
+    recipe: Recipe,
+    accelerator: Accelerator,
+    *,
+    total_steps: int,
+    seed: int,
+    to_input: Callable[[Tensor], Tensor],
+    stop_requested: Callable[[], bool],
+) -> Iterator[StepReport]:
+    """Take optimizer steps until the run is done or someone asks to stop, reporting each.
+
+    Args:
+        batches: this process's micro-batches, from training.step on.
+        to_input: uint8 images -> normalised floats on the device.
+        stop_requested: polled once a step; when any process says yes, all stop after the same step.
+
+    Raises:
+        UserError: at the first step whose loss is not finite.
+    """
+    warmup_steps = round(recipe.warmup_fraction * total_steps)
+    training.model.train()
+    while training.step < total_steps:
+        began, step = time.perf_counter(), training.step
+        lr = learning_rate(step, peak=recipe.lr, total_steps=total_steps, warmup_steps=warmup_steps)
+        for group in training.optimizer.param_groups:
+            group["lr"] = lr
+        # Dropout and stochastic depth depend on (seed, step, process) alone, so a resumed run draws the same.
+        torch.manual_seed(step_seed(seed, step, accelerator.process_index))
+
+        micro_batches = [next(batches) for _ in range(recipe.accumulation_steps)]
+        loss, top1, share_clipped = optimizer_step(training, micro_batches, recipe, accelerator, to_input)
+
+        stop = torch.tensor(float(stop_requested()), device=accelerator.device)
+        totals = accelerator.reduce(torch.stack([loss, top1, share_clipped, stop]), reduction="mean").tolist()
+        if not torch.isfinite(torch.tensor(totals[0])):
+            raise UserError(
+                f"the loss at step {step + 1} is {totals[0]}: training diverged. Lower --lr (now {recipe.lr:g}) or "
+                f"clip harder with --set clipping=... (now {recipe.clipping})."
+            )
+        if training.ema is not None:
+            training.ema.update(training.network, step)
+        training.step += 1
+        yield StepReport(
+            step=training.step,
+            loss=totals[0],
+            top1=totals[1],
+            clipped=totals[2],
+            lr=lr,
+            stop=totals[3] > 0,
+            images_per_second=recipe.batch_size / (time.perf_counter() - began),
+            broken=[broken for batch in micro_batches for broken in batch.broken],
+        )
+        if totals[3] > 0:
+            return
+
+
+def optimizer_step(
+    training: Training,
+    micro_batches: list[Batch],
+    recipe: Recipe,
+    accelerator: Accelerator,
+    to_input: Callable[[Tensor], Tensor],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradient of the mean loss over `micro_batches`, clipped by AGC, then one step of SGD.
+
+    Returns:
+        This process's mean loss and top-1, and the fraction of units clipped; scalars on the device.
+    """
+    losses, hits = [], []
+    for position, batch in enumerate(micro_batches):
+        last = position == len(micro_batches) - 1
+        with accelerator.no_sync(training.model) if not last else torch.enable_grad():
+            labels = batch.labels.to(accelerator.device, non_blocking=True)
+            logits = training.model(to_input(batch.images)).float()
+            loss = F.cross_entropy(logits, mixed_targets(batch, logits), label_smoothing=recipe.label_smoothing)
+            accelerator.backward(loss / len(micro_batches))
+        losses.append(loss.detach())
+        hits.append((logits.detach().argmax(1) == labels).float().mean())
+
+    # fp16 gradients are scaled by the loss scaler: clip what the weights will really see.
+    accelerator.unscale_gradients(training.optimizer)
+    share_clipped = torch.zeros((), device=accelerator.device)
+    if recipe.clipping is not None:
+        share_clipped = clip_gradients(clipped(training.network), recipe.clipping)
+    training.optimizer.step()
+    training.optimizer.zero_grad()
+    return torch.stack(losses).mean(), torch.stack(hits).mean(), share_clipped
+
+
+def step_seed(*parts: int) -> int:
+    """One well-mixed 64-bit seed out of several small numbers."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
+
+
+def mixed_targets(batch: Batch, logits: Tensor) -> Tensor:
+    """Class probabilities (n, classes) of a batch: each image's own class by its ratio, its partner's by the rest."""
+    device, ratios = logits.device, batch.ratios.to(logits.device)[:, None]
+    own = F.one_hot(batch.labels.to(device), logits.shape[1])
+    partner = F.one_hot(batch.partners.to(device), logits.shape[1])
+    return own * ratios + partner * (1 - ratios)

@@ -1,0 +1,1 @@
+"""One file a task; `nfft.catalog` finds them by name."""

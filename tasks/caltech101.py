@@ -1,0 +1,28 @@
+"""Caltech-101: 101 kinds of objects and background, train about 3,060 / test about 6,085; Creative Commons.
+
+Not checked against the Hub: columns, splits and their sizes, and whether background is a class.
+"""
+
+from nfft.task import Task
+
+TASK = Task(
+    name="caltech101",
+    source="dpdl-benchmark/caltech101",
+    image=None,
+    label=None,
+    train="train",
+    validation=None,  # held out of train
+    test="test",
+    metric="mean_per_class",  # as Kornblith et al. (2019) score it
+    title="Caltech-101",
+    homepage="https://data.caltech.edu/records/mzrjq-6wc02",
+    citation=(
+        "L. Fei-Fei, R. Fergus, P. Perona, Learning generative visual models from few training examples, "
+        "CVPR workshops 2004"
+    ),
+    licence="CC BY 4.0",
+    note=(
+        "Splits are as public code names them, columns are found by type and usual names; "
+        "not yet tried against the Hub itself."
+    ),
+)

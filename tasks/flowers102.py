@@ -1,0 +1,27 @@
+"""Oxford 102 Flowers: 102 classes, train 1,020 / validation 1,020 / test 6,149; licence not known.
+
+The dataset's own splits are kept; papers that train on train and validation together see twice the images.
+Not checked against the Hub: columns, splits and their sizes.
+"""
+
+from nfft.task import Task
+
+TASK = Task(
+    name="flowers102",
+    source="dpdl-benchmark/oxford_flowers102",
+    image="image",
+    label="label",
+    train="train",
+    validation="validation",
+    test="test",
+    metric="mean_per_class",  # as Kornblith et al. (2019) score it
+    title="Oxford 102 Flowers",
+    homepage="https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
+    citation=(
+        "M.-E. Nilsback, A. Zisserman, Automated flower classification over a large number of classes, ICVGIP 2008"
+    ),
+    licence=None,
+    note=(
+        "Columns and splits are as the dataset's public card and code name them; not yet tried against the Hub itself."
+    ),
+)
