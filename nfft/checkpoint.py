@@ -52,20 +52,19 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[
 
 
 def latest(folder: Path) -> tuple[Saved | None, list[str]]:
-    """The newest checkpoint that is whole, and a line about each newer one that is not."""
-    torn = []
+    """The newest checkpoint that is whole, and a line about each newer one that is not.
+
+    What a killed process left half-written is deleted.
+    """
+    for stage in folder.glob(".step-*"):
+        shutil.rmtree(stage, ignore_errors=True)
+    torn: list[str] = []
     for candidate in reversed(_folders(folder)):
         try:
             return _read(candidate), torn
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             torn.append(f"{candidate} is damaged ({error}); using the one before it.")
     return None, torn
-
-
-def clean(folder: Path) -> None:
-    """Delete what a killed process left half-written."""
-    for stage in folder.glob(".step-*"):
-        shutil.rmtree(stage, ignore_errors=True)
 
 
 def _read(folder: Path) -> Saved:
@@ -94,7 +93,7 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def momentum(optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
+def momentum(optimizer: torch.optim.Optimizer, names: Mapping[Any, str]) -> dict[str, Tensor]:
     """Momentum buffers of SGD by parameter name; parameters that have not been stepped have none."""
     return {
         names[parameter]: state["momentum_buffer"]

@@ -1,6 +1,5 @@
 """A Task -> splits of labelled images; the only door to `datasets`."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -221,7 +220,7 @@ class _Table:
             for index in range(len(self)):
                 path = images[index]
                 assert isinstance(path, str)
-                status = os.stat(path) if os.path.exists(path) else None
+                status = Path(path).stat() if Path(path).exists() else None
                 digest.update(f"{path}:{status and (status.st_size, status.st_mtime_ns)}".encode())
         return digest.hexdigest()
 

@@ -5,10 +5,12 @@ nfft finetune --task digits
 """
 
 import argparse
+import errno
 import os
 import re
 import shlex
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from nfft.fit import Fit
     from nfft.plan import Plan, Request
 
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 EXAMPLES = """examples:
   nfft finetune --task digits
   nfft finetune --task photos/ --model timm/dm_nfnet_f0.dm_in1k --output-dir runs/photos
@@ -82,14 +85,21 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     from nfft.errors import UserError
 
+    # Pillow warns about odd but readable metadata of users' pictures.
+    warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
     try:
         return finetune(options)
-    except UserError as error:
+    except (UserError, OSError) as error:
+        text = str(error)
+        if isinstance(error, OSError):
+            if error.errno not in UNWRITABLE:
+                raise
+            text = f"{error.filename or 'the run folder'} cannot be written: {error.strerror}. Free some space, then --resume."
         if os.environ.get("NFFT_DEBUG") == "1":
             raise
         # Every process meets the same mistake; one sentence is enough.
         if os.environ.get("RANK", "0") == "0":
-            print(f"nfft: {error}", file=sys.stderr)
+            print(f"nfft: {text}", file=sys.stderr)
         return 2
 
 
@@ -104,19 +114,21 @@ def finetune(options: argparse.Namespace) -> int:
     folder = options.output_dir or default_folder(options)
     asked = request(options)
     if os.environ.get("RANK", "0") == "0":
-        run.prepare(folder, resume=options.resume)
+        run.check(folder, resume=options.resume)
     accelerator = make_accelerator(options.precision)
     is_main = accelerator.is_main_process
     with accelerator.main_process_first():
         planned = plan.make(asked)
     fit = Fit(planned, accelerator, folder)
     facts = describe(planned, fit, accelerator)
-    if is_main:
-        run.start(folder, facts, planned.skipped, resume=options.resume)
-    damaged = fit.restore() if options.resume else []
+    notes = []
+    if options.resume:
+        notes = run.check_same(folder, facts) + fit.restore()
+    elif is_main:
+        run.start(folder, facts, planned.skipped)
     metrics = progress = None
     if is_main:
-        announce(facts, fit, planned, damaged)
+        announce(facts, fit, notes)
         metrics = Metrics(folder / "metrics.jsonl", from_step=fit.training.step)
         progress = Progress(planned.total_steps, fit.training.step)
     with Interrupt() as interrupt:
@@ -211,14 +223,14 @@ def describe(plan: "Plan", fit: "Fit", accelerator: "Accelerator") -> dict[str, 
     }
 
 
-def announce(facts: dict[str, Any], fit: "Fit", plan: "Plan", damaged: list[str]) -> None:
+def announce(facts: dict[str, Any], fit: "Fit", notes: list[str]) -> None:
     """Say what will run, before it does."""
     from nfft.model import is_normalized, saved_classes
 
     data, model, machine = facts["data"], facts["model"], facts["hardware"]
     counts = ", ".join(f"{data[name]:,} {name}" for name in ("train", "validation", "test") if data[name])
     print(f"task    {facts['task']['name']}: {counts} images, {len(data['classes'])} classes")
-    saved = saved_classes(plan.checkpoint)
+    saved = saved_classes(fit.plan.checkpoint)
     head = (
         f"; new classifier (its own tells {saved:,} classes apart)" if saved not in (None, len(data["classes"])) else ""
     )
@@ -234,7 +246,7 @@ def announce(facts: dict[str, Any], fit: "Fit", plan: "Plan", damaged: list[str]
     print(f"folder  {fit.folder}")
     if data["skipped"]:
         print(f"        {data['skipped']} images cannot be read and are left out: see skipped.jsonl")
-    for line in damaged:
+    for line in notes:
         print(f"        {line}")
     if fit.training.step:
         print(f"        resumed after step {fit.training.step}")

@@ -1,6 +1,7 @@
 """A run from its first step to its scores: the loop with evaluation, checkpoints and resumption around it."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from nfft.report import Metrics, Progress
 from nfft.run import SKIPPED
 
 CHECKPOINTS = "checkpoints"
+# Beside the checkpoint that each evaluation saves.
+SAVE_SECONDS = 600
 EVALUATION_BATCH = 128
 
 
@@ -52,16 +55,16 @@ class Fit:
         self.std = torch.tensor(source["std"], device=accelerator.device).view(3, 1, 1)
         self.workers = recipe.workers if recipe.workers is not None else default_workers(accelerator)
 
-    @property
-    def last_checkpoint(self) -> Path | None:
-        found, _ = checkpoint.latest(self.folder / CHECKPOINTS)
-        return found.folder if found else None
+        self.validation: dict[str, score.Predictions] = {}
+        self.saved: Path | None = None
+        self.saved_at = time.monotonic()
 
     def restore(self) -> list[str]:
         """Take up the newest whole checkpoint; returns lines about damaged ones."""
         saved, torn = checkpoint.latest(self.folder / CHECKPOINTS)
         if saved is None:
             return torn
+        self.saved = saved.folder
         training = self.training
         training.network.load_state_dict(_part(saved.tensors, "model"))
         if training.ema is not None:
@@ -114,7 +117,7 @@ class Fit:
                 progress.step(report.step, **figures, speed=report.images_per_second)
             if report.step in due:
                 self._validate(report.step, metrics, progress)
-            if report.step in due or report.stop:
+            if report.step in due or report.stop or time.monotonic() - self.saved_at > SAVE_SECONDS:
                 self.save()
             if report.stop and report.step < total:
                 return False
@@ -125,12 +128,11 @@ class Fit:
         try:
             yield from reports
         except UserError as error:
-            kept = self.last_checkpoint
-            where = f"The last good checkpoint is {kept}." if kept else "No checkpoint had been saved yet."
+            where = f"The last good checkpoint is {self.saved}." if self.saved else "No checkpoint had been saved yet."
             raise UserError(f"{error} {where}") from error
 
     def _validate(self, step: int, metrics: Metrics | None, progress: Progress | None) -> None:
-        found = {weights: self.predict(self.plan.data.validation, weights) for weights in self.candidates}
+        self.validation = found = self.predict_candidates()
         if metrics is None or progress is None:
             return
         for weights, each in found.items():
@@ -156,7 +158,12 @@ class Fit:
             tensors |= {f"ema.{name}": tensor for name, tensor in training.ema.average.items()}
         scaler = self.accelerator.scaler
         facts = {"scaler": scaler.state_dict() if scaler is not None else None}
-        checkpoint.save(self.folder / CHECKPOINTS, training.step, tensors, facts)
+        self.saved = checkpoint.save(self.folder / CHECKPOINTS, training.step, tensors, facts)
+        self.saved_at = time.monotonic()
+
+    def predict_candidates(self) -> dict[str, score.Predictions]:
+        """Predictions over the validation split by each of `candidates`."""
+        return {weights: self.predict(self.plan.data.validation, weights) for weights in self.candidates}
 
     def predict(self, split: Split, weights: str) -> score.Predictions:
         """Predictions over all of `split` with "raw" or "ema" weights, gathered from every process."""
@@ -190,12 +197,13 @@ class Fit:
         return model.normalise(images.to(self.accelerator.device, non_blocking=True), self.mean, self.std)
 
     def keep_better(self) -> tuple[str, dict[str, score.Predictions]]:
-        """Score each candidate on validation and leave the network with the better one's weights.
+        """Leave the network with the weights that do better on validation.
 
         Returns:
-            Its name, and the validation predictions of all.
+            Their name, and the validation predictions of all candidates.
         """
-        found = {weights: self.predict(self.plan.data.validation, weights) for weights in self.candidates}
+        # The last step has scored them already, unless the run was resumed after it.
+        found = self.validation or self.predict_candidates()
         best = max(found, key=lambda weights: (found[weights].top1, -found[weights].loss))
         if best == "ema":
             assert self.training.ema is not None

@@ -1,14 +1,16 @@
 """Which parameters decay and which are clipped: decided by what a parameter is, not where it stands."""
 
-from torch import nn
+from typing import cast
+
+from torch import Tensor, nn
 
 
-def classifier_weight(model: nn.Module) -> nn.Parameter:
-    """The weight of a timm model's final classifier."""
-    return model.get_classifier().weight
+def classifier(model: nn.Module) -> nn.Linear:
+    """The final classifier of a timm model."""
+    return cast(nn.Linear, model.get_classifier())  # type: ignore[operator]
 
 
-def decayed(model: nn.Module) -> list[nn.Parameter]:
+def decayed(model: nn.Module) -> list[Tensor]:
     """Weights of convolutions and linear layers; not gains, biases, skip gains or norms.
 
     Source: arXiv 2102.06171, appendix; the authors' code drops names with gain or bias.
@@ -32,7 +34,7 @@ def optimizer_groups(model: nn.Module, weight_decay: float) -> list[dict]:
     ]
 
 
-def clipped(model: nn.Module) -> list[nn.Parameter]:
+def clipped(model: nn.Module) -> list[Tensor]:
     """Everything that is trained, except the weight of the final classifier."""
-    exempt = classifier_weight(model)
+    exempt = classifier(model).weight
     return [p for p in model.parameters() if p.requires_grad and p is not exempt]

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from nfft.data import Split
-from nfft.preprocess import cut_mix, decode, evaluation_view, mix_up, train_view
+from nfft.preprocess import UnreadableImage, cut_mix, decode, evaluation_view, mix_up, train_view
 from nfft.recipe import Recipe
-from nfft.scan import UNREADABLE, Broken, reason
+from nfft.scan import Broken
 
 # Decoded images are kept in memory when a split's pixels fit in this many bytes.
 CACHE_BYTES = 1 << 30
@@ -106,8 +107,8 @@ class TrainImages(Dataset[tuple[np.ndarray, int, Key, Broken | None]]):
             index = (key.index + offset) % len(self.split)
             try:
                 image = self.decoded[index]
-            except UNREADABLE as error:
-                broken = broken or Broken(key.index, reason(error))
+            except UnreadableImage as error:
+                broken = broken or Broken(key.index, str(error))
                 continue
             rng = np.random.default_rng((self.seed, key.epoch, key.index))
             return train_view(image, self.recipe, rng), int(self.split.labels[index]), key, broken
@@ -118,11 +119,10 @@ class _Decoded:
     """RGB images by index, kept once decoded when there is room."""
 
     def __init__(self, split: Split, cache: bool) -> None:
-        self.split, self.images = split, {} if cache else None
+        self.split = split
+        self.images: dict[int, np.ndarray] | None = {} if cache else None
 
-    def __getitem__(self, index: int):
-        from PIL import Image
-
+    def __getitem__(self, index: int) -> Image.Image:
         if self.images is None:
             return decode(self.split[index])
         if index not in self.images:
@@ -187,8 +187,8 @@ class EvaluationImages(Dataset[tuple[np.ndarray | None, int, int, str]]):
         label = int(self.split.labels[index])
         try:
             return evaluation_view(decode(self.split[index]), self.resolution, self.margin), label, index, ""
-        except UNREADABLE as error:
-            return None, label, index, reason(error)
+        except UnreadableImage as error:
+            return None, label, index, str(error)
 
 
 def collate_evaluation(samples: Sequence[tuple[np.ndarray | None, int, int, str]]) -> Batch:

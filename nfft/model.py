@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nfft.errors import UserError, nearest
+from nfft.groups import classifier
 
 CLASSIFIER_STD = 0.01
 
@@ -80,6 +81,8 @@ def random_weights(architecture: str, model_args: dict[str, Any]) -> Checkpoint:
     defaults = timm.get_pretrained_cfg(architecture)
     preprocessing = defaults.to_dict() if defaults is not None else {"input_size": (3, 224, 224)}
     config = {"architecture": architecture, "model_args": model_args, "pretrained_cfg": preprocessing}
+    # The licence is that of timm's weights, which are not used.
+    preprocessing.pop("license", None)
     return Checkpoint(f"scratch:{architecture}", architecture, None, config)
 
 
@@ -100,7 +103,7 @@ def build(checkpoint: Checkpoint, classes: int, *, dropout: float, stochastic_de
     """
     import timm
 
-    rates = {"drop_rate": dropout, "drop_path_rate": stochastic_depth}
+    rates: dict[str, Any] = {"drop_rate": dropout, "drop_path_rate": stochastic_depth}
     model_args = dict(checkpoint.config.get("model_args") or {})
     if checkpoint.folder is None:
         try:
@@ -130,11 +133,11 @@ def saved_classes(checkpoint: Checkpoint) -> int | None:
 
 
 def _checked(checkpoint: Checkpoint, model: nn.Module) -> nn.Module:
-    classifier = model.get_classifier()  # type: ignore[operator]
-    if not isinstance(classifier, nn.Linear):
+    head = classifier(model)
+    if not isinstance(head, nn.Linear):
         raise UserError(
             f"{checkpoint.name}: expected a network with one linear classifier; "
-            f"{checkpoint.architecture} ends in {type(classifier).__name__}."
+            f"{checkpoint.architecture} ends in {type(head).__name__}."
         )
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -145,9 +148,9 @@ def initialise_classifier(model: nn.Module) -> None:
     Source: the authors' `nfnet.py`.
     Differs: timm's reset_classifier leaves torch's default, uniform in ±1/sqrt(fan_in).
     """
-    classifier = model.get_classifier()  # type: ignore[operator]
-    nn.init.normal_(classifier.weight, std=CLASSIFIER_STD)
-    nn.init.zeros_(classifier.bias)
+    head = classifier(model)
+    nn.init.normal_(head.weight, std=CLASSIFIER_STD)
+    nn.init.zeros_(head.bias)
 
 
 def is_normalized(model: nn.Module) -> bool:

@@ -15,7 +15,7 @@ from nfft.recipe import Facts, Recipe, change, read_changes
 from nfft.scan import scan
 from nfft.task import Task
 
-LISTED = 5
+LISTED = 20
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,10 @@ from nfft.recipe import Recipe
 Raw = bytes | str | np.ndarray
 
 
+class UnreadableImage(Exception):
+    """An image file that is missing, empty, truncated or corrupt; the text says which."""
+
+
 def decode(raw: Raw) -> Image.Image:
     """An RGB image, turned upright, from encoded bytes, a path or an array.
 
@@ -18,10 +22,26 @@ def decode(raw: Raw) -> Image.Image:
         raw: bytes of a file, its path, or an array (height, width) or (height, width, 3) of uint8.
 
     Raises:
-        OSError, ValueError, SyntaxError: from Pillow, for files that are broken, truncated or missing.
+        UnreadableImage: when no picture can be made of it.
     """
+    try:
+        return _decode(raw)
+    # Damaged files raise anything in Pillow, from OSError and SyntaxError to struct.error.
+    except Exception as error:
+        raise UnreadableImage(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    # The rest of Pillow's sentence is the address of a buffer.
+    return "cannot identify image file" if text.startswith("cannot identify image file") else text
+
+
+def _decode(raw: Raw) -> Image.Image:
     if isinstance(raw, np.ndarray):
         return Image.fromarray(raw).convert("RGB")
+    if isinstance(raw, bytes) and not raw:
+        raise ValueError("the file is empty")
     with Image.open(io.BytesIO(raw) if isinstance(raw, bytes) else raw) as image:
         image.load()
         upright = ImageOps.exif_transpose(image)

@@ -7,7 +7,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from nfft.checkpoint import clean
 from nfft.errors import UserError
 
 RUN, SKIPPED = "run.json", "skipped.jsonl"
@@ -16,8 +15,8 @@ VERSIONS = ("torch", "timm", "accelerate", "datasets", "huggingface_hub", "safet
 FREE = ("workers",)
 
 
-def prepare(folder: Path, *, resume: bool) -> None:
-    """Make `folder`, or check that it may be written to.
+def check(folder: Path, *, resume: bool) -> None:
+    """See that a run can start, or go on, in `folder`, before any work is done.
 
     Raises:
         UserError: when it holds another run (without `resume`) or none (with it), or cannot be written.
@@ -29,15 +28,13 @@ def prepare(folder: Path, *, resume: bool) -> None:
         raise UserError(
             f"the folder {folder} {what}. Continue it with --resume, choose another --output-dir, or delete it."
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe.{os.getpid()}"
-        probe.write_bytes(b"0")
-        probe.unlink()
-    except OSError as error:
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"the run folder {folder} is a file. Choose another --output-dir.")
+    standing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not (standing.is_dir() and os.access(standing, os.W_OK)):
         raise UserError(
-            f"the run folder {folder} cannot be written: {error.strerror}. Choose another with --output-dir."
-        ) from error
+            f"the run folder {folder} cannot be made: {standing} is not writable. Choose another --output-dir."
+        )
 
 
 def write_text(path: Path, text: str) -> None:
@@ -51,18 +48,18 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def start(folder: Path, run: dict[str, Any], skipped: list[dict[str, Any]], *, resume: bool) -> None:
-    """Write run.json and skipped.jsonl, or on resumption check that the run is the one that was started."""
-    if resume:
-        check_same(folder, run)
-        clean(folder / "checkpoints")
-        return
+def start(folder: Path, run: dict[str, Any], skipped: list[dict[str, Any]]) -> None:
+    """Make the folder, with run.json and skipped.jsonl."""
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / RUN, run)
     write_text(folder / SKIPPED, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in skipped))
 
 
-def check_same(folder: Path, run: dict[str, Any]) -> None:
+def check_same(folder: Path, run: dict[str, Any]) -> list[str]:
     """Refuse to resume when what decides the result is not what the run was started with.
+
+    Returns:
+        Lines about differences that only rounding can show.
 
     Raises:
         UserError: naming each difference.
@@ -73,6 +70,12 @@ def check_same(folder: Path, run: dict[str, Any]) -> None:
     if changed:
         listed = "; ".join(f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in changed)
         raise UserError(f"--resume: the run in {folder} was started with other settings: {listed}. Use the same ones.")
+    if saved["threads"] != run["threads"]:
+        return [
+            f"it ran on {saved['threads']} threads, now on {run['threads']}: sums will differ in their last bits "
+            f"(OMP_NUM_THREADS={saved['threads']} keeps them)"
+        ]
+    return []
 
 
 def _decisive(run: dict[str, Any]) -> dict[str, Any]:
@@ -83,7 +86,7 @@ def _decisive(run: dict[str, Any]) -> dict[str, Any]:
         **data,
         "task": run["task"]["name"],
         "model": run["model"]["name"],
-        **{name: run[name] for name in ("seed", "precision", "processes", "threads")},
+        **{name: run[name] for name in ("seed", "precision", "processes")},
     }
 
 

@@ -10,10 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nfft.data import Split
-from nfft.preprocess import decode
-
-# Pillow raises these for files that are empty, corrupt, truncated, missing or absurdly large.
-UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError, Warning)
+from nfft.preprocess import UnreadableImage, decode
 
 
 @dataclass(frozen=True)
@@ -35,8 +32,8 @@ class Scan:
 def scan(split: Split) -> Scan:
     """Decode every image of `split`, in parallel; the outcome is cached for as long as the data stays the same."""
     if split.fingerprint is None:
-        sizes = [np.asarray(split[index]).shape[1::-1] for index in range(len(split))]
-        return Scan(np.array(sizes).reshape(-1, 2), [])
+        shapes = [np.asarray(split[index]).shape[1::-1] for index in range(len(split))]
+        return Scan(np.array(shapes, np.int64).reshape(-1, 2), [])
     key = hashlib.sha256(split.fingerprint.encode() + split.rows.tobytes()).hexdigest()
     cached = _cache_folder() / f"{key}.json"
     if cached.is_file():
@@ -52,14 +49,8 @@ def scan(split: Split) -> Scan:
 def _look(split: Split, index: int) -> tuple[int, int] | str:
     try:
         return decode(split[index]).size
-    except UNREADABLE as error:
-        return reason(error)
-
-
-def reason(error: BaseException) -> str:
-    """Why an image cannot be read, without the address of the buffer that Pillow puts in its message."""
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return "cannot identify image file" if text.startswith("cannot identify image file") else text
+    except UnreadableImage as error:
+        return str(error)
 
 
 def _cache_folder() -> Path:
