@@ -1,29 +1,15 @@
-"""A Task -> splits of labelled images; the only door to `datasets`."""
+"""A Task -> splits of labelled images: which split is which, what is held out, what must not be."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from nfft.errors import UserError, nearest
 from nfft.preprocess import Raw
+from nfft.table import Table, open_tables
 from nfft.task import Task
 
-IMAGE_NAMES = (
-    "image",
-    "img",
-    "pixel_values",
-    "image_path",
-    "file_path",
-    "filepath",
-    "path",
-    "file_name",
-    "filename",
-    "file",
-)
-LABEL_NAMES = ("label", "labels", "class", "category", "target", "fine_label", "label_name", "class_name", "species")
 SPLIT_NAMES = {
     "train": ("train", "training"),
     "validation": ("validation", "val", "valid", "dev"),
@@ -82,7 +68,7 @@ def load(task: Task) -> Data:
     Raises:
         UserError: for data that is absent, out of reach, unlabelled, or labelled inconsistently.
     """
-    tables = _Arrays.tables(task) if callable(task.source) else _Table.tables(task)
+    tables = open_tables(task)
     chosen = {kind: _split_name(task, kind, tables) for kind in SPLIT_NAMES}
     if chosen["train"] is None:
         raise UserError(
@@ -101,7 +87,7 @@ def load(task: Task) -> Data:
     return _hold_out(task, classes, splits)
 
 
-def _split_name(task: Task, kind: str, tables: dict[str, Any]) -> str | None:
+def _split_name(task: Task, kind: str, tables: dict[str, Table]) -> str | None:
     asked = getattr(task, kind)
     if asked is not None:
         if asked not in tables:
@@ -155,203 +141,3 @@ def stratified(labels: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndar
         held.append(members[:count])
     out = np.sort(np.concatenate(held))
     return np.setdiff1d(np.arange(len(labels)), out), out
-
-
-class _Arrays:
-    """Columns that a task's own function returned."""
-
-    @classmethod
-    def tables(cls, task: Task) -> dict[str, "_Arrays"]:
-        assert callable(task.source)
-        return {"train": cls(dict(task.source()))}
-
-    def __init__(self, columns: dict[str, Any]) -> None:
-        self.columns = columns
-
-    def __len__(self) -> int:
-        return len(self.columns["label"])
-
-    def class_names(self) -> list[str]:
-        return list(self.columns["names"])
-
-    def labels(self, classes: list[str]) -> np.ndarray:
-        return np.asarray(self.columns["label"], np.int64)
-
-    def images(self) -> Sequence[Raw]:
-        return self.columns["image"]
-
-    def fingerprint(self) -> None:
-        return None
-
-
-class _Table:
-    """One split of a `datasets` data set, with its image and label columns found."""
-
-    @classmethod
-    def tables(cls, task: Task) -> dict[str, "_Table"]:
-        assert isinstance(task.source, str)
-        loaded = _load_dataset(task, task.source)
-        path = Path(task.source).expanduser()
-        root = path.resolve().parent if path.is_file() else Path.cwd()
-        return {name: cls(task, dataset, root) for name, dataset in loaded.items()}
-
-    def __init__(self, task: Task, dataset: Any, root: Path) -> None:
-        from datasets import Image
-
-        self.task, self.root = task, root
-        self.image = _image_column(task, dataset.features)
-        if isinstance(dataset.features[self.image], Image):
-            dataset = dataset.cast_column(self.image, Image(decode=False))
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def images(self) -> Sequence[Raw]:
-        return _ImageColumn(self.dataset.select_columns(self.image), self.image, self.root)
-
-    def fingerprint(self) -> str:
-        """The dataset's own, and where images are files beside it, their sizes and times."""
-        import hashlib
-
-        digest = hashlib.sha256(self.dataset._fingerprint.encode())
-        images = self.images()
-        if len(self) and isinstance(images[0], str):
-            for index in range(len(self)):
-                path = images[index]
-                assert isinstance(path, str)
-                status = Path(path).stat() if Path(path).exists() else None
-                digest.update(f"{path}:{status and (status.st_size, status.st_mtime_ns)}".encode())
-        return digest.hexdigest()
-
-    def class_names(self) -> list[str]:
-        column, feature = self._label()
-        if names := getattr(feature, "names", None):
-            return list(names)
-        values = self._values(column)
-        return [str(value) for value in sorted(set(values))]
-
-    def labels(self, classes: list[str]) -> np.ndarray | None:
-        """Indices into `classes`; None where every label is -1, the mark of a hidden test set."""
-        column, feature = self._label()
-        names = getattr(feature, "names", None)
-        values = self._values(column)
-        if names is not None:
-            hidden = [value < 0 for value in values]
-            if values and all(hidden):
-                return None
-            if any(hidden):
-                raise UserError(f"task {self.task.name}: row {hidden.index(True)} has no label ({column} is -1).")
-        texts = [names[value] for value in values] if names is not None else [str(value) for value in values]
-        position = {name: index for index, name in enumerate(classes)}
-        unknown = sorted(set(texts) - position.keys())
-        if unknown:
-            raise UserError(
-                f"task {self.task.name}: classes that train lacks: {', '.join(unknown[:5])}. "
-                "Add training images of them or remove them."
-            )
-        return np.array([position[text] for text in texts], np.int64)
-
-    def _values(self, column: str) -> list[Any]:
-        values = self.dataset[column][:]
-        for row, value in enumerate(values):
-            if value is None:
-                raise UserError(f"task {self.task.name}: row {row} has no label (column {column!r} is empty there).")
-        return values
-
-    def _label(self) -> tuple[str, Any]:
-        from datasets import ClassLabel, Value
-
-        features, task = self.dataset.features, self.task
-        column = task.label
-        if column is None:
-            typed = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
-            named = [name for name in LABEL_NAMES if name in features]
-            candidates = ([name for name in named if name in typed] or typed or named)[:1]
-            if not candidates:
-                raise UserError(
-                    f"task {task.name}: no label column found among {', '.join(features)}. "
-                    "A folder of images needs one folder a class; otherwise name it with --set task.label=..."
-                )
-            column = candidates[0]
-        if column not in features:
-            raise UserError(f"task {task.name}: no column {column!r}; {nearest(column, features)}")
-        feature = features[column]
-        if isinstance(feature, Value) and feature.dtype.startswith(("float", "double")):
-            raise UserError(
-                f"task {task.name}: the labels in column {column!r} are floating-point numbers; classes are whole "
-                "numbers or text. Convert the column, or name another with --set task.label=..."
-            )
-        if not isinstance(feature, ClassLabel | Value):
-            raise UserError(f"task {task.name}: column {column!r} holds {feature}, not one class an image.")
-        return column, feature
-
-
-class _ImageColumn(Sequence):
-    """Raw images of a dataset by row: bytes where they are embedded, else a path."""
-
-    def __init__(self, dataset: Any, column: str, root: Path) -> None:
-        self.dataset, self.column, self.root = dataset, column, root
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, row: int) -> Raw:  # type: ignore[override]
-        value = self.dataset[row][self.column]
-        if isinstance(value, dict):
-            value = value["bytes"] if value.get("bytes") is not None else value.get("path")
-        if value is None:
-            return b""
-        return value if isinstance(value, bytes) else str(self.root / value)
-
-
-def _image_column(task: Task, features: Any) -> str:
-    from datasets import Image
-
-    if task.image is not None:
-        if task.image not in features:
-            raise UserError(f"task {task.name}: no column {task.image!r}; {nearest(task.image, features)}")
-        return task.image
-    typed = [name for name, feature in features.items() if isinstance(feature, Image)]
-    named = [name for name in IMAGE_NAMES if name in features]
-    candidates = typed or named
-    if not candidates:
-        raise UserError(
-            f"task {task.name}: no image column found among {', '.join(features)}. Name it with --set task.image=..."
-        )
-    return candidates[0]
-
-
-def _load_dataset(task: Task, source: str) -> Any:
-    """A `datasets.DatasetDict`, with the library's failures put in words."""
-    import datasets
-    from datasets import exceptions
-
-    datasets.disable_progress_bars()
-    datasets.logging.set_verbosity_error()
-    path = Path(source).expanduser()
-    try:
-        if path.is_file():
-            builder = "parquet" if path.suffix == ".parquet" else "csv"
-            options = {"sep": "\t"} if path.suffix == ".tsv" else {}
-            return datasets.load_dataset(builder, data_files=str(path), **options)
-        return datasets.load_dataset(str(path) if path.is_dir() else source, task.config)
-    except (exceptions.DataFilesNotFoundError, datasets.data_files.EmptyDatasetError) as error:
-        if path.is_dir():
-            raise UserError(f"no images found in {source}. Expected one folder a class, or Parquet files.") from error
-        raise UserError(f"the dataset {source} holds no files that `datasets` can read.") from error
-    except exceptions.DatasetNotFoundError as error:
-        raise UserError(
-            f"the dataset {source} was not found on the Hub: check its spelling, or that you have access "
-            "(`hf auth login`)."
-        ) from error
-    except (ConnectionError, OSError, TimeoutError) as error:
-        if path.exists():
-            raise UserError(f"{source} could not be read: {error}") from error
-        raise UserError(
-            f"the Hub could not be reached for the dataset {source}. To work offline, give --task a local "
-            "folder, or run once online so that it is cached."
-        ) from error
-    except (ValueError, RuntimeError, datasets.exceptions.DatasetGenerationError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise UserError(f"the data of task {task.name} could not be read: {reason}") from error

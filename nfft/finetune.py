@@ -7,94 +7,38 @@ nfft finetune --task digits
 import argparse
 import errno
 import os
-import re
-import shlex
 import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nfft import options
+from nfft.errors import UserError
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from nfft.fit import Fit
-    from nfft.plan import Plan, Request
+    from nfft.plan import Plan
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-EXAMPLES = """examples:
-  nfft finetune --task digits
-  nfft finetune --task photos/ --model timm/dm_nfnet_f0.dm_in1k --output-dir runs/photos
-  nfft finetune --task flowers102 --set dropout=0.25 --set label_smoothing=0
-  nfft finetune --task digits --resume
-"""
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command's arguments."""
-    made = argparse.ArgumentParser(
-        prog="nfft finetune",
-        description="Fine-tune a Normalizer-Free network on labelled images, as its authors did.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    what = made.add_argument_group("what")
-    what.add_argument(
-        "--task",
-        required=True,
-        help="a task's name, a task file, a folder of images, a CSV or Parquet file, or a dataset id on the Hub",
-    )
-    what.add_argument(
-        "--model",
-        default="nfnet-nano",
-        help="a checkpoint's id on the Hub, its folder, or scratch:<timm architecture> (default: %(default)s)",
-    )
-    what.add_argument(
-        "--model-arg",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="an argument of the timm architecture, with scratch: alone; may be repeated",
-    )
-    how = made.add_argument_group("how")
-    how.add_argument("--recipe", default="auto", help="a recipe's name (default: %(default)s)")
-    duration = how.add_mutually_exclusive_group()
-    duration.add_argument("--steps", help="optimizer steps in all")
-    duration.add_argument("--epochs", help="passes over the training images")
-    how.add_argument("--batch-size", help="images an optimizer step sees, over all processes")
-    how.add_argument("--lr", help="peak learning rate")
-    how.add_argument("--seed", type=int, default=0, help="of order, augmentation and new weights (default: 0)")
-    how.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="any setting of the recipe, or of the task as task.FIELD; may be repeated",
-    )
-    how.add_argument(
-        "--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help="(default: by device)"
-    )
-    where = made.add_argument_group("where")
-    where.add_argument("--output-dir", type=Path, help="the run folder (default: runs/TASK-MODEL)")
-    where.add_argument("--resume", action="store_true", help="take up the run in the folder where it was left")
-    return made
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status: 0 done, 2 a mistake of the user's, 130 interrupted."""
-    options = parser().parse_args(arguments)
-    from nfft.errors import UserError
-
+    given = options.parser().parse_args(arguments)
     # Pillow warns about odd but readable metadata of users' pictures.
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
     try:
-        return finetune(options)
+        return finetune(given)
     except (UserError, OSError) as error:
         text = str(error)
         if isinstance(error, OSError):
             if error.errno not in UNWRITABLE:
                 raise
-            text = f"{error.filename or 'the run folder'} cannot be written: {error.strerror}. Free some space, then --resume."
+            text = (
+                f"{error.filename or 'the run folder'} cannot be written: {error.strerror}. Mend that, then --resume."
+            )
         if os.environ.get("NFFT_DEBUG") == "1":
             raise
         # Every process meets the same mistake; one sentence is enough.
@@ -103,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
-def finetune(options: argparse.Namespace) -> int:
+def finetune(given: argparse.Namespace) -> int:
     """Plan, train, score, write; docs/run-folder.md says what is left in the folder."""
     from nfft import plan, run
     from nfft.device import make_accelerator
@@ -111,18 +55,18 @@ def finetune(options: argparse.Namespace) -> int:
     from nfft.interrupt import Interrupt
     from nfft.report import Metrics, Progress
 
-    folder = options.output_dir or default_folder(options)
-    asked = request(options)
+    folder = given.output_dir or options.default_folder(given)
+    asked = options.request(given)
     if os.environ.get("RANK", "0") == "0":
-        run.check(folder, resume=options.resume)
-    accelerator = make_accelerator(options.precision)
+        run.check(folder, resume=given.resume)
+    accelerator = make_accelerator(given.precision)
     is_main = accelerator.is_main_process
     with accelerator.main_process_first():
         planned = plan.make(asked)
     fit = Fit(planned, accelerator, folder)
     facts = describe(planned, fit, accelerator)
     notes = []
-    if options.resume:
+    if given.resume:
         notes = run.check_same(folder, facts) + fit.restore()
     elif is_main:
         run.start(folder, facts, planned.skipped)
@@ -137,61 +81,13 @@ def finetune(options: argparse.Namespace) -> int:
         progress.close()
     if not finished:
         if is_main:
-            print(f"stopped after step {fit.training.step}, saved. Go on with:\n  {resume_command()}", file=sys.stderr)
+            print(
+                f"stopped after step {fit.training.step}, saved. Go on with:\n  {options.resume_command()}",
+                file=sys.stderr,
+            )
         return interrupt.exit_status
     conclude(fit, facts, metrics.lines if metrics is not None else [])
     return 0
-
-
-def default_folder(options: argparse.Namespace) -> Path:
-    """runs/TASK-MODEL, with nothing in it that could lead out of runs/."""
-    stems = [Path(options.task).stem, options.model.rstrip("/").split("/")[-1].removeprefix("scratch:")]
-    return Path("runs") / "-".join(re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip(".-") or "run" for stem in stems)
-
-
-def request(options: argparse.Namespace) -> "Request":
-    """The options in the toolkit's own terms."""
-    from nfft.plan import Request
-
-    plain = {"total_steps": options.steps, "epochs": options.epochs, "batch_size": options.batch_size, "lr": options.lr}
-    return Request(
-        task=options.task,
-        model=options.model,
-        recipe=options.recipe,
-        model_args={name: _number(text) for name, text in _pairs(options.model_arg, "--model-arg").items()},
-        changes={**_pairs(options.set, "--set"), **{name: text for name, text in plain.items() if text is not None}},
-        seed=options.seed,
-    )
-
-
-def _pairs(texts: list[str], option: str) -> dict[str, str]:
-    from nfft.errors import UserError
-
-    for text in texts:
-        if "=" not in text:
-            raise UserError(f"{option} takes NAME=VALUE; got {text!r}.")
-    return {name.strip(): value for name, value in (text.split("=", 1) for text in texts)}
-
-
-def _number(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return {"true": True, "false": False}.get(text.lower(), text)
-
-
-def command() -> str:
-    """What was typed to start this process, as far as it can be told."""
-    launched = "ACCELERATE_MIXED_PRECISION" in os.environ
-    words = ["accelerate", "launch", "nfft/finetune.py"] if launched else ["nfft", "finetune"]
-    arguments = sys.argv[1:] if launched or Path(sys.argv[0]).name == "finetune.py" else sys.argv[2:]
-    return shlex.join([*words, *arguments])
-
-
-def resume_command() -> str:
-    return command() if "--resume" in sys.argv else f"{command()} --resume"
 
 
 def describe(plan: "Plan", fit: "Fit", accelerator: "Accelerator") -> dict[str, Any]:
@@ -206,7 +102,7 @@ def describe(plan: "Plan", fit: "Fit", accelerator: "Accelerator") -> dict[str, 
 
     network = fit.training.network
     return {
-        "command": command(),
+        "command": options.command(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **plans.describe(plan),
         "model": {

@@ -1,7 +1,6 @@
 """Everything that is decided before the first step: data, checkpoint, settings."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,27 +10,12 @@ from nfft import catalog, data, hub
 from nfft.data import Data, Split
 from nfft.errors import UserError
 from nfft.model import Checkpoint
+from nfft.options import Request
 from nfft.recipe import Facts, Recipe, change, read_changes
 from nfft.scan import scan
 from nfft.task import Task
 
 LISTED = 20
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user asked for, as text where it has yet to be understood.
-
-    Attributes:
-        changes: settings by name, of the recipe or, as "task.NAME", of the task.
-    """
-
-    task: str
-    model: str
-    recipe: str
-    model_args: Mapping[str, Any]
-    changes: Mapping[str, str]
-    seed: int
 
 
 @dataclass(frozen=True)

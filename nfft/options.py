@@ -1,0 +1,135 @@
+"""The command line of `nfft finetune`: its arguments, and what they say in the toolkit's own terms."""
+
+import argparse
+import os
+import re
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nfft.errors import UserError
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for, as text where it has yet to be understood.
+
+    Attributes:
+        changes: settings by name, of the recipe or, as "task.NAME", of the task.
+    """
+
+    task: str
+    model: str
+    recipe: str
+    model_args: Mapping[str, Any]
+    changes: Mapping[str, str]
+    seed: int
+
+
+EXAMPLES = """examples:
+  nfft finetune --task digits
+  nfft finetune --task photos/ --model timm/dm_nfnet_f0.dm_in1k --output-dir runs/photos
+  nfft finetune --task flowers102 --set dropout=0.25 --set label_smoothing=0
+  nfft finetune --task digits --resume
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    made = argparse.ArgumentParser(
+        prog="nfft finetune",
+        description="Fine-tune a Normalizer-Free network on labelled images, as its authors did.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    what = made.add_argument_group("what")
+    what.add_argument(
+        "--task",
+        required=True,
+        help="a task's name, a task file, a folder of images, a CSV or Parquet file, or a dataset id on the Hub",
+    )
+    what.add_argument(
+        "--model",
+        default="nfnet-nano",
+        help="a checkpoint's id on the Hub, its folder, or scratch:<timm architecture> (default: %(default)s)",
+    )
+    what.add_argument(
+        "--model-arg",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an argument of the timm architecture, with scratch: alone; may be repeated",
+    )
+    how = made.add_argument_group("how")
+    how.add_argument("--recipe", default="auto", help="a recipe's name (default: %(default)s)")
+    duration = how.add_mutually_exclusive_group()
+    duration.add_argument("--steps", help="optimizer steps in all")
+    duration.add_argument("--epochs", help="passes over the training images")
+    how.add_argument("--batch-size", help="images an optimizer step sees, over all processes")
+    how.add_argument("--lr", help="peak learning rate")
+    how.add_argument("--seed", type=int, default=0, help="of order, augmentation and new weights (default: 0)")
+    how.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="any setting of the recipe, or of the task as task.FIELD; may be repeated",
+    )
+    how.add_argument(
+        "--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help="(default: by device)"
+    )
+    where = made.add_argument_group("where")
+    where.add_argument("--output-dir", type=Path, help="the run folder (default: runs/TASK-MODEL)")
+    where.add_argument("--resume", action="store_true", help="take up the run in the folder where it was left")
+    return made
+
+
+def default_folder(options: argparse.Namespace) -> Path:
+    """runs/TASK-MODEL, with nothing in it that could lead out of runs/."""
+    stems = [Path(options.task).stem, options.model.rstrip("/").split("/")[-1].removeprefix("scratch:")]
+    return Path("runs") / "-".join(re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip(".-") or "run" for stem in stems)
+
+
+def request(options: argparse.Namespace) -> Request:
+    """The options in the toolkit's own terms."""
+    plain = {"total_steps": options.steps, "epochs": options.epochs, "batch_size": options.batch_size, "lr": options.lr}
+    return Request(
+        task=options.task,
+        model=options.model,
+        recipe=options.recipe,
+        model_args={name: _number(text) for name, text in _pairs(options.model_arg, "--model-arg").items()},
+        changes={**_pairs(options.set, "--set"), **{name: text for name, text in plain.items() if text is not None}},
+        seed=options.seed,
+    )
+
+
+def _pairs(texts: list[str], option: str) -> dict[str, str]:
+    for text in texts:
+        if "=" not in text:
+            raise UserError(f"{option} takes NAME=VALUE; got {text!r}.")
+    return {name.strip(): value for name, value in (text.split("=", 1) for text in texts)}
+
+
+def _number(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def command() -> str:
+    """What was typed to start this process, as far as it can be told."""
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ
+    words = ["accelerate", "launch", "nfft/finetune.py"] if launched else ["nfft", "finetune"]
+    arguments = sys.argv[1:] if launched or Path(sys.argv[0]).name == "finetune.py" else sys.argv[2:]
+    return shlex.join([*words, *arguments])
+
+
+def resume_command() -> str:
+    return command() if "--resume" in sys.argv else f"{command()} --resume"
