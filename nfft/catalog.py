@@ -33,9 +33,10 @@ def task(name: str) -> Task:
         return _task_file(path)
     if path.is_dir() or (path.suffix in DATA_FILES and path.is_file()):
         return Task(name=path.resolve().stem, source=str(path))
-    if path.suffix in (*DATA_FILES, ".py") or name.startswith((".", "/", "~")):
+    is_path = name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1
+    if is_path or path.suffix in (*DATA_FILES, ".py"):
         raise UserError(f"--task {name}: there is no such file or folder.")
-    if name.count("/") == 1:
+    if "/" in name:
         return Task(name=name.split("/")[1], source=name)
     raise UserError(
         f"unknown task {name!r}; {nearest(name, known)} "

@@ -1,7 +1,7 @@
 """Save a run in the middle and take it up again: safetensors and JSON, nothing that could execute.
 
 A checkpoint is a folder `step-00000120/` with state.safetensors (weights, momentum, average) and
-state.json (step, hash of the tensors, scaler). It is written under another name and renamed when whole.
+state.json (step, scaler, hash of both files' content). It is written under another name and renamed when whole.
 """
 
 import hashlib
@@ -32,22 +32,25 @@ class Saved:
 
 
 def save(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Path:
-    """Write the checkpoint of `step` under `folder`, then delete all but the last two."""
+    """Write the checkpoint of `step` under `folder`, then delete all but it and the one before."""
     final = folder / f"step-{step:08d}"
     stage = folder / f".{final.name}.{os.getpid()}"
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir(parents=True)
     # safetensors stores dense row-major tensors: channels_last weights are copied into that order.
     save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, stage / TENSORS)
-    record = {**facts, "step": step, "sha256": _hash(stage / TENSORS)}
+    record = {**facts, "step": step}
+    record["sha256"] = _hash(stage / TENSORS, record)
     (stage / FACTS).write_text(json.dumps(record, indent=2) + "\n")
     for name in (TENSORS, FACTS):
         _flush(stage / name)
     shutil.rmtree(final, ignore_errors=True)
     stage.rename(final)
     _flush(folder)
-    for old in _folders(folder)[:-KEPT]:
-        shutil.rmtree(old)
+    # Those of later steps are damaged: otherwise the run would have gone on from them.
+    done = [each for each in _folders(folder) if each.name <= final.name]
+    for other in set(_folders(folder)) - set(done[-KEPT:]):
+        shutil.rmtree(other)
     return final
 
 
@@ -69,8 +72,8 @@ def latest(folder: Path) -> tuple[Saved | None, list[str]]:
 
 def _read(folder: Path) -> Saved:
     facts = json.loads((folder / FACTS).read_text())
-    if _hash(folder / TENSORS) != facts["sha256"]:
-        raise ValueError(f"{TENSORS} does not match its hash")
+    if not isinstance(facts, dict) or facts.pop("sha256", None) != _hash(folder / TENSORS, facts):
+        raise ValueError("its content does not match its hash")
     with safe_open(folder / TENSORS, framework="pt") as file:
         return Saved(folder, {name: file.get_tensor(name) for name in file.keys()}, facts)  # noqa: SIM118
 
@@ -79,9 +82,11 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*")) if folder.is_dir() else []
 
 
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _hash(tensors: Path, facts: Mapping[str, Any]) -> str:
+    with tensors.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(json.dumps(facts, sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 def _flush(path: Path) -> None:

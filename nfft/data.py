@@ -55,6 +55,11 @@ class Data:
     validation: Split
     test: Split | None
 
+    def __post_init__(self) -> None:
+        for split in self.splits:
+            if not len(split):
+                raise UserError(f"the {split.name} split has no images that can be read. Add some or leave it out.")
+
     @property
     def splits(self) -> list[Split]:
         return [split for split in (self.train, self.validation, self.test) if split is not None]
@@ -112,23 +117,33 @@ def _check_classes(task: Task, classes: list[str], splits: dict[str, Split]) -> 
         if unknown:
             listed = ", ".join(classes[label] for label in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
             raise UserError(
-                f"task {task.name}: the {split.name} split has {len(unknown)} classes that train lacks ({listed}). "
+                f"task {task.name}: the {split.name} split has classes that train lacks ({listed}). "
                 "Add training images of them or remove them."
             )
 
 
 def _hold_out(task: Task, classes: list[str], splits: dict[str, Split]) -> Data:
     train, test = splits["train"], splits.get("test")
+    if task.train_images is not None and task.train_images < len(train):
+        train = train.keep(stratified(train.labels, task.train_images / len(train))[1])
     validation_share = task.validation_fraction
     if test is None and task.test_fraction > 0:
-        kept, held = stratified(train.labels, task.test_fraction)
-        train, test = train.keep(kept), train.keep(held, "test")
+        train, test = _part(task, train, "test", task.test_fraction)
         validation_share = validation_share / (1 - task.test_fraction)
     validation = splits.get("validation")
     if validation is None:
-        kept, held = stratified(train.labels, validation_share)
-        train, validation = train.keep(kept), train.keep(held, "validation")
+        train, validation = _part(task, train, "validation", validation_share)
     return Data(classes, train, validation, test)
+
+
+def _part(task: Task, train: Split, name: str, fraction: float) -> tuple[Split, Split]:
+    kept, held = stratified(train.labels, fraction)
+    if not len(held):
+        raise UserError(
+            f"task {task.name}: no class has an image to spare for the {name} split. "
+            f"Add images, or name a split with --set task.{name}=..."
+        )
+    return train.keep(kept), train.keep(held, name)
 
 
 def stratified(labels: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,6 @@
 """Processes and precision: accelerate, with a precision that the device is fast at."""
 
 import os
-import warnings
 
 import torch
 from accelerate import Accelerator
@@ -26,9 +25,15 @@ def make_accelerator(precision: str) -> Accelerator:
         mixed = MIXED[precision]
     if mixed == "fp16" and (not torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_CPU") == "True"):
         raise UserError("fp16 needs a GPU: on a CPU it would be ignored. Use --precision bf16 or fp32.")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*barrier.*")
-        return Accelerator(mixed_precision=mixed, step_scheduler_with_optimizer=False)
+    # Unless told that there is only a CPU, accelerate lets every process that torchrun started there run alone.
+    return Accelerator(mixed_precision=mixed, cpu=not torch.accelerator.is_available())
+
+
+def lone_process() -> list[str]:
+    """A line for those who asked `accelerate launch --cpu` for several processes: it starts one, and says nothing."""
+    if "MASTER_ADDR" in os.environ and "RANK" not in os.environ:
+        return ["accelerate launch --cpu starts one process; for N: torchrun --nproc-per-node N nfft/finetune.py ..."]
+    return []
 
 
 def is_fast_at_bf16() -> bool:

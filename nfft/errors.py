@@ -3,15 +3,18 @@
 import difflib
 from collections.abc import Iterable
 
+LISTED = 20
+
 
 class UserError(Exception):
     """A mistake in what was asked for; its text says what was expected, what was found, and how to fix it."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a clause naming the entries closest to `name`, or all of them when none is close."""
+    """Return a clause naming the entries closest to `name`, or the first of them when none is close."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if close:
         return f"did you mean {' or '.join(repr(match) for match in close)}?"
-    return f"known: {', '.join(known)}."
+    more = f", ... ({len(known)} in all)" if len(known) > LISTED else ""
+    return f"known: {', '.join(known[:LISTED])}{more}."

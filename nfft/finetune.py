@@ -27,8 +27,10 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status: 0 done, 2 a mistake of the user's, 130 interrupted."""
     given = options.parser().parse_args(arguments)
-    # Pillow warns about odd but readable metadata of users' pictures.
+    # Pillow warns about odd but readable metadata of users' pictures; torch about the strides of 1x1 convolutions,
+    # which channels_last and row-major layouts write differently for the same memory.
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     try:
         return finetune(given)
     except (UserError, OSError) as error:
@@ -36,9 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(error, OSError):
             if error.errno not in UNWRITABLE:
                 raise
-            text = (
-                f"{error.filename or 'the run folder'} cannot be written: {error.strerror}. Mend that, then --resume."
-            )
+            where = error.filename or "the run folder"
+            text = f"{where} cannot be written: {error.strerror}. Mend that, then go on with --resume."
         if os.environ.get("NFFT_DEBUG") == "1":
             raise
         # Every process meets the same mistake; one sentence is enough.
@@ -50,10 +51,10 @@ def main(arguments: list[str] | None = None) -> int:
 def finetune(given: argparse.Namespace) -> int:
     """Plan, train, score, write; docs/run-folder.md says what is left in the folder."""
     from nfft import plan, run
-    from nfft.device import make_accelerator
+    from nfft.device import lone_process, make_accelerator
     from nfft.fit import Fit
     from nfft.interrupt import Interrupt
-    from nfft.report import Metrics, Progress
+    from nfft.report import Report
 
     folder = given.output_dir or options.default_folder(given)
     asked = options.request(given)
@@ -65,28 +66,21 @@ def finetune(given: argparse.Namespace) -> int:
         planned = plan.make(asked)
     fit = Fit(planned, accelerator, folder)
     facts = describe(planned, fit, accelerator)
-    notes = []
+    notes = lone_process()
     if given.resume:
-        notes = run.check_same(folder, facts) + fit.restore()
+        notes += run.check_same(folder, facts) + fit.restore()
     elif is_main:
         run.start(folder, facts, planned.skipped)
-    metrics = progress = None
     if is_main:
         announce(facts, fit, notes)
-        metrics = Metrics(folder / "metrics.jsonl", from_step=fit.training.step)
-        progress = Progress(planned.total_steps, fit.training.step)
-    with Interrupt() as interrupt:
-        finished = fit.run(metrics, progress, interrupt.requested)
-    if progress is not None:
-        progress.close()
+    with Interrupt() as interrupt, Report(folder, planned.total_steps, fit.training.step, speaks=is_main) as report:
+        finished = fit.run(report, interrupt.requested)
     if not finished:
         if is_main:
-            print(
-                f"stopped after step {fit.training.step}, saved. Go on with:\n  {options.resume_command()}",
-                file=sys.stderr,
-            )
+            print(f"stopped after step {fit.training.step}, saved. Go on with:", file=sys.stderr)
+            print(f"  {options.resume_command()}", file=sys.stderr)
         return interrupt.exit_status
-    conclude(fit, facts, metrics.lines if metrics is not None else [])
+    conclude(fit, facts, report.lines)
     return 0
 
 

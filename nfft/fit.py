@@ -17,7 +17,7 @@ from nfft.device import default_workers
 from nfft.errors import UserError
 from nfft.loader import evaluation_loader, train_loader
 from nfft.plan import Plan
-from nfft.report import Metrics, Progress
+from nfft.report import Report
 from nfft.run import SKIPPED
 
 CHECKPOINTS = "checkpoints"
@@ -80,12 +80,8 @@ class Fit:
         training.step = saved.facts["step"]
         return torn
 
-    def run(self, metrics: Metrics | None, progress: Progress | None, stop_requested: Callable[[], bool]) -> bool:
-        """Train to the end; returns False when a stop was asked for and the step saved.
-
-        Args:
-            metrics, progress: of the main process; None on the others.
-        """
+    def run(self, report: Report, stop_requested: Callable[[], bool]) -> bool:
+        """Train to the end; returns False when a stop was asked for and the step saved."""
         plan, recipe, training = self.plan, self.plan.recipe, self.training
         total = plan.total_steps
         due = {round(total * (n + 1) / recipe.evaluations) for n in range(recipe.evaluations)}
@@ -99,7 +95,7 @@ class Fit:
             workers=self.workers,
             pixels=plan.pixels,
         )
-        reports = train.train(
+        steps = train.train(
             training,
             iter(loader),
             recipe,
@@ -109,36 +105,32 @@ class Fit:
             to_input=self.to_input,
             stop_requested=stop_requested,
         )
-        for report in self._with_checkpoint(reports):
-            self._note_broken(report.broken)
-            if metrics is not None and progress is not None:
-                figures = {"loss": report.loss, "top1": report.top1, "lr": report.lr, "clipped": report.clipped}
-                metrics.add(kind="train", step=report.step, **figures, images_per_second=report.images_per_second)
-                progress.step(report.step, **figures, speed=report.images_per_second)
-            if report.step in due:
-                self._validate(report.step, metrics, progress)
-            if report.step in due or report.stop or time.monotonic() - self.saved_at > SAVE_SECONDS:
+        for done in self._with_checkpoint(steps):
+            self._note_broken(done.broken)
+            report.step(
+                done.step,
+                loss=done.loss,
+                top1=done.top1,
+                lr=done.lr,
+                clipped=done.clipped,
+                images_per_second=done.images_per_second,
+            )
+            if done.step in due:
+                self.validation = self.predict_candidates()
+                report.validation(done.step, {name: (each.loss, each.top1) for name, each in self.validation.items()})
+            if done.step in due or done.stop or time.monotonic() - self.saved_at > SAVE_SECONDS:
                 self.save()
-            if report.stop and report.step < total:
+            if done.stop and done.step < total:
                 return False
         return True
 
-    def _with_checkpoint(self, reports: Iterator[train.StepReport]) -> Iterator[train.StepReport]:
-        """`reports`; an error about the training also names the last good checkpoint."""
+    def _with_checkpoint(self, steps: Iterator[train.Step]) -> Iterator[train.Step]:
+        """`steps`; an error about the training also names the last good checkpoint."""
         try:
-            yield from reports
+            yield from steps
         except UserError as error:
             where = f"The last good checkpoint is {self.saved}." if self.saved else "No checkpoint had been saved yet."
             raise UserError(f"{error} {where}") from error
-
-    def _validate(self, step: int, metrics: Metrics | None, progress: Progress | None) -> None:
-        self.validation = found = self.predict_candidates()
-        if metrics is None or progress is None:
-            return
-        for weights, each in found.items():
-            metrics.add(kind="validation", step=step, weights=weights, loss=each.loss, top1=each.top1)
-        shown = ", ".join(f"{weights} {each.top1:.1%}" for weights, each in found.items())
-        progress.say(f"step {step}: validation top-1 {shown}")
 
     @property
     def candidates(self) -> list[str]:

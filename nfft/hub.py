@@ -29,9 +29,9 @@ def find(name: str, model_args: dict[str, Any]) -> model.Checkpoint:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return model.open_folder(name, folder)
-    if name.startswith((".", "/", "~")):
+    if name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1:
         raise UserError(f"--model {name}: there is no such folder.")
-    if name.count("/") != 1:
+    if "/" not in name:
         import timm
 
         known = [PACKAGED, *(f"timm/{each}" for each in timm.list_pretrained("*nf*")), *_scratch_names()]
@@ -66,12 +66,13 @@ def _download(name: str) -> Path:
         raise UserError(f"{name} is gated: ask for access on its page on the Hub, then `hf auth login`.") from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise UserError(
-            f"the model {name} was not found on the Hub: check its spelling, or that you have access (`hf auth login`)."
+            f"{name} is neither a folder here nor a model on the Hub: check its spelling, or that you have access "
+            "(`hf auth login`)."
         ) from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
         raise UserError(
-            f"the Hub could not be reached for the model {name}. To work offline, give --model a local folder or "
-            f"{PACKAGED}, which comes with nfft; what was fetched once stays cached."
+            f"the Hub could not be reached for the model {name}, which is not cached here. To work offline, give "
+            f"--model a local folder or {PACKAGED}, which comes with nfft."
         ) from error
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import tempfile
+import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,14 @@ from nfft.errors import UserError, nearest
 from nfft.groups import classifier
 
 CLASSIFIER_STD = 0.01
+# Arguments of timm's constructors that something else decides.
+SETTLED = {
+    "num_classes": "the task has the classes",
+    "in_chans": "images are RGB",
+    "drop_rate": "it is --set dropout=...",
+    "drop_path_rate": "it is --set stochastic_depth=...",
+    "pretrained": "scratch: means random weights",
+}
 
 
 @dataclass(frozen=True)
@@ -62,14 +71,22 @@ def open_folder(name: str, folder: Path) -> Checkpoint:
         raise UserError(f"{name}: config.json names no timm architecture; this is not a timm checkpoint.")
     if not (folder / "model.safetensors").is_file():
         pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern))
-        found = f"found only {pickles[0]}, a pickle, which can run code when it is opened" if pickles else "found none"
+        if not pickles:
+            raise UserError(f"{name}: expected config.json and model.safetensors in {folder}; there are no weights.")
         raise UserError(
-            f"{name}: expected model.safetensors, {found}. Convert it where you trust it: load the state dict with "
-            "torch.load(..., weights_only=True), then safetensors.torch.save_file(state_dict, 'model.safetensors')."
+            f"{name}: expected model.safetensors, found only {pickles[0]}, a pickle, which can run code when it is "
+            "opened. Convert it where you trust it: load the state dict with torch.load(..., weights_only=True), then "
+            "safetensors.torch.save_file(state_dict, 'model.safetensors')."
         )
     _check_architecture(name, config["architecture"])
-    if "input_size" not in config.get("pretrained_cfg", config):
-        raise UserError(f"{name}: config.json has no pretrained_cfg with input_size; this is not a timm checkpoint.")
+    preprocessing = config.get("pretrained_cfg", config)
+    for key in ("input_size", "mean", "std"):
+        value = preprocessing.get(key) if isinstance(preprocessing, dict) else None
+        if not isinstance(value, list) or len(value) != 3:
+            raise UserError(
+                f"{name}: expected three numbers as {key} in the pretrained_cfg of config.json, as timm writes it; "
+                f"found {value!r}."
+            )
     return Checkpoint(name, config["architecture"], folder, config)
 
 
@@ -78,6 +95,8 @@ def random_weights(architecture: str, model_args: dict[str, Any]) -> Checkpoint:
     import timm
 
     _check_architecture(f"scratch:{architecture}", architecture)
+    for name in model_args.keys() & SETTLED.keys():
+        raise UserError(f"--model-arg {name}={model_args[name]} cannot be given: {SETTLED[name]}.")
     defaults = timm.get_pretrained_cfg(architecture)
     preprocessing = defaults.to_dict() if defaults is not None else {"input_size": (3, 224, 224)}
     config = {"architecture": architecture, "model_args": model_args, "pretrained_cfg": preprocessing}
@@ -99,30 +118,31 @@ def build(checkpoint: Checkpoint, classes: int, *, dropout: float, stochastic_de
     """The network with its weights, and a new classifier where the number of classes differs.
 
     Raises:
-        UserError: when the weights do not fit the architecture that config.json names.
+        UserError: when the weights or arguments do not fit the architecture, or it does not take RGB
+            images to one linear classifier.
     """
-    import timm
-
-    rates: dict[str, Any] = {"drop_rate": dropout, "drop_path_rate": stochastic_depth}
-    model_args = dict(checkpoint.config.get("model_args") or {})
-    if checkpoint.folder is None:
-        try:
-            model = timm.create_model(checkpoint.architecture, num_classes=classes, **model_args, **rates)
-        except TypeError as error:
-            raise UserError(f"{checkpoint.name}: {error}. Check --model-arg.") from error
-        initialise_classifier(model)
-        return _checked(checkpoint, model)
-    try:
-        model = timm.create_model(f"local-dir:{checkpoint.folder}", pretrained=True, num_classes=classes, **rates)
-    except (RuntimeError, KeyError, TypeError, ValueError) as error:
-        lines = str(error).strip().splitlines()
-        raise UserError(
-            f"{checkpoint.name}: the weights do not fit {checkpoint.architecture}, which config.json names: "
-            f"{' '.join(line.strip() for line in lines[:2])}"
-        ) from error
+    model = _create(checkpoint, num_classes=classes, drop_rate=dropout, drop_path_rate=stochastic_depth)
+    _check_ends(checkpoint, model)
     if saved_classes(checkpoint) != classes:
         initialise_classifier(model)
-    return _checked(checkpoint, model)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _create(checkpoint: Checkpoint, **settings: Any) -> nn.Module:
+    import timm
+
+    # timm checks little: what does not fit fails as anything, asserts and errors of safetensors among them.
+    try:
+        if checkpoint.folder is not None:
+            return timm.create_model(f"local-dir:{checkpoint.folder}", pretrained=True, **settings)
+        return timm.create_model(checkpoint.architecture, **{**(checkpoint.config.get("model_args") or {}), **settings})
+    except Exception as error:
+        reason = textwrap.shorten(str(error), 200, placeholder=" ...") or type(error).__name__
+        if checkpoint.folder is None:
+            raise UserError(f"{checkpoint.name} cannot be made: {reason.rstrip('.')}. Check --model-arg.") from error
+        raise UserError(
+            f"{checkpoint.name}: the weights do not fit {checkpoint.architecture}, which config.json names: {reason}"
+        ) from error
 
 
 def saved_classes(checkpoint: Checkpoint) -> int | None:
@@ -132,14 +152,18 @@ def saved_classes(checkpoint: Checkpoint) -> int | None:
     return int(checkpoint.config.get("num_classes", checkpoint.preprocessing.get("num_classes", 1000)))
 
 
-def _checked(checkpoint: Checkpoint, model: nn.Module) -> nn.Module:
+def _check_ends(checkpoint: Checkpoint, model: nn.Module) -> None:
+    first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is not None and first.in_channels != 3:
+        raise UserError(
+            f"{checkpoint.name}: expected a network for RGB images; its first layer takes {first.in_channels} channels."
+        )
     head = classifier(model)
     if not isinstance(head, nn.Linear):
         raise UserError(
             f"{checkpoint.name}: expected a network with one linear classifier; "
             f"{checkpoint.architecture} ends in {type(head).__name__}."
         )
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def initialise_classifier(model: nn.Module) -> None:
@@ -209,8 +233,12 @@ def _finish_config(config: dict[str, Any], checkpoint: Checkpoint) -> None:
     for name in ("num_classes", "drop_rate", "drop_path_rate"):
         args.pop(name, None)
     config["model_args"] = args
-    for name in ("tag", "origin_url", "paper_ids", "paper_name", "test_input_size", "pool_size", "test_pool_size"):
+    sizes = ("test_input_size", "pool_size", "test_pool_size")
+    for name in ("tag", "origin_url", "paper_ids", "paper_name", "label_names", "label_descriptions", *sizes):
         config["pretrained_cfg"].pop(name, None)
+    # timm writes the licence of its own weights, whether they were used or not.
+    if checkpoint.preprocessing.get("license") is None:
+        config["pretrained_cfg"].pop("license", None)
 
 
 def crop_share(resolution: int, margin: int) -> float:

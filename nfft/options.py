@@ -95,7 +95,13 @@ def default_folder(options: argparse.Namespace) -> Path:
 
 
 def request(options: argparse.Namespace) -> Request:
-    """The options in the toolkit's own terms."""
+    """The options in the toolkit's own terms.
+
+    Raises:
+        UserError: for an option that is not NAME=VALUE, or a seed out of range.
+    """
+    if not 0 <= options.seed < 2**32:
+        raise UserError(f"--seed must be between 0 and {2**32 - 1}; got {options.seed}.")
     plain = {"total_steps": options.steps, "epochs": options.epochs, "batch_size": options.batch_size, "lr": options.lr}
     return Request(
         task=options.task,

@@ -1,8 +1,9 @@
 """A recipe: every setting of a fine-tuning run, and how `--set` changes one."""
 
+import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -77,11 +78,11 @@ class Recipe:
         if (self.total_steps is None) == (self.epochs is None):
             raise UserError(
                 "a recipe needs exactly one of total_steps and epochs; "
-                f"got total_steps={self.total_steps}, epochs={self.epochs}."
+                f"got total_steps={self.total_steps}, epochs={self.epochs}. Give --steps or --epochs alone."
             )
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
-            if value is not None and not low <= value <= high:
+            if value is not None and not (low <= value <= high and math.isfinite(value)):
                 bound = f"at least {low:g}" if high == float("inf") else f"between {low:g} and {high:g}"
                 raise UserError(f"{name} must be {bound}; got {value}. Change it with --set {name}=...")
 
@@ -165,9 +166,8 @@ def _read(name: str, value: Any, hint: Any) -> Any:
                 continue
     if str in accepted:
         return text
-    raise UserError(f"{name} must be {_words(accepted)}; got {value!r}.")
-
-
-def _words(accepted: Iterable[type]) -> str:
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text", types.NoneType: "none"}
-    return " or ".join(names.get(kind, str(kind)) for kind in accepted)
+    names = {int: "a whole number", float: "a number", bool: "true or false", types.NoneType: "none"}
+    described = " or ".join(names[kind] for kind in accepted if kind in names)
+    raise UserError(
+        f"{name} must be {described}; got {value!r}." if described else f"{name} can be set in a file alone."
+    )

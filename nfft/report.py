@@ -3,26 +3,90 @@
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+METRICS = "metrics.jsonl"
+PLAIN_SECONDS = 10.0
 
-class Metrics:
-    """metrics.jsonl: one line a step and one an evaluation, in order; see docs/run-folder.md.
+
+class Report:
+    """Records every step and evaluation, and shows them: the main process's part of the loop.
+
+    A terminal gets a live line, anything else a plain line every ten seconds.
 
     Args:
-        path: the file.
-        from_step: lines of later steps are dropped, since a resumed run makes them again.
+        folder: the run folder; lines of its metrics.jsonl after `first_step` are dropped, since a resumed
+            run makes them again.
+        total_steps: of the whole run.
+        first_step: how many of them are done.
+        speaks: whether this is the main process; the others record and show nothing.
     """
 
-    def __init__(self, path: Path, *, from_step: int = 0) -> None:
-        self.lines = [line for line in read_metrics(path) if line["step"] <= from_step] if from_step else []
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
-        temporary.replace(path)
-        self.file = path.open("a")
+    def __init__(
+        self, folder: Path, total_steps: int, first_step: int, *, speaks: bool, stream: TextIO | None = None
+    ) -> None:
+        self.path, self.total_steps, self.first_step = folder / METRICS, total_steps, first_step
+        self.speaks, self.stream = speaks, stream or sys.stderr
+        self.lines: list[dict] = []
+        self.bar: Any = None
 
-    def add(self, **line: Any) -> None:
+    def __enter__(self) -> "Report":
+        if not self.speaks:
+            return self
+        if self.first_step:
+            self.lines = [line for line in read_metrics(self.path) if line["step"] <= self.first_step]
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
+        temporary.replace(self.path)
+        self.file = self.path.open("a")
+        self.shown_step, self.shown_at = self.first_step, time.perf_counter()
+        if self.stream.isatty():
+            from tqdm import tqdm
+
+            form = "{percentage:3.0f}% |{bar:20}| step {n_fmt}/{total_fmt}{postfix} · {elapsed}<{remaining}"
+            total, done = self.total_steps, self.first_step
+            self.bar = tqdm(total=total, initial=done, bar_format=form, file=self.stream, dynamic_ncols=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.speaks:
+            self.file.close()
+        if self.bar is not None:
+            self.bar.close()
+
+    def step(self, step: int, *, loss: float, top1: float, lr: float, clipped: float, images_per_second: float) -> None:
+        """Note what the `step`-th step (from 1) did; the speed is that of all processes together."""
+        if not self.speaks:
+            return
+        figures = {"loss": loss, "top1": top1, "lr": lr, "clipped": clipped}
+        self._record(kind="train", step=step, **figures, images_per_second=images_per_second)
+        shown = (
+            f"loss {loss:.3f} · top-1 {top1:.1%} · lr {lr:.2g} · clipped {clipped:.1%} · {images_per_second:,.0f} img/s"
+        )
+        now = time.perf_counter()
+        if self.bar is not None:
+            self.bar.set_postfix_str(shown, refresh=False)
+            self.bar.update(step - self.bar.n)
+        elif now - self.shown_at >= PLAIN_SECONDS or step == self.total_steps:
+            left = (self.total_steps - step) * (now - self.shown_at) / (step - self.shown_step)
+            self.shown_step, self.shown_at = step, now
+            print(f"step {step}/{self.total_steps} · {shown} · {_clock(left)} left", file=self.stream, flush=True)
+
+    def validation(self, step: int, found: Mapping[str, tuple[float, float]]) -> None:
+        """Note an evaluation after `step` steps: (loss, top-1) by the name of the weights."""
+        if not self.speaks:
+            return
+        for weights, (loss, top1) in found.items():
+            self._record(kind="validation", step=step, weights=weights, loss=loss, top1=top1)
+        text = f"step {step}: validation top-1 " + ", ".join(f"{name} {top1:.1%}" for name, (_, top1) in found.items())
+        if self.bar is not None:
+            self.bar.write(text, file=self.stream)
+        else:
+            print(text, file=self.stream, flush=True)
+
+    def _record(self, **line: Any) -> None:
         self.lines.append(line)
         self.file.write(json.dumps(line) + "\n")
         self.file.flush()
@@ -37,50 +101,6 @@ def read_metrics(path: Path) -> list[dict]:
         except ValueError:
             break
     return lines
-
-
-class Progress:
-    """A live line on a terminal, a plain line every few seconds elsewhere.
-
-    Args:
-        total_steps: of the whole run.
-        first_step: where this process starts.
-        every: seconds between plain lines.
-    """
-
-    def __init__(self, total_steps: int, first_step: int, *, stream: TextIO = sys.stderr, every: float = 10.0) -> None:
-        from tqdm import tqdm
-
-        self.stream, self.every, self.last = stream, every, time.perf_counter()
-        self.total_steps = total_steps
-        self.bar = None
-        if stream.isatty():
-            form = "{percentage:3.0f}% |{bar:20}| step {n_fmt}/{total_fmt}{postfix} · {elapsed}<{remaining}"
-            self.bar = tqdm(total=total_steps, initial=first_step, bar_format=form, file=stream, dynamic_ncols=True)
-
-    def step(self, step: int, *, loss: float, top1: float, lr: float, clipped: float, speed: float) -> None:
-        """Show what the `step`-th step (from 1) did; `speed` is in images a second, over all processes."""
-        figures = f"loss {loss:.3f} · top-1 {top1:.1%} · lr {lr:.2g} · clipped {clipped:.1%} · {speed:,.0f} img/s"
-        now = time.perf_counter()
-        if self.bar is not None:
-            self.bar.set_postfix_str(figures, refresh=False)
-            self.bar.update(step - self.bar.n)
-        elif now - self.last >= self.every or step == self.total_steps:
-            batch_seconds = (now - self.last) / max(1, step - getattr(self, "shown", 0))
-            left = (self.total_steps - step) * batch_seconds
-            self.last, self.shown = now, step
-            print(f"step {step}/{self.total_steps} · {figures} · {_clock(left)} left", file=self.stream, flush=True)
-
-    def say(self, text: str) -> None:
-        """Print a line without breaking the live one."""
-        if self.bar is not None:
-            self.bar.write(text, file=self.stream)
-        else:
-            print(text, file=self.stream, flush=True)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
 
 
 def _clock(seconds: float) -> str:

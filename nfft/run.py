@@ -33,7 +33,8 @@ def check(folder: Path, *, resume: bool) -> None:
     standing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not (standing.is_dir() and os.access(standing, os.W_OK)):
         raise UserError(
-            f"the run folder {folder} cannot be made: {standing} is not writable. Choose another --output-dir."
+            f"the run folder {folder} cannot be made: {standing} is "
+            f"{'not writable' if standing.is_dir() else 'a file'}. Choose another --output-dir."
         )
 
 
@@ -50,7 +51,12 @@ def write_json(path: Path, content: Any) -> None:
 
 def start(folder: Path, run: dict[str, Any], skipped: list[dict[str, Any]]) -> None:
     """Make the folder, with run.json and skipped.jsonl."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"the run folder {folder} cannot be made: {error.strerror}. Choose another --output-dir."
+        ) from error
     write_json(folder / RUN, run)
     write_text(folder / SKIPPED, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in skipped))
 
@@ -64,16 +70,19 @@ def check_same(folder: Path, run: dict[str, Any]) -> list[str]:
     Raises:
         UserError: naming each difference.
     """
-    saved = json.loads((folder / RUN).read_text())
-    before, now = _decisive(saved), _decisive(run)
+    try:
+        saved = json.loads((folder / RUN).read_text())
+        before, now, threads = _decisive(saved), _decisive(run), saved["threads"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"--resume: {folder / RUN} is damaged or not a run's. Start anew in another folder.") from error
     changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
     if changed:
         listed = "; ".join(f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in changed)
         raise UserError(f"--resume: the run in {folder} was started with other settings: {listed}. Use the same ones.")
-    if saved["threads"] != run["threads"]:
+    if threads != run["threads"]:
         return [
-            f"it ran on {saved['threads']} threads, now on {run['threads']}: sums will differ in their last bits "
-            f"(OMP_NUM_THREADS={saved['threads']} keeps them)"
+            f"it ran on {threads} threads, now on {run['threads']}: sums will differ in their last bits "
+            f"(OMP_NUM_THREADS={threads} keeps them)"
         ]
     return []
 

@@ -49,10 +49,36 @@ def open_tables(task: Task) -> dict[str, Table]:
         UserError: when the source is absent, out of reach or not readable.
     """
     if callable(task.source):
-        return {"train": Arrays(dict(task.source()))}
+        return {"train": _arrays(task)}
     path = Path(task.source).expanduser()
     root = path.resolve().parent if path.is_file() else Path.cwd()
     return {name: DatasetTable(task, split, root) for name, split in _load_dataset(task, task.source).items()}
+
+
+def _arrays(task: Task) -> "Arrays":
+    assert callable(task.source)
+    try:
+        columns = dict(task.source())
+    except Exception as error:
+        raise UserError(
+            f"task {task.name}: its function {task.source.__name__} fails: {type(error).__name__}: {error}. "
+            "NFFT_DEBUG=1 shows where."
+        ) from error
+    if missing := {"image", "label", "names"} - columns.keys():
+        raise UserError(
+            f"task {task.name}: its function {task.source.__name__} must return image, label and names; it lacks "
+            f"{', '.join(sorted(missing))}. See tasks/digits.py."
+        )
+    labels, images, names = np.asarray(columns["label"]), len(columns["image"]), len(columns["names"])
+    if labels.shape != (images,):
+        raise UserError(
+            f"task {task.name}: expected one label an image, {images} in all; got labels of shape {labels.shape}."
+        )
+    if odd := sorted(set(labels.tolist()) - set(range(names))):
+        raise UserError(
+            f"task {task.name}: expected labels from 0 to {names - 1}, places in its list of names; got {odd[0]!r}."
+        )
+    return Arrays(columns)
 
 
 class Arrays:
@@ -154,7 +180,7 @@ class DatasetTable:
             if not candidates:
                 raise UserError(
                     f"task {task.name}: no label column found among {', '.join(features)}. "
-                    "A folder of images needs one folder a class; otherwise name it with --set task.label=..."
+                    "A folder of images needs one folder a class, two at least; else name it with --set task.label=..."
                 )
             column = candidates[0]
         if column not in features:
@@ -166,7 +192,7 @@ class DatasetTable:
                 "numbers or text. Convert the column, or name another with --set task.label=..."
             )
         if not isinstance(feature, ClassLabel | Value):
-            raise UserError(f"task {task.name}: column {column!r} holds {feature}, not one class an image.")
+            raise UserError(f"task {task.name}: column {column!r} holds {_kind(feature)}, not one class an image.")
         return column, feature
 
 
@@ -188,19 +214,31 @@ class _ImageColumn(Sequence):
         return value if isinstance(value, bytes) else str(self.root / value)
 
 
+def _kind(feature: Any) -> str:
+    return getattr(feature, "dtype", type(feature).__name__)
+
+
 def _image_column(task: Task, features: Any) -> str:
-    from datasets import Image
+    from datasets import Image, Value
 
     if task.image is not None:
         if task.image not in features:
             raise UserError(f"task {task.name}: no column {task.image!r}; {nearest(task.image, features)}")
+        feature = features[task.image]
+        encoded = isinstance(feature, Value) and feature.dtype.removeprefix("large_") in ("string", "binary")
+        if not (encoded or isinstance(feature, Image | dict)):
+            raise UserError(
+                f"task {task.name}: column {task.image!r} holds {_kind(feature)}, not images or their paths. "
+                "Name another with --set task.image=..."
+            )
         return task.image
     typed = [name for name, feature in features.items() if isinstance(feature, Image)]
     named = [name for name in IMAGE_NAMES if name in features]
     candidates = typed or named
     if not candidates:
         raise UserError(
-            f"task {task.name}: no image column found among {', '.join(features)}. Name it with --set task.image=..."
+            f"task {task.name}: no images found; expected one folder of them a class, or a table with a column of "
+            f"images. Its columns are {', '.join(features)}: name it with --set task.image=..."
         )
     return candidates[0]
 
@@ -211,7 +249,8 @@ def _load_dataset(task: Task, source: str) -> Any:
     from datasets import exceptions
 
     datasets.disable_progress_bars()
-    datasets.logging.set_verbosity_error()
+    # What fails is raised too, and said in one sentence below.
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     path = Path(source).expanduser()
     try:
         if path.is_file():
@@ -225,15 +264,15 @@ def _load_dataset(task: Task, source: str) -> Any:
         raise UserError(f"the dataset {source} holds no files that `datasets` can read.") from error
     except exceptions.DatasetNotFoundError as error:
         raise UserError(
-            f"the dataset {source} was not found on the Hub: check its spelling, or that you have access "
+            f"{source} is neither a folder here nor a dataset on the Hub: check its spelling, or that you have access "
             "(`hf auth login`)."
         ) from error
     except (ConnectionError, OSError, TimeoutError) as error:
         if path.exists():
             raise UserError(f"{source} could not be read: {error}") from error
         raise UserError(
-            f"the Hub could not be reached for the dataset {source}. To work offline, give --task a local "
-            "folder, or run once online so that it is cached."
+            f"the Hub could not be reached for the dataset {source}, which is not cached here. To work offline, "
+            "give --task a local folder, or run once online."
         ) from error
     except (ValueError, RuntimeError, datasets.exceptions.DatasetGenerationError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]

@@ -4,6 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from nfft.errors import UserError, nearest
+
+METRICS = ("top1", "mean_per_class")
+
 
 @dataclass(frozen=True)
 class Task:
@@ -17,6 +21,7 @@ class Task:
         train, validation, test: split names; found by usual names when absent.
         validation_fraction, test_fraction: share of train held out, stratified, where the data has no
             such split. No test is held out unless asked for.
+        train_images: use about this many training images, the same share of every class; all when absent.
         max_broken_fraction: more unreadable images than this share stop the run.
         metric: the figure to quote: "top1", or "mean_per_class" where that is the custom.
         suggests: recipe settings that suit this data, taken over the recipe's own.
@@ -34,6 +39,7 @@ class Task:
     test: str | None = None
     validation_fraction: float = 0.1
     test_fraction: float = 0.0
+    train_images: int | None = None
     max_broken_fraction: float = 0.01
     metric: str = "top1"
     suggests: Mapping[str, Any] = field(default_factory=dict)
@@ -42,3 +48,20 @@ class Task:
     citation: str | None = None
     licence: str | None = None
     note: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, low in (("validation_fraction", 1e-6), ("test_fraction", 0), ("max_broken_fraction", 0)):
+            value = getattr(self, name)
+            if not low <= value <= 1:
+                raise UserError(
+                    f"{name} must be between {low:g} and 1; got {value}. Change it with --set task.{name}=..."
+                )
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise UserError(
+                f"validation_fraction {self.validation_fraction:g} and test_fraction {self.test_fraction:g} leave "
+                "nothing to train on. Change them with --set task.validation_fraction=..."
+            )
+        if self.train_images is not None and self.train_images < 2:
+            raise UserError(f"train_images must be at least 2; got {self.train_images}.")
+        if self.metric not in METRICS:
+            raise UserError(f"unknown metric {self.metric!r}; {nearest(self.metric, METRICS)}")

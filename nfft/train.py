@@ -40,7 +40,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class StepReport:
+class Step:
     """One optimizer step, over all processes: mean loss, top-1 on augmented images, units clipped, in [0, 1]."""
 
     step: int
@@ -78,7 +78,7 @@ def train(
     seed: int,
     to_input: Callable[[Tensor], Tensor],
     stop_requested: Callable[[], bool],
-) -> Iterator[StepReport]:
+) -> Iterator[Step]:
     """Take optimizer steps until the run is done or someone asks to stop, reporting each.
 
     Args:
@@ -112,7 +112,7 @@ def train(
         if training.ema is not None:
             training.ema.update(training.network, step)
         training.step += 1
-        yield StepReport(
+        yield Step(
             step=training.step,
             loss=totals[0],
             top1=totals[1],

@@ -1,0 +1,25 @@
+"""paper-resnet: how the paper fine-tunes pre-trained ResNets, with and without batch normalisation (its Table 4).
+
+Reaches, from 300 million labelled images (JFT) to ImageNet at 224 px: NF-ResNet-50 79.5 %, BN-ResNet-50 78.1 % top-1.
+
+Source: arXiv 2102.06171, section 5 and appendix: 15,000 steps of 2,048 images, a third of them warm-up to 0.1
+whatever the batch, cosine to 0, EMA 0.9999; no weight decay, dropout, stochastic depth or SAM. The paper's other
+columns are --set train_resolution=320 --set test_resolution=320, and 384.
+"""
+
+from nfft.recipe import Facts, Recipe
+
+
+def recipe(facts: Facts) -> Recipe:
+    return Recipe(
+        total_steps=15_000,
+        warmup_fraction=1 / 3,
+        batch_size=2048,
+        lr=0.1,
+        weight_decay=0.0,
+        # The paper clips networks without normalisation; 0.01 is its value for this batch.
+        clipping=0.01 if facts.architecture.startswith("nf_") else None,
+        ema_decay=0.9999,
+        train_resolution=224,
+        test_resolution=224,
+    )

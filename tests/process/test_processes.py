@@ -1,0 +1,56 @@
+"""Two processes are one: the same samples, the same steps, the same scores."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from nfft import finetune
+
+SCRIPT = Path(finetune.__file__)
+
+
+def run(launcher: list[str], folder: Path, *arguments: str) -> str:
+    command = [*launcher, str(SCRIPT), "--task", "digits", "--model", "scratch:test_nfnet", *arguments]
+    done = subprocess.run([*command, "--output-dir", str(folder)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def metrics(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    settings = [
+        *("--steps", "20", "--batch-size", "32", "--precision", "fp32"),
+        *("--set", "mixup=0.2", "--set", "cutmix=true", "--set", "evaluations=1"),
+    ]
+    one, two = tmp_path / "one", tmp_path / "two"
+    run([sys.executable], one, *settings)
+    said = run([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"], two, *settings)
+    assert "2 processes" in said
+    assert said.count("test        top-1") == 1
+
+    alone, shared = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
+    for name, weight in alone.items():
+        assert weight.sub(shared[name]).abs().max() < 1e-5, name
+    for here, there in zip(metrics(one), metrics(two), strict=True):
+        assert here["loss"] == pytest.approx(there["loss"], abs=1e-5)
+        assert here["top1"] == there["top1"]
+    here, there = (json.loads((folder / "results.json").read_text()) for folder in (one, two))
+    for split in ("validation", "test"):
+        assert here[split]["count"] == there[split]["count"] == 269  # odd: one process has an image more
+        assert here[split]["confusion"] == there[split]["confusion"]
+
+
+def test_accelerate_launches_the_script_by_path(tmp_path: Path) -> None:
+    accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes=1", "--num_machines=1"]
+    quiet = ["--mixed_precision=no", "--dynamo_backend=no"]
+    said = run([*accelerate, *quiet], tmp_path / "run", "--steps", "2")
+    assert "Warning" not in said
+    recorded = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert recorded["command"].startswith("accelerate launch nfft/finetune.py --task digits")

@@ -1,0 +1,232 @@
+"""Whatever a picture is stored as, it comes out upright, RGB and of the right size."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from timm.data import create_transform
+
+from nfft.model import crop_share
+from nfft.preprocess import UnreadableImage, cut_mix, decode, evaluation_view, mix_up, train_view
+from nfft.recipe import Recipe
+
+RECIPE = Recipe(
+    total_steps=1,
+    warmup_fraction=0,
+    batch_size=1,
+    lr=0.1,
+    weight_decay=0,
+    clipping=None,
+    ema_decay=None,
+    train_resolution=24,
+    test_resolution=24,
+)
+
+
+def picture(width: int = 12, height: int = 8, seed: int = 0) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(256, size=(height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def encoded(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def pixels_of(raw: bytes | str | np.ndarray) -> np.ndarray:
+    image = decode(raw)
+    assert image.mode == "RGB"
+    return np.asarray(image)
+
+
+def test_rgb_is_exact_from_bytes_path_and_array(tmp_path: Path) -> None:
+    wanted = np.asarray(picture())
+    path = tmp_path / "é ü.png"
+    path.write_bytes(encoded(picture()))
+    for raw in (encoded(picture()), str(path), wanted):
+        np.testing.assert_array_equal(pixels_of(raw), wanted)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "LA"])
+def test_gray(mode: str) -> None:
+    gray = picture().convert("L")
+    stored = gray.convert(mode)
+    wanted = np.asarray(stored.convert("L"))
+    found = pixels_of(encoded(stored))
+    for channel in range(3):
+        np.testing.assert_array_equal(found[..., channel], wanted)
+
+
+def test_gray_array() -> None:
+    gray = np.asarray(picture().convert("L"))
+    np.testing.assert_array_equal(pixels_of(gray), np.repeat(gray[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [
+        ("PNG", {}),
+        ("PNG", {"transparency": 3}),
+        ("PNG", {"transparency": bytes(range(16))}),
+        ("GIF", {}),
+        ("GIF", {"transparency": 3}),
+    ],
+)
+def test_palette(form: str, options: dict) -> None:
+    stored = picture().quantize(16)
+    wanted = np.asarray(stored.convert("RGB"))
+    np.testing.assert_array_equal(pixels_of(encoded(stored, form, **options)), wanted)
+
+
+def test_rgba_keeps_its_colours() -> None:
+    stored = picture().convert("RGBA")
+    stored.putalpha(Image.new("L", stored.size, 7))
+    np.testing.assert_array_equal(pixels_of(encoded(stored)), np.asarray(picture()))
+
+
+def test_cmyk_jpeg() -> None:
+    plain = Image.new("RGB", (16, 16), (200, 40, 90))
+    found = pixels_of(encoded(plain.convert("CMYK"), "JPEG", quality=100))
+    assert np.abs(found.astype(int) - [200, 40, 90]).max() <= 8
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(orientation: int) -> None:
+    # How each value says that the stored rows and columns are to be turned, in EXIF's own table.
+    turn = {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.swapaxes(0, 1),
+        6: lambda a: a[::-1].swapaxes(0, 1),
+        7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+        8: lambda a: a[:, ::-1].swapaxes(0, 1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    found = pixels_of(encoded(picture(), exif=exif))
+    np.testing.assert_array_equal(found, turn(np.asarray(picture())))
+
+
+def test_sixteen_bits_are_rescaled() -> None:
+    values = np.linspace(0, 65535, 12 * 8).reshape(8, 12).astype(np.uint16)
+    found = pixels_of(encoded(Image.fromarray(values)))[..., 0]
+    np.testing.assert_allclose(found, values / 257, atol=0.51)
+
+
+@pytest.mark.parametrize(("top", "factor"), [(1.0, 255.0), (255.0, 1.0), (1000.0, 0.255)])
+def test_float_tiff_is_rescaled(top: float, factor: float) -> None:
+    values = np.linspace(0, top, 12 * 8, dtype=np.float32).reshape(8, 12)
+    found = pixels_of(encoded(Image.fromarray(values), "TIFF"))[..., 0]
+    np.testing.assert_allclose(found, values * factor, atol=0.51)
+
+
+def test_unreadable(tmp_path: Path) -> None:
+    jpeg = encoded(picture(64, 64), "JPEG")
+    text = tmp_path / "notes.jpg"
+    text.write_text("not an image")
+    for raw, reason in [
+        (b"", "the file is empty"),
+        (jpeg[: len(jpeg) // 2], "truncated"),
+        (b"not an image", "cannot identify image file"),
+        (str(text), "cannot identify image file"),
+        (str(tmp_path / "absent.png"), "No such file.*absent.png"),
+        (str(tmp_path), "Is a directory"),
+        (np.zeros((2, 2, 7), np.uint8), "."),
+    ]:
+        with pytest.raises(UnreadableImage, match=reason) as caught:
+            decode(raw)
+        assert "0x" not in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [(12, 8), (300, 170), (1, 1), (1, 200)])
+def test_train_view_depends_on_its_generator_alone(size: tuple[int, int]) -> None:
+    image = picture(*size)
+    views = [train_view(image, RECIPE, np.random.default_rng(seed)) for seed in (0, 0, 1, 2, 3)]
+    for view in views:
+        assert view.shape == (24, 24, 3)
+        assert view.dtype == np.uint8
+    np.testing.assert_array_equal(views[0], views[1])
+    if 1 not in size:  # no crop of these has an aspect ratio that is allowed
+        assert any(not np.array_equal(views[0], other) for other in views[2:])
+
+
+def test_train_view_covers_the_asked_share() -> None:
+    # Each pixel holds its own column or row, so the extremes of a view tell the box that it was cut from.
+    side = 256
+    ramp = np.zeros((side, side, 3), np.uint8)
+    ramp[..., 0], ramp[..., 1] = np.arange(side)[None], np.arange(side)[:, None]
+    image = Image.fromarray(ramp)
+    areas, aspects = [], []
+    for seed in range(300):
+        view = train_view(image, RECIPE, np.random.default_rng(seed)).astype(float)
+        # A view's pixel centres leave out half a pixel of the view on each side.
+        width, height = np.ptp(view[..., 0]) * 24 / 23, np.ptp(view[..., 1]) * 24 / 23
+        areas.append(width * height / side**2)
+        aspects.append(width / height)
+    assert 0.06 < min(areas) < 0.15
+    assert 0.85 < max(areas) <= 1.05
+    assert 0.68 < min(aspects) < 0.85
+    assert 1.2 < max(aspects) < 1.45
+
+
+def test_flips_half_of_the_time_when_asked() -> None:
+    ramp = Image.fromarray(np.repeat(np.arange(100, dtype=np.uint8)[None, :, None], 100, axis=0).repeat(3, axis=2))
+
+    def flipped(flip: bool) -> float:
+        recipe = Recipe(**{**vars(RECIPE), "flip": flip})
+        views = [train_view(ramp, recipe, np.random.default_rng(seed)) for seed in range(200)]
+        return float(np.mean([view[0, 0, 0] > view[0, -1, 0] for view in views]))
+
+    assert 0.4 < flipped(True) < 0.6
+    assert flipped(False) == 0
+
+
+@pytest.mark.parametrize(("resolution", "margin"), [(160, 32), (64, 0), (48, 5), (33, 32), (32, 7), (224, 1)])
+@pytest.mark.parametrize("size", [(300, 180), (31, 47), (1, 9)])
+def test_evaluation_view_is_timms(resolution: int, margin: int, size: tuple[int, int]) -> None:
+    image = picture(*size)
+    timms = create_transform(
+        (3, resolution, resolution),
+        crop_pct=crop_share(resolution, margin),
+        crop_mode="squash",
+        interpolation="bicubic",
+        normalize=False,
+    )
+    view = evaluation_view(image, resolution, margin)
+    assert view.dtype == np.uint8
+    np.testing.assert_array_equal(view, timms(image).permute(1, 2, 0).numpy())
+
+
+def test_cut_mix_share_is_that_of_the_pixels() -> None:
+    image, partner = np.zeros((20, 30, 3), np.uint8), np.full((20, 30, 3), 255, np.uint8)
+    shares = []
+    for seed in range(300):
+        mixed, share = cut_mix(image, partner, np.random.default_rng(seed))
+        assert share == pytest.approx((mixed[..., 0] == 0).mean(), abs=1e-9)
+        assert set(np.unique(mixed)) <= {0, 255}
+        shares.append(share)
+    assert not image.any()
+    assert min(shares) < 0.25
+    assert max(shares) > 0.95
+
+
+def test_cut_mix_pastes_from_the_same_place() -> None:
+    image, partner = np.asarray(picture(30, 20)), np.asarray(picture(30, 20, seed=1))
+    mixed, _ = cut_mix(image, partner, np.random.default_rng(0))
+    of_either = (mixed == image).all(-1) | (mixed == partner).all(-1)
+    assert of_either.all()
+    rows, columns = np.nonzero((mixed != image).any(-1))
+    assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
+
+
+def test_mix_up_blends_each_image_by_its_own_ratio() -> None:
+    images, partners = np.full((3, 2, 2, 3), 200, np.uint8), np.full((3, 2, 2, 3), 100, np.uint8)
+    mixed = mix_up(images, partners, np.array([1, 0.25, 0]))
+    assert mixed.dtype == np.uint8
+    assert [set(np.unique(each)) for each in mixed] == [{200}, {125}, {100}]

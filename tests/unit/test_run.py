@@ -1,0 +1,139 @@
+"""A run folder holds one run, and goes on only with the settings that it was started with."""
+
+import copy
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from nfft import run
+from nfft.errors import UserError
+
+FACTS = {
+    "task": {"name": "digits"},
+    "model": {"name": "nfnet-nano"},
+    "recipe": {"name": "auto", "settings": {"lr": 0.1, "total_steps": 100, "workers": None, "clipping": None}},
+    "data": {"train": 80, "validation": 10, "test": 0, "classes": ["a", "é"]},
+    "seed": 0,
+    "precision": "fp32",
+    "processes": 1,
+    "threads": 2,
+}
+
+
+def changed(*path: str, to: object) -> dict:
+    facts = copy.deepcopy(FACTS)
+    place = facts
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = to
+    return facts
+
+
+def started(folder: Path) -> Path:
+    run.start(folder, FACTS, [{"split": "train", "image": "é.png", "reason": "empty"}])
+    return folder
+
+
+def test_start_writes_whole_files(tmp_path: Path) -> None:
+    folder = started(tmp_path / "deep" / "run")
+    assert sorted(path.name for path in folder.iterdir()) == ["run.json", "skipped.jsonl"]
+    assert json.loads((folder / "run.json").read_text()) == FACTS
+    assert json.loads((folder / "skipped.jsonl").read_text())["image"] == "é.png"
+
+
+def test_check_lets_a_new_run_begin(tmp_path: Path) -> None:
+    run.check(tmp_path / "absent" / "run", resume=False)
+    run.check(tmp_path, resume=False)
+    run.check(started(tmp_path / "run"), resume=True)
+
+
+def test_check_protects_what_is_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"already holds a run.*--resume.*--output-dir"):
+        run.check(started(tmp_path / "run"), resume=False)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="is not empty"):
+        run.check(tmp_path / "other", resume=False)
+    with pytest.raises(UserError, match="there is no run in"):
+        run.check(tmp_path / "other", resume=True)
+    with pytest.raises(UserError, match="there is no run in"):
+        run.check(tmp_path / "absent", resume=True)
+    with pytest.raises(UserError, match="is a file"):
+        run.check(tmp_path / "other" / "notes.txt", resume=False)
+    with pytest.raises(UserError, match=r"cannot be made: .*notes\.txt"):
+        run.check(tmp_path / "other" / "notes.txt" / "run", resume=False)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_check_sees_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="not writable"):
+        run.check(tmp_path / "run", resume=False)
+
+
+def test_the_same_run_may_go_on(tmp_path: Path) -> None:
+    folder = started(tmp_path)
+    assert run.check_same(folder, FACTS) == []
+    assert run.check_same(folder, changed("recipe", "settings", "workers", to=4)) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "to", "message"),
+    [
+        (("recipe", "settings", "lr"), 0.2, r"lr was 0\.1, now 0\.2"),
+        (("recipe", "settings", "clipping"), 0.01, r"clipping was None, now 0\.01"),
+        (("recipe", "settings", "added"), 1, "added was None, now 1"),
+        (("data", "train"), 79, "train images was 80, now 79"),
+        (("task", "name"), "other", "task was 'digits', now 'other'"),
+        (("model", "name"), "other", "model was 'nfnet-nano', now 'other'"),
+        (("seed",), 1, "seed was 0, now 1"),
+        (("precision",), "bf16", "precision was 'fp32', now 'bf16'"),
+        (("processes",), 2, "processes was 1, now 2"),
+    ],
+)
+def test_another_run_may_not(tmp_path: Path, path: tuple, to: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        run.check_same(started(tmp_path), changed(*path, to=to))
+
+
+def test_every_difference_is_named(tmp_path: Path) -> None:
+    facts = changed("seed", to=3)
+    facts["recipe"]["settings"]["lr"] = 0.5
+    with pytest.raises(UserError, match=r"lr was 0\.1, now 0\.5; seed was 0, now 3"):
+        run.check_same(started(tmp_path), facts)
+
+
+def test_another_number_of_threads_is_said(tmp_path: Path) -> None:
+    (line,) = run.check_same(started(tmp_path), changed("threads", to=8))
+    assert "2 threads, now on 8" in line
+    assert "OMP_NUM_THREADS=2" in line
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"recipe": 3}'])
+def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
+    started(tmp_path)
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(UserError, match=r"run\.json is damaged"):
+        run.check_same(tmp_path, FACTS)
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    run.write_text(path, "first")
+    with pytest.raises(UnicodeEncodeError):
+        run.write_text(path, "cut short \ud800")
+    assert path.read_text() == "first"
+    run.write_json(path, {"name": "é"})
+    assert json.loads(path.read_text()) == {"name": "é"}
+
+
+def test_describes_machine_and_versions() -> None:
+    machine = run.hardware("cpu")
+    assert machine["device"] == "cpu"
+    assert machine["name"]
+    assert machine["cores"] >= 1
+    assert machine["memory_bytes"] > 2**28
+    assert run.peak_memory("cpu") > 2**24
+    assert {"nfft", "python", "torch", "timm"} <= run.versions().keys()

@@ -1,0 +1,75 @@
+"""Every image is looked at once, and not again until the data changes."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nfft import scan as scanning
+from nfft.data import Split
+from nfft.scan import Broken, scan
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def png(width: int, height: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (width, height)).save(file, "PNG")
+    return file.getvalue()
+
+
+def make_split(images: list, fingerprint: str | None = "one") -> Split:
+    return Split("train", images, np.arange(len(images)), np.zeros(len(images), np.int64), fingerprint)
+
+
+IMAGES = [png(5, 3), b"", png(4, 4), png(9, 7)[:40], png(2, 8)]
+
+
+def test_finds_sizes_and_what_is_broken() -> None:
+    found = scan(make_split(IMAGES))
+    assert found.sizes.tolist() == [[5, 3], [0, 0], [4, 4], [0, 0], [2, 8]]
+    assert found.broken[0] == Broken(1, "the file is empty")
+    assert found.broken[1].index == 3
+    assert found.broken[1].reason
+    assert len(found.broken) == 2
+
+
+def test_indices_are_those_of_the_split() -> None:
+    found = scan(make_split(IMAGES).keep(np.array([3, 4])))
+    assert [broken.index for broken in found.broken] == [0]
+    assert found.sizes.tolist() == [[0, 0], [2, 8]]
+
+
+def test_outcome_is_kept_until_the_data_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    split = make_split(IMAGES)
+    first = scan(split)
+
+    def refuse(raw: bytes) -> Image.Image:
+        raise AssertionError("looked again")
+
+    monkeypatch.setattr(scanning, "decode", refuse)
+    again = scan(split)
+    np.testing.assert_array_equal(again.sizes, first.sizes)
+    assert again.sizes.dtype == first.sizes.dtype
+    assert again.broken == first.broken
+    for other in (make_split(IMAGES, "two"), split.keep(np.array([0, 2]))):
+        with pytest.raises(AssertionError, match="looked again"):
+            scan(other)
+
+
+def test_arrays_are_not_cached(cache: Path) -> None:
+    found = scan(make_split([np.zeros((3, 5), np.uint8), np.zeros((7, 2, 3), np.uint8)], None))
+    assert found.sizes.tolist() == [[5, 3], [2, 7]]
+    assert found.broken == []
+    assert not cache.exists()
+
+
+def test_no_images() -> None:
+    assert scan(make_split([])).sizes.shape == (0, 2)
+    assert scan(make_split([], None)).sizes.shape == (0, 2)
