@@ -66,7 +66,7 @@ def latest(folder: Path) -> tuple[Saved | None, list[str]]:
         try:
             return _read(candidate), torn
         except (OSError, ValueError, KeyError, SafetensorError) as error:
-            torn.append(f"{candidate} is damaged ({error}); using the one before it.")
+            torn.append(f"{candidate} is damaged ({error}) and passed over")
     return None, torn
 
 

@@ -26,3 +26,7 @@ def main() -> int:
     from nfft import finetune
 
     return finetune.main(sys.argv[2:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

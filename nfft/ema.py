@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class Ema:
-    """Running average of a module's parameters and floating-point buffers, kept in float32.
+    """Running average of a module's parameters and floating-point buffers, in their own precision (float32 here).
 
     Args:
         module: the network whose weights are averaged.

@@ -115,15 +115,14 @@ def describe(plan: "Plan", fit: "Fit", accelerator: "Accelerator") -> dict[str, 
 
 def announce(facts: dict[str, Any], fit: "Fit", notes: list[str]) -> None:
     """Say what will run, before it does."""
-    from nfft.model import is_normalized, saved_classes
+    from nfft.model import is_normalized, keeps_classifier, saved_classes
 
     data, model, machine = facts["data"], facts["model"], facts["hardware"]
     counts = ", ".join(f"{data[name]:,} {name}" for name in ("train", "validation", "test") if data[name])
     print(f"task    {facts['task']['name']}: {counts} images, {len(data['classes'])} classes")
-    saved = saved_classes(fit.plan.checkpoint)
-    head = (
-        f"; new classifier (its own tells {saved:,} classes apart)" if saved not in (None, len(data["classes"])) else ""
-    )
+    source, head = fit.plan.checkpoint, ""
+    if source.folder is not None and not keeps_classifier(source, data["classes"]):
+        head = f"; new classifier in place of that for {saved_classes(source):,} classes"
     print(f"model   {model['name']}: {model['architecture']}, {model['parameters'] / 1e6:.2f} M parameters{head}")
     if is_normalized(fit.training.network):
         print("        it has batch normalisation: recipes are tuned for normalizer-free networks")

@@ -1,6 +1,7 @@
 """A run from its first step to its scores: the loop with evaluation, checkpoints and resumption around it."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,7 +41,7 @@ class Fit:
         recipe, seed = plan.recipe, plan.request.seed
         set_seed(seed)
         network = model.build(
-            plan.checkpoint, len(plan.data.classes), dropout=recipe.dropout, stochastic_depth=recipe.stochastic_depth
+            plan.checkpoint, plan.data.classes, dropout=recipe.dropout, stochastic_depth=recipe.stochastic_depth
         )
         smallest = model.smallest_side(network)
         for name in ("train_resolution", "test_resolution"):
@@ -63,7 +64,7 @@ class Fit:
         """Take up the newest whole checkpoint; returns lines about damaged ones."""
         saved, torn = checkpoint.latest(self.folder / CHECKPOINTS)
         if saved is None:
-            return torn
+            return [*torn, "no checkpoint was saved before it ended: it starts again"]
         self.saved = saved.folder
         training = self.training
         training.network.load_state_dict(_part(saved.tensors, "model"))
@@ -81,56 +82,65 @@ class Fit:
         return torn
 
     def run(self, report: Report, stop_requested: Callable[[], bool]) -> bool:
-        """Train to the end; returns False when a stop was asked for and the step saved."""
-        plan, recipe, training = self.plan, self.plan.recipe, self.training
-        total = plan.total_steps
-        due = {round(total * (n + 1) / recipe.evaluations) for n in range(recipe.evaluations)}
+        """Train to the end; returns False when a stop was asked for and the step saved.
+
+        Raises:
+            UserError: when training diverges; it names the step and the last good checkpoint.
+        """
+        total, evaluations = self.plan.total_steps, self.plan.recipe.evaluations
+        due = {round(total * (n + 1) / evaluations) for n in range(evaluations)}
+        try:
+            for done in self._steps(stop_requested):
+                self._note_broken(done.broken)
+                report.step(
+                    done.step,
+                    loss=done.loss,
+                    top1=done.top1,
+                    lr=done.lr,
+                    clipped=done.clipped,
+                    images_per_second=done.images_per_second,
+                )
+                if done.step in due:
+                    self._validate(done.step, report)
+                if done.step in due or done.stop or time.monotonic() - self.saved_at > SAVE_SECONDS:
+                    self.save()
+                if done.stop and done.step < total:
+                    return False
+        except train.Diverged as error:
+            where = f"The last good checkpoint is {self.saved}." if self.saved else "No checkpoint had been saved yet."
+            raise UserError(f"{error} {where}") from error
+        return True
+
+    def _steps(self, stop_requested: Callable[[], bool]) -> Iterator[train.Step]:
+        """What is left of the run, step by step."""
+        plan, accelerator = self.plan, self.accelerator
         loader = train_loader(
             plan.data.train,
-            recipe,
+            plan.recipe,
             plan.request.seed,
-            steps=range(training.step, total),
-            rank=self.accelerator.process_index,
-            processes=self.accelerator.num_processes,
+            steps=range(self.training.step, plan.total_steps),
+            rank=accelerator.process_index,
+            processes=accelerator.num_processes,
             workers=self.workers,
             pixels=plan.pixels,
         )
-        steps = train.train(
-            training,
+        return train.train(
+            self.training,
             iter(loader),
-            recipe,
-            self.accelerator,
-            total_steps=total,
+            plan.recipe,
+            accelerator,
+            total_steps=plan.total_steps,
             seed=plan.request.seed,
             to_input=self.to_input,
             stop_requested=stop_requested,
         )
-        for done in self._with_checkpoint(steps):
-            self._note_broken(done.broken)
-            report.step(
-                done.step,
-                loss=done.loss,
-                top1=done.top1,
-                lr=done.lr,
-                clipped=done.clipped,
-                images_per_second=done.images_per_second,
-            )
-            if done.step in due:
-                self.validation = self.predict_candidates()
-                report.validation(done.step, {name: (each.loss, each.top1) for name, each in self.validation.items()})
-            if done.step in due or done.stop or time.monotonic() - self.saved_at > SAVE_SECONDS:
-                self.save()
-            if done.stop and done.step < total:
-                return False
-        return True
 
-    def _with_checkpoint(self, steps: Iterator[train.Step]) -> Iterator[train.Step]:
-        """`steps`; an error about the training also names the last good checkpoint."""
-        try:
-            yield from steps
-        except UserError as error:
-            where = f"The last good checkpoint is {self.saved}." if self.saved else "No checkpoint had been saved yet."
-            raise UserError(f"{error} {where}") from error
+    def _validate(self, step: int, report: Report) -> None:
+        self.validation = self.predict_candidates()
+        report.validation(step, {name: (each.loss, each.top1) for name, each in self.validation.items()})
+        # Checked before it is saved: weights can be finite and already beyond rescue.
+        if not math.isfinite(loss := self.validation["raw"].loss):
+            raise train.Diverged(f"the validation loss after step {step}", loss, self.plan.recipe)
 
     @property
     def candidates(self) -> list[str]:

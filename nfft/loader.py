@@ -20,6 +20,8 @@ from nfft.scan import Broken
 
 # Decoded images are kept in memory when a split's pixels fit in this many bytes.
 CACHE_BYTES = 1 << 30
+# The last word of a seed says what it is for, so that no two uses share a stream.
+ORDER, VIEW, MIX = 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class MicroBatches(Sampler[list[Key]]):
                     position = step * batch + place
                     if position // self.images != epoch:
                         epoch = position // self.images
-                        order = np.random.default_rng((self.seed, epoch)).permutation(self.images)
+                        order = np.random.default_rng((self.seed, epoch, 0, ORDER)).permutation(self.images)
                     keys.append(Key(epoch, int(order[position % self.images]), place))
                 yield keys
 
@@ -110,7 +112,7 @@ class TrainImages(Dataset[tuple[np.ndarray, int, Key, Broken | None]]):
             except UnreadableImage as error:
                 broken = broken or Broken(key.index, str(error))
                 continue
-            rng = np.random.default_rng((self.seed, key.epoch, key.index))
+            rng = np.random.default_rng((self.seed, key.epoch, key.index, VIEW))
             return train_view(image, self.recipe, rng), int(self.split.labels[index]), key, broken
         raise OSError("no image of the training split can be read any more")
 
@@ -165,7 +167,7 @@ class Collate:
         ratios = np.ones(len(keys), np.float32)
         mixed = views.copy()
         for i, key in enumerate(keys):
-            rng = np.random.default_rng((self.seed, key.epoch, key.index, 1))
+            rng = np.random.default_rng((self.seed, key.epoch, key.index, MIX))
             if self.recipe.mixup is None or (both and key.place // 2 % 2):
                 mixed[i], ratios[i] = cut_mix(views[i], views[partner[i]], rng)
             else:

@@ -2,8 +2,10 @@
 
 import json
 import math
+import shutil
 import tempfile
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from nfft.errors import UserError, nearest
 from nfft.groups import classifier
 
 CLASSIFIER_STD = 0.01
+# For architectures that timm has no weights of: ImageNet's usual size, mean and standard deviation.
+DEFAULT_PREPROCESSING = {"input_size": (3, 224, 224), "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 # Arguments of timm's constructors that something else decides.
 SETTLED = {
     "num_classes": "the task has the classes",
@@ -98,7 +102,7 @@ def random_weights(architecture: str, model_args: dict[str, Any]) -> Checkpoint:
     for name in model_args.keys() & SETTLED.keys():
         raise UserError(f"--model-arg {name}={model_args[name]} cannot be given: {SETTLED[name]}.")
     defaults = timm.get_pretrained_cfg(architecture)
-    preprocessing = defaults.to_dict() if defaults is not None else {"input_size": (3, 224, 224)}
+    preprocessing = defaults.to_dict() if defaults is not None else dict(DEFAULT_PREPROCESSING)
     config = {"architecture": architecture, "model_args": model_args, "pretrained_cfg": preprocessing}
     # The licence is that of timm's weights, which are not used.
     preprocessing.pop("license", None)
@@ -114,16 +118,16 @@ def _check_architecture(name: str, architecture: str) -> None:
         )
 
 
-def build(checkpoint: Checkpoint, classes: int, *, dropout: float, stochastic_depth: float) -> nn.Module:
-    """The network with its weights, and a new classifier where the number of classes differs.
+def build(checkpoint: Checkpoint, classes: Sequence[str], *, dropout: float, stochastic_depth: float) -> nn.Module:
+    """The network with its weights, and a new classifier unless its own tells just `classes` apart.
 
     Raises:
         UserError: when the weights or arguments do not fit the architecture, or it does not take RGB
             images to one linear classifier.
     """
-    model = _create(checkpoint, num_classes=classes, drop_rate=dropout, drop_path_rate=stochastic_depth)
+    model = _create(checkpoint, num_classes=len(classes), drop_rate=dropout, drop_path_rate=stochastic_depth)
     _check_ends(checkpoint, model)
-    if saved_classes(checkpoint) != classes:
+    if not keeps_classifier(checkpoint, classes):
         initialise_classifier(model)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -145,10 +149,16 @@ def _create(checkpoint: Checkpoint, **settings: Any) -> nn.Module:
         ) from error
 
 
-def saved_classes(checkpoint: Checkpoint) -> int | None:
-    """How many classes the checkpoint's own classifier tells apart; None for random weights."""
+def keeps_classifier(checkpoint: Checkpoint, classes: Sequence[str]) -> bool:
+    """Whether the checkpoint's own classifier tells just these classes apart, as far as it names its own."""
     if checkpoint.folder is None:
-        return None
+        return False
+    names = checkpoint.config.get("label_names")
+    return list(names) == list(classes) if names else saved_classes(checkpoint) == len(classes)
+
+
+def saved_classes(checkpoint: Checkpoint) -> int:
+    """How many classes the checkpoint's own classifier tells apart."""
     return int(checkpoint.config.get("num_classes", checkpoint.preprocessing.get("num_classes", 1000)))
 
 
@@ -222,6 +232,8 @@ def save(
         config = json.loads((stage / "config.json").read_text())
         _finish_config(config, checkpoint)
         (stage / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+        # safetensors makes its file readable to the user alone.
+        shutil.copymode(stage / "config.json", stage / "model.safetensors")
         for name in ("model.safetensors", "config.json"):
             (stage / name).replace(folder / name)
 

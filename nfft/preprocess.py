@@ -54,7 +54,7 @@ def _decode(raw: Raw) -> Image.Image:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Rescale 16-bit and float pixels, which Pillow would clip to white."""
-    pixels = np.asarray(image).astype(np.float32)
+    pixels = np.nan_to_num(np.asarray(image).astype(np.float32), nan=0, posinf=0, neginf=0)
     brightest = pixels.max(initial=0)
     if image.mode == "F":
         scale = 255.0 if brightest <= 1 else 1.0 if brightest <= 255 else 255 / brightest

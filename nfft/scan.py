@@ -1,5 +1,6 @@
 """Looks at every image once before training: its size, and whether it can be read at all."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -63,8 +64,10 @@ def _read(path: Path) -> Scan:
 
 
 def _write(path: Path, result: Scan) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     broken = [{"index": each.index, "reason": each.reason} for each in result.broken]
-    temporary.write_text(json.dumps({"sizes": result.sizes.tolist(), "broken": broken}))
-    temporary.replace(path)
+    # A cache that cannot be written costs time in the next run, and nothing in this one.
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps({"sizes": result.sizes.tolist(), "broken": broken}))
+        temporary.replace(path)

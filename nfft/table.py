@@ -51,7 +51,7 @@ def open_tables(task: Task) -> dict[str, Table]:
     if callable(task.source):
         return {"train": _arrays(task)}
     path = Path(task.source).expanduser()
-    root = path.resolve().parent if path.is_file() else Path.cwd()
+    root = path.resolve().parent if path.is_file() else path.resolve()
     return {name: DatasetTable(task, split, root) for name, split in _load_dataset(task, task.source).items()}
 
 

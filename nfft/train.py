@@ -1,5 +1,6 @@
 """Training, as in arXiv 2102.06171: one optimizer step, and the loop around it."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,16 @@ from nfft.loader import Batch
 from nfft.recipe import Recipe
 from nfft.scan import Broken
 from nfft.schedule import learning_rate
+
+
+class Diverged(UserError):
+    """A loss that is not finite, with where it was seen and what to do."""
+
+    def __init__(self, what: str, loss: float, recipe: Recipe) -> None:
+        super().__init__(
+            f"{what} is {loss}: training diverged. Lower --lr (now {recipe.lr:g}) or "
+            f"clip harder with --set clipping=... (now {recipe.clipping})."
+        )
 
 
 @dataclass
@@ -57,7 +68,10 @@ def prepare(network: nn.Module, recipe: Recipe, accelerator: Accelerator) -> Tra
     """The network on its device with optimizer and average, ready for the first step."""
     network.to(accelerator.device)
     optimizer = torch.optim.SGD(
-        optimizer_groups(network, recipe.weight_decay), lr=recipe.lr, momentum=recipe.momentum, nesterov=True
+        optimizer_groups(network, recipe.weight_decay),
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        nesterov=recipe.momentum > 0,
     )
     ema = Ema(network, recipe.ema_decay) if recipe.ema_decay is not None else None
     if recipe.gradient_checkpointing:
@@ -87,7 +101,7 @@ def train(
         stop_requested: polled once a step; when any process says yes, all stop after the same step.
 
     Raises:
-        UserError: at the first step whose loss is not finite.
+        Diverged: at the first step whose loss is not finite.
     """
     warmup_steps = round(recipe.warmup_fraction * total_steps)
     training.model.train()
@@ -104,11 +118,8 @@ def train(
 
         stop = torch.tensor(float(stop_requested()), device=accelerator.device)
         totals = accelerator.reduce(torch.stack([loss, top1, share_clipped, stop]), reduction="mean").tolist()
-        if not torch.isfinite(torch.tensor(totals[0])):
-            raise UserError(
-                f"the loss at step {step + 1} is {totals[0]}: training diverged. Lower --lr (now {recipe.lr:g}) or "
-                f"clip harder with --set clipping=... (now {recipe.clipping})."
-            )
+        if not math.isfinite(totals[0]):
+            raise Diverged(f"the loss at step {step + 1}", totals[0], recipe)
         if training.ema is not None:
             training.ema.update(training.network, step)
         training.step += 1

@@ -73,6 +73,6 @@ def checkpoint(tmp_path: Path) -> Path:
     source = model.random_weights("test_nfnet", {})
     folder = tmp_path / "net"
     folder.mkdir()
-    network = model.build(source, 7, dropout=0, stochastic_depth=0)
+    network = model.build(source, list("abcdefg"), dropout=0, stochastic_depth=0)
     model.save(network, folder, checkpoint=source, classes=list("abcdefg"), resolution=32, margin=0)
     return folder

@@ -6,7 +6,7 @@ from nfft.recipe import Facts, Recipe
 
 
 def recipe(facts: Facts) -> Recipe:
-    batch_size = max(16, min(128, 2 ** round(math.log2(max(1, facts.images / 16)))))
+    batch_size = min(128, 2 ** int(math.log2(max(16, facts.images / 16))), 2 ** int(math.log2(facts.images)))
     side = max(32, min(facts.test_side, 32 * round(facts.side / 32)))
     return Recipe(
         epochs=max(10, 40 * min(1.0, math.sqrt(2000 / facts.images))),

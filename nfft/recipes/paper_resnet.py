@@ -18,7 +18,7 @@ def recipe(facts: Facts) -> Recipe:
         lr=0.1,
         weight_decay=0.0,
         # The paper clips networks without normalisation; 0.01 is its value for this batch.
-        clipping=0.01 if facts.architecture.startswith("nf_") else None,
+        clipping=0.01 if facts.architecture.startswith("nf_") or "nfnet" in facts.architecture else None,
         ema_decay=0.9999,
         train_resolution=224,
         test_resolution=224,

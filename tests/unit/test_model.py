@@ -19,10 +19,14 @@ from nfft.preprocess import evaluation_view
 NAMES = ["ant", "bee", "$x_1$", "日本", "a|b"]
 
 
+def names(classes: int) -> list[str]:
+    return NAMES if classes == len(NAMES) else [f"class {index}" for index in range(classes)]
+
+
 def scratch(architecture: str = "test_nfnet", classes: int = 5, **arguments: object) -> tuple:
     checkpoint = model.random_weights(architecture, dict(arguments))
     torch.manual_seed(0)
-    network = model.build(checkpoint, classes, dropout=0.3, stochastic_depth=0.2)
+    network = model.build(checkpoint, names(classes), dropout=0.3, stochastic_depth=0.2)
     return checkpoint, network.eval()
 
 
@@ -65,11 +69,11 @@ def test_classifier_is_replaced_only_when_the_classes_differ(tmp_path: Path) -> 
     original = saved(tmp_path)
     checkpoint = model.open_folder("made", tmp_path)
     assert model.saved_classes(checkpoint) == 5
-    same = model.build(checkpoint, 5, dropout=0, stochastic_depth=0)
+    same = model.build(checkpoint, names(5), dropout=0, stochastic_depth=0)
     assert torch.equal(same.head.fc.weight, original.head.fc.weight)
     assert torch.equal(same.head.fc.bias, original.head.fc.bias)
 
-    other = model.build(checkpoint, 500, dropout=0, stochastic_depth=0)
+    other = model.build(checkpoint, names(500), dropout=0, stochastic_depth=0)
     assert other.head.fc.weight.std().item() == pytest.approx(0.01, rel=0.02)
     assert not other.head.fc.bias.any()
     for name, parameter in original.named_parameters():
@@ -80,7 +84,7 @@ def test_classifier_is_replaced_only_when_the_classes_differ(tmp_path: Path) -> 
 @pytest.mark.parametrize("rates", [{"dropout": 0.5, "stochastic_depth": 0}, {"dropout": 0, "stochastic_depth": 0.5}])
 def test_rates_reach_the_network(rates: dict) -> None:
     checkpoint = model.random_weights("test_nfnet", {})
-    network = model.build(checkpoint, 5, **rates)
+    network = model.build(checkpoint, names(5), **rates)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1)  # timm's residual branches begin at 0, so that it would not matter to drop them
@@ -88,7 +92,7 @@ def test_rates_reach_the_network(rates: dict) -> None:
     torch.manual_seed(0)
     noisy = [answers_in_training(network) for _ in range(2)]
     assert not torch.equal(*noisy)
-    still = model.build(checkpoint, 5, dropout=0, stochastic_depth=0).train()
+    still = model.build(checkpoint, names(5), dropout=0, stochastic_depth=0).train()
     assert torch.equal(answers_in_training(still), answers_in_training(still))
 
 
@@ -107,7 +111,7 @@ def test_timm_loads_what_was_saved(tmp_path: Path, architecture: str, arguments:
     loaded = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
     loaded = loaded.to(memory_format=torch.channels_last)
     assert (answers(loaded) - answers(network)).abs().max().item() == 0.0
-    again = model.build(model.open_folder("made", tmp_path), 5, dropout=0.5, stochastic_depth=0.1)
+    again = model.build(model.open_folder("made", tmp_path), names(5), dropout=0.5, stochastic_depth=0.1)
     assert (answers(again) - answers(network)).abs().max().item() == 0.0
 
 
@@ -146,7 +150,7 @@ def test_fine_tuning_what_was_fine_tuned_keeps_its_arguments(tmp_path: Path) -> 
     saved(tmp_path / "first", skipinit=True)
     checkpoint = model.open_folder("made", tmp_path / "first")
     assert (checkpoint.train_side, checkpoint.test_side) == (64, 64)
-    network = model.build(checkpoint, 2, dropout=0.1, stochastic_depth=0.1)
+    network = model.build(checkpoint, names(2), dropout=0.1, stochastic_depth=0.1)
     model.save(network, tmp_path / "second", checkpoint=checkpoint, classes=["a", "b"], resolution=32, margin=0)
     config = json.loads((tmp_path / "second" / "config.json").read_text())
     assert config["model_args"]["skipinit"] is True
@@ -160,7 +164,7 @@ def test_labels_of_the_source_do_not_stay(tmp_path: Path) -> None:
     (tmp_path / "second").mkdir()
     saved(tmp_path / "first")
     checkpoint = model.open_folder("made", tmp_path / "first")
-    network = model.build(checkpoint, 5, dropout=0, stochastic_depth=0)
+    network = model.build(checkpoint, names(5), dropout=0, stochastic_depth=0)
     model.save(network, tmp_path / "second", checkpoint=checkpoint, classes=list("vwxyz"), resolution=32, margin=0)
     text = (tmp_path / "second" / "config.json").read_text()
     assert json.loads(text)["label_names"] == list("vwxyz")
@@ -244,10 +248,10 @@ def test_refuses_a_folder_without_config_or_weights(tmp_path: Path) -> None:
 def test_refuses_weights_that_do_not_fit(tmp_path: Path) -> None:
     checkpoint = model.open_folder("made", write_checkpoint(tmp_path))
     with pytest.raises(UserError, match="the weights do not fit test_nfnet"):
-        model.build(checkpoint, 5, dropout=0, stochastic_depth=0)
+        model.build(checkpoint, names(5), dropout=0, stochastic_depth=0)
     (tmp_path / "model.safetensors").write_bytes(b"torn")
     with pytest.raises(UserError, match="the weights do not fit test_nfnet"):
-        model.build(checkpoint, 5, dropout=0, stochastic_depth=0)
+        model.build(checkpoint, names(5), dropout=0, stochastic_depth=0)
 
 
 def test_refuses_arguments_that_the_architecture_does_not_take() -> None:

@@ -83,8 +83,8 @@ def test_values_that_are_not_text_are_taken_as_they_are() -> None:
         ("lr", -0.1), ("lr", float("nan")), ("lr", float("inf")), ("epochs", 0), ("epochs", float("inf")),
         ("batch_size", 0), ("momentum", 1.0), ("ema_decay", 1.0), ("dropout", 1), ("stochastic_depth", -0.1),
         ("label_smoothing", 1), ("clipping", 0), ("mixup", 0), ("crop_area", 0), ("crop_area", 1.5),
-        ("crop_aspect", 0.5), ("train_resolution", 4), ("test_margin", -1), ("warmup_fraction", 1.1), ("accumulation_steps", 0),
-        ("workers", -1), ("evaluations", 0), ("weight_decay", -1e-5),
+        ("crop_aspect", 0.5), ("train_resolution", 4), ("test_margin", -1), ("warmup_fraction", 1.1),
+        ("accumulation_steps", 0), ("workers", -1), ("evaluations", 0), ("weight_decay", -1e-5),
     ],
 )  # fmt: skip
 def test_out_of_range(name: str, value: float) -> None:

@@ -145,6 +145,9 @@ def test_fingerprint_follows_files_beside_a_table(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(b"broken")
     after = open_one(tmp_path / "table.csv").fingerprint()
     assert after != before
+    (tmp_path / "1.png").write_bytes(b"mended")  # as long as before
+    os.utime(tmp_path / "1.png", (1, 1))
+    assert open_one(tmp_path / "table.csv").fingerprint() not in (before, after)
     (tmp_path / "1.png").unlink()
     assert open_one(tmp_path / "table.csv").fingerprint() not in (before, after)
 
