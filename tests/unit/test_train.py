@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from nfft import train
 from nfft.device import make_accelerator
 from nfft.errors import UserError
+from nfft.groups import optimizer_groups
 from nfft.loader import Batch
 from nfft.recipe import Recipe
 
@@ -240,3 +241,32 @@ def test_dropout_follows_seed_and_step_alone(accelerator: Accelerator) -> None:
     assert len(set(whole)) == 8
     assert losses(0, from_step=3) == whole[3:]
     assert losses(1) != whole
+
+
+def test_scaled_gradients_are_clipped_after_unscaling(accelerator: Accelerator, monkeypatch) -> None:
+    batches = make_batches(6)
+    plain, _ = run(accelerator, batches, replace(RECIPE, total_steps=6, clipping=0.02))
+
+    # What accelerate does for fp16 on a GPU, but for the autocast: a power of two scales without rounding.
+    monkeypatch.setattr(accelerator, "scaler", torch.amp.GradScaler("cpu", init_scale=2.0**12))
+    monkeypatch.setattr(accelerator, "native_amp", True)
+    monkeypatch.setattr(accelerator.state, "_mixed_precision", "fp16")
+    network = Tiny()
+    optimizer = accelerator.prepare_optimizer(
+        torch.optim.SGD(optimizer_groups(network, RECIPE.weight_decay), lr=1, momentum=0.9, nesterov=True)
+    )
+    scaled = train.Training(network, network, optimizer, None)
+    recipe = replace(RECIPE, total_steps=6, clipping=0.02)
+    steps = train.train(
+        scaled,
+        iter(batches),
+        recipe,
+        accelerator,
+        total_steps=6,
+        seed=0,
+        to_input=lambda images: images.float(),
+        stop_requested=lambda: False,
+    )
+    assert all(0 < step.clipped for step in steps)
+    for mine, other in zip(network.parameters(), plain.network.parameters(), strict=True):
+        assert mine.equal(other)
