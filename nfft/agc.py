@@ -23,14 +23,14 @@ def clip_gradients(parameters: Iterable[Tensor], clipping: float, eps: float = E
         eps: floor of a unit's weight norm, so that zero-initialised units can move.
 
     Returns:
-        A scalar in [0, 1], the fraction of units whose gradient was clipped.
+        A scalar in [0, 1], the fraction of units whose gradient was clipped; NaN if a gradient is not finite.
 
     Gradients must be averaged over processes and unscaled. Norms are taken in float32.
 
     Source: arXiv 2102.06171, section 4; `optim.py` of the authors' code for what counts as a unit.
     Differs: timm clips each element of a gain (C, 1, 1, 1) by itself; here its norm is the whole vector's.
     """
-    clipped, units = [], 0
+    clipped, finite, units = [], [], 0
     for parameter in parameters:
         gradient = parameter.grad
         if gradient is None:
@@ -41,8 +41,12 @@ def clip_gradients(parameters: Iterable[Tensor], clipping: float, eps: float = E
         scale = torch.where(over, limit / norm.clamp(min=TINY), 1.0)
         gradient.mul_(scale.to(gradient.dtype))
         clipped.append(over.sum())
+        finite.append(norm.isfinite().all())
         units += over.numel()
-    return torch.stack(clipped).sum() / units if clipped else torch.zeros(())
+    if not clipped:
+        return torch.zeros(())
+    share = torch.stack(clipped).sum() / units
+    return torch.where(torch.stack(finite).all(), share, torch.nan)
 
 
 def unit_norm(tensor: Tensor) -> Tensor:

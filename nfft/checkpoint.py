@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
+
+from nfft.files import write_tensors
 
 KEPT = 2
 TENSORS, FACTS = "state.safetensors", "state.json"
@@ -37,8 +38,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[
     stage = folder / f".{final.name}.{os.getpid()}"
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir(parents=True)
-    # safetensors stores dense row-major tensors: channels_last weights are copied into that order.
-    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, stage / TENSORS)
+    write_tensors(stage / TENSORS, tensors)
     record = {**facts, "step": step}
     record["sha256"] = _hash(stage / TENSORS, record)
     (stage / FACTS).write_text(json.dumps(record, indent=2) + "\n")

@@ -7,14 +7,8 @@ import numpy as np
 
 from nfft.errors import UserError, nearest
 from nfft.preprocess import Raw
-from nfft.table import Table, open_tables
+from nfft.table import SPLIT_NAMES, Table, open_tables
 from nfft.task import Task
-
-SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "validation": ("validation", "val", "valid", "dev"),
-    "test": ("test", "testing"),
-}
 
 
 @dataclass(frozen=True)
@@ -40,6 +34,11 @@ class Split:
 
     def __getitem__(self, index: int) -> Raw:
         return self.images[int(self.rows[index])]
+
+    def where(self, index: int) -> str:
+        """Where image `index` is from, for people: its path, or a row where images are embedded."""
+        raw = self[index]
+        return raw if isinstance(raw, str) else f"row {self.rows[index]}"
 
     def keep(self, chosen: np.ndarray, name: str | None = None) -> "Split":
         """The split with only the `chosen` indices or mask."""
@@ -75,6 +74,10 @@ def load(task: Task) -> Data:
     """
     tables = open_tables(task)
     chosen = {kind: _split_name(task, kind, tables) for kind in SPLIT_NAMES}
+    named = [name for name in chosen.values() if name is not None]
+    if len(set(named)) < len(named):
+        listed = ", ".join(f"{kind}={name}" for kind, name in chosen.items())
+        raise UserError(f"task {task.name}: train, validation and test must be different splits; got {listed}.")
     if chosen["train"] is None:
         raise UserError(
             f"task {task.name} has no train split; found {', '.join(tables)}. Name it with --set task.train=..."
@@ -88,7 +91,7 @@ def load(task: Task) -> Data:
     }
     if "train" not in splits:
         raise UserError(f"task {task.name}: the train split has no labels (all are -1).")
-    _check_classes(task, classes, splits)
+    check_classes(task, classes, splits)
     return _hold_out(task, classes, splits)
 
 
@@ -100,11 +103,17 @@ def _split_name(task: Task, kind: str, tables: dict[str, Table]) -> str | None:
                 f"task {task.name} has no split {asked!r}; {nearest(asked, tables)} Set it with --set task.{kind}=..."
             )
         return asked
-    taken = {task.train, task.validation, task.test}
+    # A split that the task asks for as another does not serve again; train is never given up silently.
+    taken = {task.train, task.validation, task.test} if kind != "train" else set()
     return next((name for name in SPLIT_NAMES[kind] if name in tables and name not in taken), None)
 
 
-def _check_classes(task: Task, classes: list[str], splits: dict[str, Split]) -> None:
+def check_classes(task: Task, classes: list[str], splits: dict[str, Split]) -> None:
+    """See that train has at least two classes, and every class of the other splits.
+
+    Raises:
+        UserError: naming what is missing.
+    """
     trained = set(splits["train"].labels.tolist())
     if len(trained) < 2:
         only = f"one class ({classes[trained.pop()]})" if trained else "no images"
@@ -125,7 +134,8 @@ def _check_classes(task: Task, classes: list[str], splits: dict[str, Split]) -> 
 def _hold_out(task: Task, classes: list[str], splits: dict[str, Split]) -> Data:
     train, test = splits["train"], splits.get("test")
     if task.train_images is not None and task.train_images < len(train):
-        train = train.keep(stratified(train.labels, task.train_images / len(train))[1])
+        # What is kept, not what is held out, so that no class is left without an image.
+        train = train.keep(stratified(train.labels, 1 - task.train_images / len(train))[0])
     validation_share = task.validation_fraction
     if test is None and task.test_fraction > 0:
         train, test = _part(task, train, "test", task.test_fraction)

@@ -1,11 +1,14 @@
 """Processes and precision: accelerate, with a precision that the device is fast at."""
 
 import os
+from datetime import timedelta
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 
 from nfft.errors import UserError
+from nfft.scan import cores
 
 MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
@@ -26,7 +29,9 @@ def make_accelerator(precision: str) -> Accelerator:
     if mixed == "fp16" and (not torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_CPU") == "True"):
         raise UserError("fp16 needs a GPU: on a CPU it would be ignored. Use --precision bf16 or fp32.")
     # Unless told that there is only a CPU, accelerate lets every process that torchrun started there run alone.
-    return Accelerator(mixed_precision=mixed, cpu=not torch.accelerator.is_available())
+    # The others wait for the main process to fetch and scan the data, which can take longer than torch's ten minutes.
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
+    return Accelerator(mixed_precision=mixed, cpu=not torch.accelerator.is_available(), kwargs_handlers=[patience])
 
 
 def lone_process() -> list[str]:
@@ -51,6 +56,5 @@ def name_of(accelerator: Accelerator) -> str:
 
 def default_workers(accelerator: Accelerator) -> int:
     """Loader processes: all cores feed a GPU; a CPU that computes has none to spare unless it has many."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    share = cores // accelerator.num_processes
+    share = cores() // accelerator.num_processes
     return min(16, share) if accelerator.device.type != "cpu" else (0 if share < 8 else 2)

@@ -5,7 +5,6 @@ nfft finetune --task digits
 """
 
 import argparse
-import errno
 import os
 import sys
 import warnings
@@ -14,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from nfft import options
 from nfft.errors import UserError
+from nfft.files import UNWRITABLE, write_json, write_text
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from nfft.fit import Fit
     from nfft.plan import Plan
-
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
             if error.errno not in UNWRITABLE:
                 raise
             where = error.filename or "the run folder"
-            text = f"{where} cannot be written: {error.strerror}. Mend that, then go on with --resume."
+            text = f"{where} cannot be used: {error.strerror}. Mend that, then go on with --resume."
         if os.environ.get("NFFT_DEBUG") == "1":
             raise
         # Every process meets the same mistake; one sentence is enough.
@@ -68,7 +66,8 @@ def finetune(given: argparse.Namespace) -> int:
     facts = describe(planned, fit, accelerator)
     notes = lone_process()
     if given.resume:
-        notes += run.check_same(folder, facts) + fit.restore()
+        facts, differences = run.resume(folder, facts)
+        notes += differences + fit.restore()
     elif is_main:
         run.start(folder, facts, planned.skipped)
     if is_main:
@@ -81,6 +80,7 @@ def finetune(given: argparse.Namespace) -> int:
             print(f"  {options.resume_command()}", file=sys.stderr)
         return interrupt.exit_status
     conclude(fit, facts, report.lines)
+    accelerator.end_training()
     return 0
 
 
@@ -100,9 +100,11 @@ def describe(plan: "Plan", fit: "Fit", accelerator: "Accelerator") -> dict[str, 
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **plans.describe(plan),
         "model": {
-            "name": plan.checkpoint.name,
+            "name": plan.checkpoint.title,
             "architecture": plan.checkpoint.architecture,
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
+            "arguments": dict(plan.request.model_args),
+            "fingerprint": plan.checkpoint.fingerprint,
             "licence": plan.checkpoint.preprocessing.get("license"),
         },
         "precision": name_of(accelerator),
@@ -176,6 +178,7 @@ def conclude(fit: "Fit", facts: dict[str, Any], lines: list[dict]) -> None:
             "steps": plan.total_steps,
             "images": images,
             "seconds": seconds,
+            "wall_seconds": fit.seconds,
             "images_per_second": images / seconds,
             "peak_memory_bytes": run.peak_memory(str(fit.accelerator.device)),
         },
@@ -194,14 +197,14 @@ def conclude(fit: "Fit", facts: dict[str, Any], lines: list[dict]) -> None:
 
 def write_outputs(folder: Path, facts: dict[str, Any], results: dict[str, Any], lines: list[dict]) -> None:
     """results.json, plots and the card draft."""
-    from nfft import card, plot, run
+    from nfft import card, plot
 
     title = f"{facts['model']['name']} on {facts['task']['name']}"
     final = results["test"] or results["validation"]
-    run.write_json(folder / "results.json", results)
+    write_json(folder / "results.json", results)
     plot.plot_curves(lines, folder / "curves.png", title)
     plot.plot_confusion(final, folder / "confusion.png", f"{title}, {final['split']}")
-    run.write_text(folder / "README.md", card.render_card(facts, results))
+    write_text(folder / "README.md", card.render_card(facts, results))
 
 
 def farewell(folder: Path, results: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -20,6 +19,7 @@ from nfft.loader import evaluation_loader, train_loader
 from nfft.plan import Plan
 from nfft.report import Report
 from nfft.run import SKIPPED
+from nfft.scan import Broken
 
 CHECKPOINTS = "checkpoints"
 # Beside the checkpoint that each evaluation saves.
@@ -58,7 +58,8 @@ class Fit:
 
         self.validation: dict[str, score.Predictions] = {}
         self.saved: Path | None = None
-        self.saved_at = time.monotonic()
+        self.saved_at = self.began = time.monotonic()
+        self.noted: set[tuple[str, int]] = set()
 
     def restore(self) -> list[str]:
         """Take up the newest whole checkpoint; returns lines about damaged ones."""
@@ -79,6 +80,7 @@ class Fit:
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(saved.facts["scaler"])
         training.step = saved.facts["step"]
+        self.began -= saved.facts["seconds"]
         return torn
 
     def run(self, report: Report, stop_requested: Callable[[], bool]) -> bool:
@@ -91,7 +93,7 @@ class Fit:
         due = {round(total * (n + 1) / evaluations) for n in range(evaluations)}
         try:
             for done in self._steps(stop_requested):
-                self._note_broken(done.broken)
+                self._note_broken(self.plan.data.train, done.broken)
                 report.step(
                     done.step,
                     loss=done.loss,
@@ -137,10 +139,16 @@ class Fit:
 
     def _validate(self, step: int, report: Report) -> None:
         self.validation = self.predict_candidates()
-        report.validation(step, {name: (each.loss, each.top1) for name, each in self.validation.items()})
         # Checked before it is saved: weights can be finite and already beyond rescue.
-        if not math.isfinite(loss := self.validation["raw"].loss):
-            raise train.Diverged(f"the validation loss after step {step}", loss, self.plan.recipe)
+        for each in self.validation.values():
+            if not math.isfinite(each.loss):
+                raise train.Diverged(f"the validation loss after step {step}", each.loss, self.plan.recipe)
+        report.validation(step, {name: (each.loss, each.top1) for name, each in self.validation.items()})
+
+    @property
+    def seconds(self) -> float:
+        """Time since the run began, evaluation included, interruptions not."""
+        return time.monotonic() - self.began
 
     @property
     def candidates(self) -> list[str]:
@@ -159,7 +167,7 @@ class Fit:
         if training.ema is not None:
             tensors |= {f"ema.{name}": tensor for name, tensor in training.ema.average.items()}
         scaler = self.accelerator.scaler
-        facts = {"scaler": scaler.state_dict() if scaler is not None else None}
+        facts = {"seconds": self.seconds, "scaler": scaler.state_dict() if scaler is not None else None}
         self.saved = checkpoint.save(self.folder / CHECKPOINTS, training.step, tensors, facts)
         self.saved_at = time.monotonic()
 
@@ -175,7 +183,8 @@ class Fit:
             split,
             recipe.test_resolution,
             recipe.test_margin,
-            batch_size=EVALUATION_BATCH,
+            # No gradients are kept, so more images fit than in a training step.
+            batch_size=min(EVALUATION_BATCH, 4 * recipe.batch_size // recipe.accumulation_steps),
             rank=accelerator.process_index,
             processes=accelerator.num_processes,
             workers=self.workers,
@@ -189,10 +198,26 @@ class Fit:
                 return network(self.to_input(images))
 
         network.eval()
+        self._share_buffers()
         try:
-            return score.predict(logits_of, batches, gather_object if accelerator.num_processes > 1 else list)
+            found = score.predict(logits_of, batches, gather_object if accelerator.num_processes > 1 else list)
         finally:
             network.train()
+        if accelerator.is_main_process:
+            self._note_broken(split, found.broken)
+        return found
+
+    def _share_buffers(self) -> None:
+        """Give every process the main one's running statistics, the ones that are saved.
+
+        Each gathers its own from its part of the batches; networks without normalisation have none.
+        """
+        if self.accelerator.num_processes == 1:
+            return
+        for name, buffer in self.training.network.named_buffers():
+            torch.distributed.broadcast(buffer, src=0)
+            if self.training.ema is not None and name in self.training.ema.average:
+                torch.distributed.broadcast(self.training.ema.average[name], src=0)
 
     def to_input(self, images: Tensor) -> Tensor:
         """uint8 images (n, 3, h, w) -> normalised floats on the device."""
@@ -212,17 +237,16 @@ class Fit:
             self.training.network.load_state_dict(self.training.ema.average)
         return best, found
 
-    def _note_broken(self, broken: list[Any]) -> None:
-        if not broken:
+    def _note_broken(self, split: Split, broken: list[Broken]) -> None:
+        """Add images that could not be read after all to skipped.jsonl, each once."""
+        new = [each for each in broken if (split.name, each.index) not in self.noted]
+        if not new:
             return
+        self.noted.update((split.name, each.index) for each in new)
         with (self.folder / SKIPPED).open("a") as file:
-            for each in broken:
-                line = {
-                    "split": "train",
-                    "image": f"row {self.plan.data.train.rows[each.index]}",
-                    "reason": each.reason,
-                }
-                file.write(json.dumps(line) + "\n")
+            for each in new:
+                line = {"split": split.name, "image": split.where(each.index), "reason": each.reason}
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from nfft import model
 from nfft.errors import UserError, nearest
+from nfft.files import UNWRITABLE
 
 PACKAGED = "nfnet-nano"
 
@@ -70,6 +71,8 @@ def _download(name: str) -> Path:
             "(`hf auth login`)."
         ) from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+        if error.errno in UNWRITABLE:
+            raise
         raise UserError(
             f"the Hub could not be reached for the model {name}, which is not cached here. To work offline, give "
             f"--model a local folder or {PACKAGED}, which comes with nfft."

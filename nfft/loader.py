@@ -4,6 +4,7 @@ So the same run comes out of any number of loader workers, of processes that sha
 and of a run that was killed and resumed.
 """
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from nfft.data import Split
+from nfft.errors import UserError
 from nfft.preprocess import UnreadableImage, cut_mix, decode, evaluation_view, mix_up, train_view
 from nfft.recipe import Recipe
 from nfft.scan import Broken
@@ -114,7 +116,7 @@ class TrainImages(Dataset[tuple[np.ndarray, int, Key, Broken | None]]):
                 continue
             rng = np.random.default_rng((self.seed, key.epoch, key.index, VIEW))
             return train_view(image, self.recipe, rng), int(self.split.labels[index]), key, broken
-        raise OSError("no image of the training split can be read any more")
+        raise UserError("no image of the training split can be read any more: is their disk still there?")
 
 
 class _Decoded:
@@ -208,6 +210,11 @@ def collate_evaluation(samples: Sequence[tuple[np.ndarray | None, int, int, str]
     )
 
 
+def ignore_interrupts(worker: int) -> None:
+    """Ctrl-C reaches every process of the terminal; only the main one is to act on it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def train_loader(
     split: Split, recipe: Recipe, seed: int, *, steps: range, rank: int, processes: int, workers: int, pixels: int
 ) -> DataLoader:
@@ -218,6 +225,7 @@ def train_loader(
         batch_sampler=MicroBatches(len(split), recipe, seed, steps=steps, rank=rank, processes=processes),
         collate_fn=Collate(recipe, seed),
         num_workers=workers,
+        worker_init_fn=ignore_interrupts,
         pin_memory=torch.cuda.is_available(),
         # Its own generator: making an iterator draws from torch's global one otherwise.
         generator=torch.Generator(),
@@ -235,6 +243,7 @@ def evaluation_loader(
         batch_sampler=batches,
         collate_fn=collate_evaluation,
         num_workers=workers,
+        worker_init_fn=ignore_interrupts,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),
     )

@@ -1,8 +1,8 @@
 """A timm network in, a new head on; labels and preprocessing travel with it."""
 
+import hashlib
 import json
 import math
-import shutil
 import tempfile
 import textwrap
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nfft.errors import UserError, nearest
+from nfft.files import write_json, write_tensors
 from nfft.groups import classifier
 
 CLASSIFIER_STD = 0.01
@@ -44,6 +45,19 @@ class Checkpoint:
     architecture: str
     folder: Path | None
     config: dict[str, Any] = field(repr=False)
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Hash of the weights; None for random ones."""
+        if self.folder is None:
+            return None
+        with (self.folder / "model.safetensors").open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    @property
+    def title(self) -> str:
+        """The name for a card: of a folder here, only the last part."""
+        return Path(self.name).expanduser().resolve().name if Path(self.name).expanduser().is_dir() else self.name
 
     @property
     def preprocessing(self) -> dict[str, Any]:
@@ -125,7 +139,9 @@ def build(checkpoint: Checkpoint, classes: Sequence[str], *, dropout: float, sto
         UserError: when the weights or arguments do not fit the architecture, or it does not take RGB
             images to one linear classifier.
     """
-    model = _create(checkpoint, num_classes=len(classes), drop_rate=dropout, drop_path_rate=stochastic_depth)
+    # Not every network of timm's has stochastic depth: those without refuse to hear of it.
+    rates = {"drop_rate": dropout, **({"drop_path_rate": stochastic_depth} if stochastic_depth else {})}
+    model = _create(checkpoint, num_classes=len(classes), **rates)
     _check_ends(checkpoint, model)
     if not keeps_classifier(checkpoint, classes):
         initialise_classifier(model)
@@ -193,7 +209,7 @@ def is_normalized(model: nn.Module) -> bool:
 
 
 def smallest_side(model: nn.Module) -> int:
-    """Images below this many px shrink to nothing before the last stage."""
+    """How many times the network shrinks an image: below this many px its last stage sees less than a pixel."""
     info = getattr(model, "feature_info", None)
     return max((int(stage["reduction"]) for stage in info), default=1) if isinstance(info, list) else 1
 
@@ -210,7 +226,6 @@ def save(
 
     The evaluation size goes where timm and transformers both look for it (input_size).
     """
-    from safetensors.torch import save_file
     from timm.models._hub import save_config_for_hf
 
     source = checkpoint.preprocessing
@@ -224,16 +239,12 @@ def save(
     }
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
         stage = Path(temporary)
-        # safetensors wants row-major tensors; on their device, convolutions are channels_last.
-        tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-        save_file(tensors, stage / "model.safetensors", metadata={"format": "pt"})
+        write_tensors(stage / "model.safetensors", model.state_dict())
         labels = {"num_classes": len(classes), "label_names": list(classes)}
         save_config_for_hf(model, str(stage / "config.json"), model_config=labels, data_config=preprocessing)
         config = json.loads((stage / "config.json").read_text())
         _finish_config(config, checkpoint)
-        (stage / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n")
-        # safetensors makes its file readable to the user alone.
-        shutil.copymode(stage / "config.json", stage / "model.safetensors")
+        write_json(stage / "config.json", config)
         for name in ("model.safetensors", "config.json"):
             (stage / name).replace(folder / name)
 

@@ -33,7 +33,7 @@ EXAMPLES = """examples:
   nfft finetune --task digits
   nfft finetune --task photos/ --model timm/dm_nfnet_f0.dm_in1k --output-dir runs/photos
   nfft finetune --task flowers102 --set dropout=0.25 --set label_smoothing=0
-  nfft finetune --task digits --resume
+an interrupted run goes on with the same command and --resume
 """
 
 
@@ -131,10 +131,14 @@ def _number(text: str) -> Any:
 
 def command() -> str:
     """What was typed to start this process, as far as it can be told."""
-    launched = "ACCELERATE_MIXED_PRECISION" in os.environ
-    words = ["accelerate", "launch", "nfft/finetune.py"] if launched else ["nfft", "finetune"]
-    arguments = sys.argv[1:] if launched or Path(sys.argv[0]).name == "finetune.py" else sys.argv[2:]
-    return shlex.join([*words, *arguments])
+    script, processes = sys.argv[0], os.environ.get("WORLD_SIZE", "1")
+    arguments = sys.argv[1:] if Path(script).name == "finetune.py" else sys.argv[2:]
+    if "ACCELERATE_MIXED_PRECISION" in os.environ:
+        several = ["--num_processes", processes] if processes != "1" else []
+        return shlex.join(["accelerate", "launch", *several, script, *arguments])
+    if processes != "1":
+        return shlex.join(["torchrun", "--nproc-per-node", processes, script, *arguments])
+    return shlex.join(["nfft", "finetune", *arguments])
 
 
 def resume_command() -> str:

@@ -1,7 +1,9 @@
 """Everything that is decided before the first step: data, checkpoint, settings."""
 
+import hashlib
 import os
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ class Plan:
         data: readable images only.
         skipped: the others: split, index and reason.
         pixels: of all decoded training images together.
+        fingerprint: hash of classes, labels and sizes of the images: another value is other data.
     """
 
     request: Request
@@ -33,6 +36,7 @@ class Plan:
     data: Data
     skipped: list[dict[str, Any]]
     pixels: int
+    fingerprint: str
     checkpoint: Checkpoint
     recipe: Recipe
 
@@ -55,7 +59,7 @@ def make(request: Request) -> Plan:
     task = catalog.task(request.task)
     task = replace(task, **read_changes(Task, on_task, whose="task"))
     checkpoint = hub.find(request.model, dict(request.model_args))
-    loaded, skipped, sizes = _readable(task, data.load(task))
+    loaded, skipped, sizes, fingerprint = _readable(task, data.load(task))
     facts = Facts(
         images=len(loaded.train),
         classes=len(loaded.classes),
@@ -67,23 +71,23 @@ def make(request: Request) -> Plan:
     )
     recipe = change(change(recipe_of(facts), read_changes(Recipe, task.suggests, whose="recipe")), changes)
     _check_batch(recipe, len(loaded.train))
-    return Plan(request, task, loaded, skipped, int(sizes.prod(axis=1).sum()), checkpoint, recipe)
+    return Plan(request, task, loaded, skipped, int(sizes.prod(axis=1).sum()), fingerprint, checkpoint, recipe)
 
 
-def _readable(task: Task, loaded: Data) -> tuple[Data, list[dict[str, Any]], np.ndarray]:
-    """The data without images that cannot be read, those, and the sizes of the training images (n, 2)."""
+def _readable(task: Task, loaded: Data) -> tuple[Data, list[dict[str, Any]], np.ndarray, str]:
+    """The data without images that cannot be read, those, sizes of the training images (n, 2), and a fingerprint."""
+    digest = hashlib.sha256("\n".join(loaded.classes).encode())
     kept: dict[str, Split] = {}
     skipped = []
     total, sizes = 0, np.empty((0, 2), np.int64)
     for split in loaded.splits:
         found = scan(split)
+        digest.update(split.name.encode() + split.labels.tobytes() + found.sizes.tobytes())
         total += len(split)
         whole = np.ones(len(split), bool)
         for each in found.broken:
             whole[each.index] = False
-            raw = split[each.index]
-            where = raw if isinstance(raw, str) else f"row {split.rows[each.index]}"
-            skipped.append({"split": split.name, "image": where, "reason": each.reason})
+            skipped.append({"split": split.name, "image": split.where(each.index), "reason": each.reason})
         kept[split.name] = split.keep(whole)
         if split.name == "train":
             sizes = found.sizes[whole]
@@ -95,7 +99,8 @@ def _readable(task: Task, loaded: Data) -> tuple[Data, list[dict[str, Any]], np.
             f"({task.max_broken_fraction:g}) allows. Repair or remove them, or raise it with "
             f"--set task.max_broken_fraction=...\n{listed}{more}"
         )
-    return Data(loaded.classes, kept["train"], kept["validation"], kept.get("test")), skipped, sizes
+    data.check_classes(task, loaded.classes, kept)
+    return Data(loaded.classes, kept["train"], kept["validation"], kept.get("test")), skipped, sizes, digest.hexdigest()
 
 
 def _check_batch(recipe: Recipe, images: int) -> None:
@@ -117,7 +122,11 @@ def _check_batch(recipe: Recipe, images: int) -> None:
 def describe(plan: Plan) -> dict[str, Any]:
     """The part of run.json that follows from the plan alone."""
     task, request = plan.task, plan.request
-    source = task.source if isinstance(task.source, str) else f"{task.source.__module__}.{task.source.__qualname__}"
+    if callable(task.source):
+        source = "a package of Python's"
+    else:
+        # Where files lie on somebody's machine is no business of a card's readers.
+        source = "local files" if Path(task.source).expanduser().exists() else task.source
     shown = ("name", "title", "homepage", "citation", "licence", "metric", "note")
     settings = asdict(plan.recipe)
     settings["total_steps"] = plan.total_steps
@@ -131,6 +140,7 @@ def describe(plan: Plan) -> dict[str, Any]:
             "validation": len(plan.data.validation),
             "test": len(test) if test is not None else 0,
             "skipped": len(plan.skipped),
+            "fingerprint": plan.fingerprint,
         },
         "seed": request.seed,
     }

@@ -58,6 +58,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     brightest = pixels.max(initial=0)
     if image.mode == "F":
         scale = 255.0 if brightest <= 1 else 1.0 if brightest <= 255 else 255 / brightest
+    elif image.mode.startswith("I;16"):
+        scale = 255 / 65535
     else:
         scale = 1.0 if brightest <= 255 else 255 / max(65535, brightest)
     return Image.fromarray((pixels * scale).round().clip(0, 255).astype(np.uint8))

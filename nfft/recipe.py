@@ -67,7 +67,7 @@ class Recipe:
     mixup: float | None = None
     cutmix: bool = False
 
-    # How it runs: nothing here changes the result by more than rounding. workers: None is by cores.
+    # How it runs: this changes a network without batch normalisation by rounding at most. workers: None is by cores.
     accumulation_steps: int = 1
     gradient_checkpointing: bool = False
     compile: bool = False

@@ -1,6 +1,7 @@
 """What a run says while it goes: metrics.jsonl, and a progress line for people."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -61,6 +62,8 @@ class Report:
         if not self.speaks:
             return
         figures = {"loss": loss, "top1": top1, "lr": lr, "clipped": clipped}
+        # JSON has no NaN: a step that fp16 skipped clipped nothing.
+        figures["clipped"] = clipped = clipped if math.isfinite(clipped) else 0.0
         self._record(kind="train", step=step, **figures, images_per_second=images_per_second)
         shown = (
             f"loss {loss:.3f} · top-1 {top1:.1%} · lr {lr:.2g} · clipped {clipped:.1%} · {images_per_second:,.0f} img/s"

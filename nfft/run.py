@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nfft.errors import UserError
+from nfft.files import write_json, write_text
 
 RUN, SKIPPED = "run.json", "skipped.jsonl"
 VERSIONS = ("torch", "timm", "accelerate", "datasets", "huggingface_hub", "safetensors")
@@ -38,17 +39,6 @@ def check(folder: Path, *, resume: bool) -> None:
         )
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole, then give it its name."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    temporary.replace(path)
-
-
-def write_json(path: Path, content: Any) -> None:
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
 def start(folder: Path, run: dict[str, Any], skipped: list[dict[str, Any]]) -> None:
     """Make the folder, with run.json and skipped.jsonl."""
     try:
@@ -61,11 +51,11 @@ def start(folder: Path, run: dict[str, Any], skipped: list[dict[str, Any]]) -> N
     write_text(folder / SKIPPED, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in skipped))
 
 
-def check_same(folder: Path, run: dict[str, Any]) -> list[str]:
-    """Refuse to resume when what decides the result is not what the run was started with.
+def resume(folder: Path, run: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The run as it was started, after seeing that what decides the result is the same now.
 
     Returns:
-        Lines about differences that only rounding can show.
+        run.json, and lines about differences that only rounding can show.
 
     Raises:
         UserError: naming each difference.
@@ -80,11 +70,11 @@ def check_same(folder: Path, run: dict[str, Any]) -> list[str]:
         listed = "; ".join(f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in changed)
         raise UserError(f"--resume: the run in {folder} was started with other settings: {listed}. Use the same ones.")
     if threads != run["threads"]:
-        return [
+        return saved, [
             f"it ran on {threads} threads, now on {run['threads']}: sums will differ in their last bits "
             f"(OMP_NUM_THREADS={threads} keeps them)"
         ]
-    return []
+    return saved, []
 
 
 def _decisive(run: dict[str, Any]) -> dict[str, Any]:
@@ -94,7 +84,10 @@ def _decisive(run: dict[str, Any]) -> dict[str, Any]:
         **settings,
         **data,
         "task": run["task"]["name"],
+        "data fingerprint": run["data"]["fingerprint"],
         "model": run["model"]["name"],
+        "model arguments": run["model"]["arguments"],
+        "weights fingerprint": run["model"]["fingerprint"],
         **{name: run[name] for name in ("seed", "precision", "processes")},
     }
 

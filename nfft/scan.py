@@ -13,6 +13,8 @@ import numpy as np
 from nfft.data import Split
 from nfft.preprocess import UnreadableImage, decode
 
+BLOCK = 256
+
 
 @dataclass(frozen=True)
 class Broken:
@@ -39,12 +41,27 @@ def scan(split: Split) -> Scan:
     cached = _cache_folder() / f"{key}.json"
     if cached.is_file():
         return _read(cached)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(pool.map(lambda index: _look(split, index), range(len(split)), chunksize=64))
+    found = _look_at_all(split)
     sizes = np.array([(0, 0) if isinstance(each, str) else each for each in found], np.int64).reshape(-1, 2)
     broken = [Broken(index, each) for index, each in enumerate(found) if isinstance(each, str)]
     _write(cached, Scan(sizes, broken))
     return Scan(sizes, broken)
+
+
+def _look_at_all(split: Split) -> list[tuple[int, int] | str]:
+    from tqdm import tqdm
+
+    starts = range(0, len(split), BLOCK)
+    # Pillow decodes without the interpreter's lock, so threads do. On a terminal, a scan of over 5 s shows a bar.
+    with ThreadPoolExecutor(cores()) as pool:
+        blocks = pool.map(lambda start: [_look(split, i) for i in range(start, min(start + BLOCK, len(split)))], starts)
+        shown = tqdm(blocks, f"reading the {split.name} images", len(starts), delay=5, disable=None, leave=False)
+        return [each for block in shown for each in block]
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _look(split: Split, index: int) -> tuple[int, int] | str:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nfft.errors import UserError
 from nfft.loader import Batch
 from nfft.scan import Broken
 
@@ -65,7 +66,7 @@ def predict(
             )
     rows, broken = gather(rows), gather(broken)
     if not rows:
-        raise OSError("none of the images of the split can be read")
+        raise UserError("none of the images to score can be read any more: is their disk still there?")
     indices, labels, top, confidence, losses = (np.concatenate(column) for column in zip(*rows, strict=True))
     order = np.argsort(indices)
     return Predictions(labels[order], top[order], confidence[order], losses[order], broken, time.perf_counter() - began)

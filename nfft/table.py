@@ -1,13 +1,16 @@
 """A task's columns of images and labels, split by split; the only door to `datasets`."""
 
+import contextlib
+import glob
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from nfft.errors import UserError, nearest
+from nfft.files import UNWRITABLE
 from nfft.preprocess import Raw
 from nfft.task import Task
 
@@ -24,6 +27,13 @@ IMAGE_NAMES = (
     "file",
 )
 LABEL_NAMES = ("label", "labels", "class", "category", "target", "fine_label", "label_name", "class_name", "species")
+
+
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid", "dev"),
+    "test": ("test", "testing"),
+}
 
 
 class Table(Protocol):
@@ -126,11 +136,11 @@ class DatasetTable:
         digest = hashlib.sha256(self.dataset._fingerprint.encode())
         images = self.images()
         if len(self) and isinstance(images[0], str):
-            for index in range(len(self)):
-                path = images[index]
-                assert isinstance(path, str)
-                status = Path(path).stat() if Path(path).exists() else None
-                digest.update(f"{path}:{status and (status.st_size, status.st_mtime_ns)}".encode())
+            for path in images:
+                digest.update(str(path).encode())
+                with contextlib.suppress(OSError):
+                    status = Path(str(path)).stat()
+                    digest.update(f" {status.st_size} {status.st_mtime_ns}".encode())
         return digest.hexdigest()
 
     def class_names(self) -> list[str]:
@@ -206,7 +216,14 @@ class _ImageColumn(Sequence):
         return len(self.dataset)
 
     def __getitem__(self, row: int) -> Raw:  # type: ignore[override]
-        value = self.dataset[row][self.column]
+        return self._raw(self.dataset[row][self.column])
+
+    def __iter__(self) -> Iterator[Raw]:
+        for start in range(0, len(self), 1000):
+            for value in self.dataset[start : start + 1000][self.column]:
+                yield self._raw(value)
+
+    def _raw(self, value: Any) -> Raw:
         if isinstance(value, dict):
             value = value["bytes"] if value.get("bytes") is not None else value.get("path")
         if value is None:
@@ -243,6 +260,24 @@ def _image_column(task: Task, features: Any) -> str:
     return candidates[0]
 
 
+def _is_repository(folder: Path) -> bool:
+    """Whether a folder is laid out like a dataset on the Hub, rather than as folders of images."""
+    marks = ("README.md", "*.parquet", "data/*.parquet", "*/*.parquet", "metadata.*", "*.json*", "*.csv")
+    return any(next(folder.glob(mark), None) is not None for mark in marks)
+
+
+def _image_files(folder: Path) -> dict[str, str]:
+    """Patterns of a folder's images by split: its own folders are splits if all are named so, else classes.
+
+    `datasets` would take any word in a path for a split: a class "train station" for train.
+    """
+    inside = [each.name for each in folder.iterdir() if each.is_dir() and not each.name.startswith(".")]
+    words = {word for names in SPLIT_NAMES.values() for word in names}
+    if inside and words.issuperset(inside):
+        return {name: f"{glob.escape(str(folder / name))}/**" for name in inside}
+    return {"train": f"{glob.escape(str(folder))}/**"}
+
+
 def _load_dataset(task: Task, source: str) -> Any:
     """A `datasets.DatasetDict`, with the library's failures put in words."""
     import datasets
@@ -257,6 +292,8 @@ def _load_dataset(task: Task, source: str) -> Any:
             builder = "parquet" if path.suffix == ".parquet" else "csv"
             options = {"sep": "\t"} if path.suffix == ".tsv" else {}
             return datasets.load_dataset(builder, data_files=str(path), **options)
+        if path.is_dir() and not _is_repository(path):
+            return datasets.load_dataset("imagefolder", data_files=_image_files(path), drop_labels=False)
         return datasets.load_dataset(str(path) if path.is_dir() else source, task.config)
     except (exceptions.DataFilesNotFoundError, datasets.data_files.EmptyDatasetError) as error:
         if path.is_dir():
@@ -268,6 +305,8 @@ def _load_dataset(task: Task, source: str) -> Any:
             "(`hf auth login`)."
         ) from error
     except (ConnectionError, OSError, TimeoutError) as error:
+        if error.errno in UNWRITABLE:
+            raise
         if path.exists():
             raise UserError(f"{source} could not be read: {error}") from error
         raise UserError(
@@ -276,4 +315,8 @@ def _load_dataset(task: Task, source: str) -> Any:
         ) from error
     except (ValueError, RuntimeError, datasets.exceptions.DatasetGenerationError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
+        if "corresponds to no data" in reason:
+            raise UserError(
+                f"no images found in {source}. Expected one folder a class, or a table with rows."
+            ) from error
         raise UserError(f"the data of task {task.name} could not be read: {reason}") from error

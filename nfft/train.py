@@ -75,7 +75,11 @@ def prepare(network: nn.Module, recipe: Recipe, accelerator: Accelerator) -> Tra
     )
     ema = Ema(network, recipe.ema_decay) if recipe.ema_decay is not None else None
     if recipe.gradient_checkpointing:
-        network.set_grad_checkpointing(True)  # type: ignore[operator]
+        try:
+            network.set_grad_checkpointing(True)  # type: ignore[operator]
+        except (AttributeError, AssertionError) as error:
+            name = type(network).__name__
+            raise UserError(f"{name} has no gradient checkpointing. Use --set gradient_checkpointing=false.") from error
     if recipe.compile:
         network.compile()
     model, optimizer = accelerator.prepare(network, optimizer)
@@ -120,6 +124,9 @@ def train(
         totals = accelerator.reduce(torch.stack([loss, top1, share_clipped, stop]), reduction="mean").tolist()
         if not math.isfinite(totals[0]):
             raise Diverged(f"the loss at step {step + 1}", totals[0], recipe)
+        # With fp16, gradients overflow now and then: its scaler has skipped the step and lowers the scale.
+        if not math.isfinite(totals[2]) and accelerator.scaler is None:
+            raise Diverged(f"a gradient at step {step + 1}", totals[2], recipe)
         if training.ema is not None:
             training.ema.update(training.network, step)
         training.step += 1

@@ -3,6 +3,8 @@
 Reaches (paper): F0 83.6 %, F1 84.7 %, F5 86.0 % top-1. Costs 112,600 steps; at the paper's 73 ms for 32 images of F0
 on a TPUv3 core, 2.3 hours on 128 of them.
 
+The rate belongs to the batch: with another --batch-size, give --lr 0.1 x batch / 256.
+
 Source: arXiv 2102.06171, sections 4.1 and 4.4, Table 1 and appendix.
 Differs: RandAugment is not applied, which the paper's ablation puts at 1.0 to 1.8 points of top-1.
 """

@@ -14,7 +14,7 @@ def recipe(facts: Facts) -> Recipe:
         ema_decay=0.9995,
         label_smoothing=0.1,
         train_resolution=48,
-        test_resolution=64,
+        test_resolution=48,
         test_margin=0,
         crop_area=0.3,
         evaluations=15,

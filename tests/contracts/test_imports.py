@@ -13,9 +13,9 @@ import nfft
 PACKAGE = Path(nfft.__file__).parent
 # A module imports from those before it. A new module goes where its own imports allow.
 ORDER = [
-    "errors", "agc", "groups", "ema", "schedule", "interrupt", "report", "plot", "recipe", "task", "preprocess",
-    "catalog", "checkpoint", "model", "hub", "device", "run", "options", "card", "table", "data", "scan", "loader",
-    "score", "train", "plan", "fit", "finetune", "cli",
+    "errors", "files", "agc", "groups", "ema", "schedule", "interrupt", "report", "plot", "recipe", "task",
+    "preprocess", "catalog", "checkpoint", "model", "hub", "run", "options", "card", "table", "data", "scan", "device",
+    "loader", "score", "train", "plan", "fit", "finetune", "cli",
 ]  # fmt: skip
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 DOORS = {
@@ -24,7 +24,7 @@ DOORS = {
     "huggingface_hub": {"hub", "card"},
     "matplotlib": {"plot"},
     "jinja2": {"card"},
-    "safetensors": {"checkpoint", "model"},
+    "safetensors": {"checkpoint", "files"},
 }
 
 

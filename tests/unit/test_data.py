@@ -161,3 +161,22 @@ def test_an_empty_split_is_refused() -> None:
     full = load(shipped([0, 1] * 5, ["a", "b"]))
     with pytest.raises(UserError, match="the validation split has no images that can be read"):
         Data(full.classes, full.train, full.validation.keep(np.zeros(len(full.validation), bool)), None)
+
+
+def test_a_split_serves_once(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        write_images(tmp_path / split, {"ant": 3, "bee": 3})
+    with pytest.raises(UserError, match=r"must be different splits; got train=train, validation=None, test=train"):
+        load(Task(name="made", source=str(tmp_path), test="train"))
+
+
+def test_fewer_training_images_leave_no_class_without() -> None:
+    labels = np.repeat([0, 1, 2], [60, 30, 2])
+    task = Task(
+        name="made",
+        source=lambda: {"image": np.zeros((92, 8, 8), np.uint8), "label": labels, "names": ["a", "b", "c"]},
+        train_images=12,
+        validation_fraction=0.3,
+    )
+    counts = np.bincount(load(task).train.labels) + np.bincount(load(task).validation.labels, minlength=3)
+    assert counts.tolist() == [8, 4, 1]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nfft import loader
 from nfft.data import Split
+from nfft.errors import UserError
 from nfft.loader import Batch, Key, MicroBatches, evaluation_loader, train_loader
 from nfft.preprocess import cut_mix, decode, evaluation_view, mix_up, train_view
 from nfft.recipe import Recipe
@@ -207,7 +208,7 @@ def test_an_image_that_breaks_later_is_replaced_and_reported() -> None:
 def test_when_no_image_is_left_it_says_so() -> None:
     split = make_split(8)
     split.images[:] = [b""] * 8
-    with pytest.raises(OSError, match="no image of the training split can be read"):
+    with pytest.raises(UserError, match="no image of the training split can be read"):
         batches_of(split, RECIPE, range(1))
 
 

@@ -230,3 +230,18 @@ def test_mix_up_blends_each_image_by_its_own_ratio() -> None:
     mixed = mix_up(images, partners, np.array([1, 0.25, 0]))
     assert mixed.dtype == np.uint8
     assert [set(np.unique(each)) for each in mixed] == [{200}, {125}, {100}]
+
+
+def test_dark_16_bit_frames_stay_dark() -> None:
+    for brightest in (200, 256, 40_000):
+        file = io.BytesIO()
+        Image.fromarray(np.full((4, 4), brightest, np.uint16)).save(file, "PNG")
+        assert np.asarray(decode(file.getvalue())).max() == round(brightest * 255 / 65535)
+
+
+def test_a_float_picture_with_holes_is_not_black() -> None:
+    file = io.BytesIO()
+    pixels = np.full((4, 4), 0.5, np.float32)
+    pixels[0, 0] = np.nan
+    Image.fromarray(pixels).save(file, "TIFF")
+    assert np.asarray(decode(file.getvalue()))[1, 1, 0] == 128

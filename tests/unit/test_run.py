@@ -12,9 +12,9 @@ from nfft.errors import UserError
 
 FACTS = {
     "task": {"name": "digits"},
-    "model": {"name": "nfnet-nano"},
+    "model": {"name": "nfnet-nano", "arguments": {}, "fingerprint": "0a"},
     "recipe": {"name": "auto", "settings": {"lr": 0.1, "total_steps": 100, "workers": None, "clipping": None}},
-    "data": {"train": 80, "validation": 10, "test": 0, "classes": ["a", "é"]},
+    "data": {"train": 80, "validation": 10, "test": 0, "classes": ["a", "é"], "fingerprint": "1b"},
     "seed": 0,
     "precision": "fp32",
     "processes": 1,
@@ -75,8 +75,8 @@ def test_check_sees_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_the_same_run_may_go_on(tmp_path: Path) -> None:
     folder = started(tmp_path)
-    assert run.check_same(folder, FACTS) == []
-    assert run.check_same(folder, changed("recipe", "settings", "workers", to=4)) == []
+    assert run.resume(folder, FACTS) == (FACTS, [])
+    assert run.resume(folder, changed("recipe", "settings", "workers", to=4)) == (FACTS, [])
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,9 @@ def test_the_same_run_may_go_on(tmp_path: Path) -> None:
         (("data", "train"), 79, "train images was 80, now 79"),
         (("task", "name"), "other", "task was 'digits', now 'other'"),
         (("model", "name"), "other", "model was 'nfnet-nano', now 'other'"),
+        (("model", "arguments"), {"width_factor": 0.5}, "model arguments was {}, now {'width_factor': 0.5}"),
+        (("model", "fingerprint"), "0c", "weights fingerprint was '0a', now '0c'"),
+        (("data", "fingerprint"), "1d", "data fingerprint was '1b', now '1d'"),
         (("seed",), 1, "seed was 0, now 1"),
         (("precision",), "bf16", "precision was 'fp32', now 'bf16'"),
         (("processes",), 2, "processes was 1, now 2"),
@@ -95,18 +98,19 @@ def test_the_same_run_may_go_on(tmp_path: Path) -> None:
 )
 def test_another_run_may_not(tmp_path: Path, path: tuple, to: object, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        run.check_same(started(tmp_path), changed(*path, to=to))
+        run.resume(started(tmp_path), changed(*path, to=to))
 
 
 def test_every_difference_is_named(tmp_path: Path) -> None:
     facts = changed("seed", to=3)
     facts["recipe"]["settings"]["lr"] = 0.5
     with pytest.raises(UserError, match=r"lr was 0\.1, now 0\.5; seed was 0, now 3"):
-        run.check_same(started(tmp_path), facts)
+        run.resume(started(tmp_path), facts)
 
 
 def test_another_number_of_threads_is_said(tmp_path: Path) -> None:
-    (line,) = run.check_same(started(tmp_path), changed("threads", to=8))
+    saved, (line,) = run.resume(started(tmp_path), changed("threads", to=8))
+    assert saved == FACTS
     assert "2 threads, now on 8" in line
     assert "OMP_NUM_THREADS=2" in line
 
@@ -116,17 +120,7 @@ def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
     started(tmp_path)
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(UserError, match=r"run\.json is damaged"):
-        run.check_same(tmp_path, FACTS)
-
-
-def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
-    path = tmp_path / "README.md"
-    run.write_text(path, "first")
-    with pytest.raises(UnicodeEncodeError):
-        run.write_text(path, "cut short \ud800")
-    assert path.read_text() == "first"
-    run.write_json(path, {"name": "é"})
-    assert json.loads(path.read_text()) == {"name": "é"}
+        run.resume(tmp_path, FACTS)
 
 
 def test_describes_machine_and_versions() -> None:

@@ -6,6 +6,7 @@ import torch
 from sklearn import metrics
 from torch import Tensor
 
+from nfft.errors import UserError
 from nfft.loader import Batch
 from nfft.scan import Broken
 from nfft.score import Predictions, calibration_error, predict, scores
@@ -137,7 +138,7 @@ def test_unreadable_images_are_left_out() -> None:
     predictions = predict(lambda images: images, [*batches, empty], list)
     assert len(predictions.labels) == IMAGES
     assert predictions.broken == [Broken(60, "empty")]
-    with pytest.raises(OSError, match="none of the images"):
+    with pytest.raises(UserError, match="none of the images"):
         predict(lambda images: images, [empty], list)
 
 

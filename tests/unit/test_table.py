@@ -220,3 +220,32 @@ def test_a_function_that_fails() -> None:
 
     with pytest.raises(UserError, match=r"its function load fails: FileNotFoundError: digits\.gz"):
         open_tables(Task(name="made", source=load))
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ["cat", "train station", "training shoe"],
+        ["lamp", "test tube", "val d'or"],
+        ["car", "train"],
+        ["[x]", "a*b"],
+    ],
+)
+def test_class_folders_may_bear_the_names_of_splits(tmp_path: Path, classes: list[str]) -> None:
+    for name in classes:
+        (tmp_path / "made" / name).mkdir(parents=True)
+        for row in range(2):
+            (tmp_path / "made" / name / f"train_test_{row}.png").write_bytes(png(row))
+    table = open_one(tmp_path / "made")
+    assert table.class_names() == sorted(classes)
+    assert table.labels(table.class_names()).tolist() == [0, 0, 1, 1, 2, 2][: 2 * len(classes)]
+
+
+def test_folders_all_named_as_splits_are_splits(tmp_path: Path) -> None:
+    for split in ("train", "val", "test"):
+        for name in ("test tube", "train"):
+            (tmp_path / "made" / split / name).mkdir(parents=True)
+            (tmp_path / "made" / split / name / "val.png").write_bytes(png(0))
+    tables = open_tables(Task(name="made", source=str(tmp_path / "made")))
+    assert sorted(tables) == ["test", "train", "val"]
+    assert all(len(table) == 2 and table.class_names() == ["test tube", "train"] for table in tables.values())

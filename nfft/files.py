@@ -1,0 +1,53 @@
+"""Files written whole: under another name first, so that a reader or a crash never meets half of one."""
+
+import errno
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nfft.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# What the system says when a file cannot be made: the user's to mend, not a bug.
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole, then give it its name."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` indented, with each list of numbers on one line."""
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    text = re.sub(r"\[\s+((?:-?\d+,\s+)*-?\d+)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
+    write_text(path, text + "\n")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, "Tensor"]) -> None:
+    """Write tensors as safetensors, each in row-major order; not yet under a final name.
+
+    Raises:
+        UserError: when there is no room.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    dense = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    try:
+        save_file(dense, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise UserError(
+            f"{path} cannot be written: {error}. Free some space, then go on with the same command and --resume."
+        ) from error
+    # safetensors makes its file readable to the user alone.
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)
