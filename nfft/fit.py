@@ -111,6 +111,12 @@ class Fit:
         except train.Diverged as error:
             where = f"The last good checkpoint is {self.saved}." if self.saved else "No checkpoint had been saved yet."
             raise UserError(f"{error} {where}") from error
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"a batch of {self.plan.recipe.batch_size} does not fit in the device's memory. Take it in parts with "
+                f"--set accumulation_steps={2 * self.plan.recipe.accumulation_steps}, which gives the same result, "
+                "or use --set gradient_checkpointing=true."
+            ) from error
         return True
 
     def _steps(self, stop_requested: Callable[[], bool]) -> Iterator[train.Step]:

@@ -5,9 +5,8 @@ it is the paper's. LOG.md has the sweeps behind the others, on 220 to 2,600 imag
 
 - Images seen grow with the 0.7th power of the training images: 20,000 in all for 220, 115,000 for 2,600, 900,000 for
   50,000, 9 million for ImageNet.
-- A checkpoint is scored at its own test size, and trained at three quarters of it, about the paper's ratio for NFNets
-  (192 and 256 px for F0): pictures much smaller are enlarged to what its features know. Random weights get the
-  size of the pictures.
+- A checkpoint is trained and scored at its makers' sizes (192 and 256 px for NFNet-F0): pictures much smaller are
+  enlarged to what its features know. Random weights get the size of the pictures.
 - MixUp and CutMix from 20,000 images on; they cost accuracy on fewer.
 """
 
@@ -21,8 +20,9 @@ MIXING_FROM = 20_000
 def recipe(facts: Facts) -> Recipe:
     images_seen = 460 * facts.images**0.7
     batch_size = _power_of_two(facts.images / 16, low=16, high=min(128, facts.images))
-    test = facts.test_side if facts.pretrained else _multiple(facts.side, low=32, high=facts.test_side)
-    train = _multiple(0.75 * test, low=32, high=test)
+    train, test = facts.train_side, facts.test_side
+    if not facts.pretrained:
+        train = test = _multiple_of_16(facts.side, low=32, high=facts.test_side)
     mixes = facts.images >= MIXING_FROM
     # What the paper fine-tunes its NFNets with; smaller networks are held back by it.
     large = facts.architecture.startswith("dm_nfnet")
@@ -51,5 +51,5 @@ def _power_of_two(value: float, *, low: int, high: int) -> int:
     return 2 ** int(math.log2(max(1, min(max(value, low), high))))
 
 
-def _multiple(value: float, *, low: int, high: int, of: int = 16) -> int:
-    return max(low, min(high, of * round(value / of)))
+def _multiple_of_16(value: float, *, low: int, high: int) -> int:
+    return max(low, min(high, 16 * round(value / 16)))

@@ -34,6 +34,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     said = run([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"], two, *settings)
     assert "2 processes" in said
     assert said.count("test        top-1") == 1
+    assert json.loads((two / "run.json").read_text())["command"].startswith("torchrun --nproc-per-node 2 ")
 
     alone, shared = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
     for name, weight in alone.items():
@@ -53,4 +54,4 @@ def test_accelerate_launches_the_script_by_path(tmp_path: Path) -> None:
     said = run([*accelerate, *quiet], tmp_path / "run", "--steps", "2")
     assert "Warning" not in said
     recorded = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert recorded["command"].startswith("accelerate launch nfft/finetune.py --task digits")
+    assert recorded["command"].startswith(f"accelerate launch {SCRIPT} --task digits")

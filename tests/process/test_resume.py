@@ -22,7 +22,9 @@ COMMON = [
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "nfft.finetune", *COMMON, *arguments, "--output-dir", str(folder)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # In a process group of its own, which Ctrl-C reaches as a whole.
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    return subprocess.Popen(command, **pipes)
 
 
 def wait_for_step(process: subprocess.Popen, folder: Path, step: int) -> None:
@@ -87,11 +89,12 @@ def test_the_number_of_workers_may_change_between(tmp_path: Path) -> None:
 
 def test_interrupt_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    with start(folder) as process:
+    with start(folder, "--set", "workers=2") as process:
         wait_for_step(process, folder, 3)
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)
         _, errors = process.communicate()
     assert process.returncode == 130
+    assert f"nfft finetune --task digits --model scratch:test_nfnet --steps {STEPS}" in errors
     assert f"--output-dir {folder} --resume" in errors
     assert "Traceback" not in errors
     (saved,) = (folder / "checkpoints").iterdir()
