@@ -2,9 +2,9 @@
 
     python benchmarks/pretrained_worth.py OUT --task flower_photos=path/to/flower_photos --epochs 20
 
-Every rate runs with one seed; then the rate whose mean validation top-1 is best so far gets its next seed, until one has
-all three. The table shows that one's test top-1. Runs are kept under OUT and not repeated, so the command can be killed,
-split over cores by --task, and run again.
+Every rate runs with one seed; then the rate whose mean validation top-1 is best so far gets its next seed, until one
+has all three. The table shows that one's test top-1. Runs are kept under OUT and not repeated, so the command can be
+killed, split over cores by --task, and run again.
 """
 
 import argparse
