@@ -54,6 +54,18 @@ def name_of(accelerator: Accelerator) -> str:
     return next(name for name, mixed in MIXED.items() if mixed == accelerator.mixed_precision)
 
 
+def set_threads(threads: int | None) -> None:
+    """Let torch compute on `threads` cores of the CPU; None leaves its own choice, but for launchers.
+
+    accelerate's and torch's launchers set one thread a process unless told more, which leaves most cores idle.
+    """
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
+    if threads is None and launched and os.environ.get("OMP_NUM_THREADS") == "1":
+        threads = max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
 def default_workers(accelerator: Accelerator) -> int:
     """Loader processes: all cores feed a GPU; a CPU that computes has none to spare unless it has many."""
     share = cores() // accelerator.num_processes

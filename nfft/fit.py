@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nfft import checkpoint, model, score, train
 from nfft.data import Split
-from nfft.device import default_workers
+from nfft.device import default_workers, set_threads
 from nfft.errors import UserError
 from nfft.loader import evaluation_loader, train_loader
 from nfft.plan import Plan
@@ -39,6 +39,7 @@ class Fit:
     def __init__(self, plan: Plan, accelerator: Accelerator, folder: Path) -> None:
         self.plan, self.accelerator, self.folder = plan, accelerator, folder
         recipe, seed = plan.recipe, plan.request.seed
+        set_threads(recipe.threads)
         set_seed(seed)
         network = model.build(
             plan.checkpoint, plan.data.classes, dropout=recipe.dropout, stochastic_depth=recipe.stochastic_depth

@@ -67,11 +67,13 @@ class Recipe:
     mixup: float | None = None
     cutmix: bool = False
 
-    # How it runs: this changes a network without batch normalisation by rounding at most. workers: None is by cores.
+    # How it runs: this changes a network without batch normalisation by rounding at most.
+    # workers (loader processes) and threads (of a CPU, a process): None is by cores.
     accumulation_steps: int = 1
     gradient_checkpointing: bool = False
     compile: bool = False
     workers: int | None = None
+    threads: int | None = None
     evaluations: int = 10
 
     def __post_init__(self) -> None:
@@ -116,6 +118,7 @@ _RANGES = {
     "mixup": (1e-6, _INF),
     "accumulation_steps": (1, _INF),
     "workers": (0, _INF),
+    "threads": (1, _INF),
     "evaluations": (1, _INF),
 }
 

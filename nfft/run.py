@@ -13,7 +13,7 @@ from nfft.files import write_json, write_text
 RUN, SKIPPED = "run.json", "skipped.jsonl"
 VERSIONS = ("torch", "timm", "accelerate", "datasets", "huggingface_hub", "safetensors")
 # May differ between a run and its resumption: they change how it runs, not what comes out.
-FREE = ("workers",)
+FREE = ("workers", "threads")
 
 
 def check(folder: Path, *, resume: bool) -> None:
