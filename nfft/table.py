@@ -297,7 +297,9 @@ def _load_dataset(task: Task, source: str) -> Any:
         return datasets.load_dataset(str(path) if path.is_dir() else source, task.config)
     except (exceptions.DataFilesNotFoundError, datasets.data_files.EmptyDatasetError) as error:
         if path.is_dir():
-            raise UserError(f"no images found in {source}. Expected one folder a class, or Parquet files.") from error
+            raise UserError(
+                f"no images found in {source}. Expected one folder a class, or a table with rows."
+            ) from error
         raise UserError(f"the dataset {source} holds no files that `datasets` can read.") from error
     except exceptions.DatasetNotFoundError as error:
         raise UserError(

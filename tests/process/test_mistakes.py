@@ -117,15 +117,17 @@ class TestFolders:
         assert re.search(r"no images found in .*empty. Expected one folder a class", complaint("--task", "./empty"))
         (tmp_path / "notes").mkdir()
         (tmp_path / "notes" / "todo.txt").write_text("sort the photographs\n")
-        assert re.search(r"no images found; expected one folder of them a class", complaint("--task", "./notes"))
+        assert re.search(r"no images found in .*notes. Expected one folder a class", complaint("--task", "./notes"))
 
     def test_without_classes(self, complaint: Complaint, image_folder) -> None:
         said = complaint("--task", image_folder(classes=["."]))
-        assert re.search(r"no label column found.*A folder of images needs one folder a class", said)
+        assert re.search(
+            r"at least two classes.*found one class \(photos\). Put each class in a folder of its own", said
+        )
 
     def test_one_class(self, complaint: Complaint, image_folder) -> None:
         said = complaint("--task", image_folder(classes=["train/ant"]))
-        assert re.search(r"no label column found.*A folder of images needs one folder a class, two at least", said)
+        assert re.search(r"at least two classes.*found one class \(ant\). Put each class in a folder of its own", said)
 
     def test_one_image_a_class(self, complaint: Complaint, image_folder) -> None:
         said = complaint("--task", image_folder(images=1), "--batch-size", 2)
