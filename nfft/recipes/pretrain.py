@@ -1,6 +1,6 @@
 """pretrain: random weights to features worth fine-tuning, on a source of many small images.
 
-Reaches 34.9 % on 200 classes of Tiny ImageNet (40,000 training images) with 0.48 M parameters, in 55 minutes of one CPU
+Reaches 34.8 % on 200 classes of Tiny ImageNet (40,000 training images) with 0.48 M parameters, in 55 minutes of one CPU
 core; that is `nfnet-nano`. LOG.md says where its numbers are from: a trial with 0.23 M parameters at 64 px gave the
 rate, the batch and AGC's lambda; the paper's 0.1 x batch / 256 would be a rate of 0.05.
 """
