@@ -22,6 +22,7 @@ COMMANDS = [
 def test_commands_parse(command: str) -> None:
     words = shlex.split(re.split(r"nfft finetune|nfft/finetune\.py", command, maxsplit=1)[1])
     request = options.request(options.parser().parse_args(words))
+    assert request.task == words[words.index("--task") + 1]
     catalog.recipe(request.recipe)
     changes = request.changes
     read_changes(Task, {name[5:]: text for name, text in changes.items() if name.startswith("task.")}, whose="task")
