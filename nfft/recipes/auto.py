@@ -7,7 +7,7 @@ it is the paper's. LOG.md has the sweeps behind the others, on 220 to 2,600 imag
   for 50,000 (24), 19 million for ImageNet (15).
 - A checkpoint is trained and scored at its makers' sizes (192 and 256 px for NFNet-F0): pictures much smaller are
   enlarged to what its features know. Random weights get the size of the pictures.
-- MixUp and CutMix from 20,000 images on, where BiT begins to mix; on fewer they changed nothing that shows.
+- MixUp and CutMix from 20,000 images on, where BiT begins to mix; fewer gain little by it or lose.
 """
 
 import math
