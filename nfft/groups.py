@@ -5,9 +5,9 @@ from typing import cast
 from torch import Tensor, nn
 
 
-def classifier(model: nn.Module) -> nn.Linear:
-    """The final classifier of a timm model."""
-    return cast(nn.Linear, model.get_classifier())  # type: ignore[operator]
+def classifier(model: nn.Module) -> nn.Linear | nn.Conv2d:
+    """The final classifier of a timm model: a linear layer, or the same as a 1x1 convolution."""
+    return cast(nn.Linear | nn.Conv2d, model.get_classifier())  # type: ignore[operator]
 
 
 def decayed(model: nn.Module) -> list[Tensor]:

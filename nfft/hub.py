@@ -4,14 +4,14 @@ import importlib.resources
 from pathlib import Path
 from typing import Any
 
-from nfft import model
+from nfft import layout
 from nfft.errors import UserError, nearest
 from nfft.files import UNWRITABLE
 
 PACKAGED = "nfnet-nano"
 
 
-def find(name: str, model_args: dict[str, Any]) -> model.Checkpoint:
+def find(name: str, model_args: dict[str, Any]) -> layout.Checkpoint:
     """The checkpoint called `name`.
 
     Args:
@@ -22,14 +22,14 @@ def find(name: str, model_args: dict[str, Any]) -> model.Checkpoint:
         UserError: when there is no such checkpoint, or it cannot be reached or used.
     """
     if name.startswith("scratch:"):
-        return model.random_weights(name.removeprefix("scratch:"), model_args)
+        return layout.random_weights(name.removeprefix("scratch:"), model_args)
     if model_args:
         raise UserError(f"--model-arg goes with --model scratch:...; {name} already has its weights.")
     if name == PACKAGED:
-        return model.open_folder(name, Path(str(importlib.resources.files("nfft") / "pretrained" / PACKAGED)))
+        return layout.open_folder(name, Path(str(importlib.resources.files("nfft") / "pretrained" / PACKAGED)))
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return model.open_folder(name, folder)
+        return layout.open_folder(name, folder)
     if name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1:
         raise UserError(f"--model {name}: there is no such folder.")
     if "/" not in name:
@@ -37,7 +37,7 @@ def find(name: str, model_args: dict[str, Any]) -> model.Checkpoint:
 
         known = [PACKAGED, *(f"timm/{each}" for each in timm.list_pretrained("*nf*")), *_scratch_names()]
         raise UserError(f"unknown model {name!r}; {nearest(name, known)}")
-    return model.open_folder(name, _download(name))
+    return layout.open_folder(name, _download(name))
 
 
 def _scratch_names() -> list[str]:
@@ -84,5 +84,5 @@ def _refuse_pickle(name: str, files: list[str]) -> None:
     found = f"it holds only {pickles[0]}, a pickle, which can run code when it is opened" if pickles else "it has none"
     raise UserError(
         f"{name}: expected model.safetensors; {found}. Ask its owner for safetensors, or convert it with "
-        "https://huggingface.co/spaces/safetensors/convert and pass the folder to --model."
+        "https://huggingface.co/spaces/safetensors/convert and pass the folder to --model "
     )

@@ -68,11 +68,11 @@ def csv_file(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     """A folder with a random network of 7 classes, as timm would save it."""
-    from nfft import model
+    from nfft import layout, model
 
-    source = model.random_weights("test_nfnet", {})
+    source = layout.random_weights("test_nfnet", {})
     folder = tmp_path / "net"
     folder.mkdir()
     network = model.build(source, list("abcdefg"), dropout=0, stochastic_depth=0)
-    model.save(network, folder, checkpoint=source, classes=list("abcdefg"), resolution=32, margin=0)
+    layout.save(network, folder, checkpoint=source, classes=list("abcdefg"), resolution=32, margin=0)
     return folder

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from timm.data import create_transform, resolve_data_config
 from torch import nn
 
-from nfft import model
+from nfft import layout, model
 from nfft.errors import UserError
 from nfft.preprocess import evaluation_view
 
@@ -24,7 +24,7 @@ def names(classes: int) -> list[str]:
 
 
 def scratch(architecture: str = "test_nfnet", classes: int = 5, **arguments: object) -> tuple:
-    checkpoint = model.random_weights(architecture, dict(arguments))
+    checkpoint = layout.random_weights(architecture, dict(arguments))
     torch.manual_seed(0)
     network = model.build(checkpoint, names(classes), dropout=0.3, stochastic_depth=0.2)
     return checkpoint, network.eval()
@@ -38,7 +38,7 @@ def saved(
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    model.save(network, folder, checkpoint=checkpoint, classes=NAMES, resolution=resolution, margin=margin)
+    layout.save(network, folder, checkpoint=checkpoint, classes=NAMES, resolution=resolution, margin=margin)
     return network
 
 
@@ -67,7 +67,7 @@ def test_new_classifier_starts_as_in_the_paper() -> None:
 
 def test_classifier_is_replaced_only_when_the_classes_differ(tmp_path: Path) -> None:
     original = saved(tmp_path)
-    checkpoint = model.open_folder("made", tmp_path)
+    checkpoint = layout.open_folder("made", tmp_path)
     assert model.saved_classes(checkpoint) == 5
     same = model.build(checkpoint, names(5), dropout=0, stochastic_depth=0)
     assert torch.equal(same.head.fc.weight, original.head.fc.weight)
@@ -83,7 +83,7 @@ def test_classifier_is_replaced_only_when_the_classes_differ(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("rates", [{"dropout": 0.5, "stochastic_depth": 0}, {"dropout": 0, "stochastic_depth": 0.5}])
 def test_rates_reach_the_network(rates: dict) -> None:
-    checkpoint = model.random_weights("test_nfnet", {})
+    checkpoint = layout.random_weights("test_nfnet", {})
     network = model.build(checkpoint, names(5), **rates)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -111,7 +111,7 @@ def test_timm_loads_what_was_saved(tmp_path: Path, architecture: str, arguments:
     loaded = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
     loaded = loaded.to(memory_format=torch.channels_last)
     assert (answers(loaded) - answers(network)).abs().max().item() == 0.0
-    again = model.build(model.open_folder("made", tmp_path), names(5), dropout=0.5, stochastic_depth=0.1)
+    again = model.build(layout.open_folder("made", tmp_path), names(5), dropout=0.5, stochastic_depth=0.1)
     assert (answers(again) - answers(network)).abs().max().item() == 0.0
 
 
@@ -148,10 +148,10 @@ def test_fine_tuning_what_was_fine_tuned_keeps_its_arguments(tmp_path: Path) -> 
     (tmp_path / "first").mkdir()
     (tmp_path / "second").mkdir()
     saved(tmp_path / "first", skipinit=True)
-    checkpoint = model.open_folder("made", tmp_path / "first")
+    checkpoint = layout.open_folder("made", tmp_path / "first")
     assert (checkpoint.train_side, checkpoint.test_side) == (64, 64)
     network = model.build(checkpoint, names(2), dropout=0.1, stochastic_depth=0.1)
-    model.save(network, tmp_path / "second", checkpoint=checkpoint, classes=["a", "b"], resolution=32, margin=0)
+    layout.save(network, tmp_path / "second", checkpoint=checkpoint, classes=["a", "b"], resolution=32, margin=0)
     config = json.loads((tmp_path / "second" / "config.json").read_text())
     assert config["model_args"]["skipinit"] is True
     assert config["label_names"] == ["a", "b"]
@@ -163,9 +163,9 @@ def test_labels_of_the_source_do_not_stay(tmp_path: Path) -> None:
     (tmp_path / "first").mkdir()
     (tmp_path / "second").mkdir()
     saved(tmp_path / "first")
-    checkpoint = model.open_folder("made", tmp_path / "first")
+    checkpoint = layout.open_folder("made", tmp_path / "first")
     network = model.build(checkpoint, names(5), dropout=0, stochastic_depth=0)
-    model.save(network, tmp_path / "second", checkpoint=checkpoint, classes=list("vwxyz"), resolution=32, margin=0)
+    layout.save(network, tmp_path / "second", checkpoint=checkpoint, classes=list("vwxyz"), resolution=32, margin=0)
     text = (tmp_path / "second" / "config.json").read_text()
     assert json.loads(text)["label_names"] == list("vwxyz")
     assert not any(json.dumps(name) in text for name in NAMES)
@@ -175,7 +175,7 @@ def test_licence_of_the_source_stays(tmp_path: Path) -> None:
     checkpoint, network = scratch()
     checkpoint.config["pretrained_cfg"]["license"] = "mit"
     network.pretrained_cfg["license"] = "mit"
-    model.save(network, tmp_path, checkpoint=checkpoint, classes=NAMES, resolution=32, margin=0)
+    layout.save(network, tmp_path, checkpoint=checkpoint, classes=NAMES, resolution=32, margin=0)
     assert json.loads((tmp_path / "config.json").read_text())["pretrained_cfg"]["license"] == "mit"
 
 
@@ -183,7 +183,7 @@ def test_crop_share_is_exact() -> None:
     # timm resizes to floor(resolution / crop_pct).
     for resolution in range(8, 700):
         for margin in (*range(8), 16, 31, 32, 33, 64, 100):
-            share = model.crop_share(resolution, margin)
+            share = layout.crop_share(resolution, margin)
             assert 0 < share <= 1
             assert math.floor(resolution / share) == resolution + margin
 
@@ -228,25 +228,25 @@ def write_checkpoint(folder: Path, config: object = None, weights: bool = True) 
 )  # fmt: skip
 def test_refuses_a_config(tmp_path: Path, config: object, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        model.open_folder("made", write_checkpoint(tmp_path, config))
+        layout.open_folder("made", write_checkpoint(tmp_path, config))
 
 
 def test_refuses_a_folder_without_config_or_weights(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"config\.json is missing"):
-        model.open_folder("made", tmp_path)
+        layout.open_folder("made", tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match=r"config\.json is not JSON"):
-        model.open_folder("made", tmp_path)
+        layout.open_folder("made", tmp_path)
     write_checkpoint(tmp_path, weights=False)
     with pytest.raises(UserError, match="there are no weights"):
-        model.open_folder("made", tmp_path)
+        layout.open_folder("made", tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(b"never opened")
     with pytest.raises(UserError, match=r"found only pytorch_model\.bin, a pickle"):
-        model.open_folder("made", tmp_path)
+        layout.open_folder("made", tmp_path)
 
 
 def test_refuses_weights_that_do_not_fit(tmp_path: Path) -> None:
-    checkpoint = model.open_folder("made", write_checkpoint(tmp_path))
+    checkpoint = layout.open_folder("made", write_checkpoint(tmp_path))
     with pytest.raises(UserError, match="the weights do not fit test_nfnet"):
         model.build(checkpoint, names(5), dropout=0, stochastic_depth=0)
     (tmp_path / "model.safetensors").write_bytes(b"torn")
@@ -266,3 +266,26 @@ def test_refuses_arguments_that_the_architecture_does_not_take() -> None:
 def test_refuses_a_network_without_one_linear_classifier() -> None:
     with pytest.raises(UserError, match="expected a network with one linear classifier"):
         scratch("deit_tiny_distilled_patch16_224", depth=1)
+
+
+def test_stochastic_depth_drops_or_keeps_whole_branches_as_they_are() -> None:
+    torch.manual_seed(0)
+    checkpoint = layout.random_weights("test_nfnet", {"depths": [1, 2, 1, 1], "skipinit": True})
+    network = model.build(checkpoint, NAMES, dropout=0, stochastic_depth=0.5).train()
+    blocks = [block for stage in network.stages for block in stage]
+    assert [getattr(block.drop_path, "drop_prob", 0.0) for block in blocks] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+    block = blocks[2]
+    torch.nn.init.constant_(block.skipinit_gain, 0.7)
+    images = torch.randn(400, block.conv1.in_channels, 3, 3, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        drawn, whole = block(images), block.eval()(images)
+    dropped = (drawn == images).flatten(1).all(1)
+    kept = torch.isclose(drawn, whole, rtol=0, atol=1e-6).flatten(1).all(1)
+    assert bool((dropped ^ kept).all()), "a branch is either gone or as large as without stochastic depth"
+    assert dropped.float().mean().item() == pytest.approx(0.2, abs=0.06)
+
+
+def test_networks_with_normalisation_keep_timms_stochastic_depth() -> None:
+    network = model.build(layout.random_weights("resnetv2_50", {}), NAMES, dropout=0, stochastic_depth=0.5)
+    depths = [each for each in network.modules() if type(each).__name__ == "DropPath"]
+    assert max(each.drop_prob for each in depths) == 0.5 and all(each.scale_by_keep for each in depths)
