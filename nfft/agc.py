@@ -1,9 +1,11 @@
 """Adaptive gradient clipping: a gradient may not be large next to the weights that it changes."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 EPS = 1e-3
 TINY = 1e-6
@@ -27,9 +29,14 @@ def clip_gradients(parameters: Iterable[Tensor], clipping: float, eps: float = E
 
     Gradients must be averaged over processes and unscaled. Norms are taken in float32.
 
+    Raises:
+        ValueError: when `clipping` is not above 0.
+
     Source: arXiv 2102.06171, section 4; `optim.py` of the authors' code for what counts as a unit.
     Differs: timm clips each element of a gain (C, 1, 1, 1) by itself; here its norm is the whole vector's.
     """
+    if not clipping > 0:
+        raise ValueError(f"AGC's lambda must be above 0; got {clipping}. Not to clip, leave the call out.")
     clipped, finite, units = [], [], 0
     for parameter in parameters:
         gradient = parameter.grad
@@ -47,6 +54,28 @@ def clip_gradients(parameters: Iterable[Tensor], clipping: float, eps: float = E
         return torch.zeros(())
     share = torch.stack(clipped).sum() / units
     return torch.where(torch.stack(finite).all(), share, torch.nan)
+
+
+def clip_before_each_step(
+    optimizer: torch.optim.Optimizer, parameters: Iterable[Tensor], clipping: float, eps: float = EPS
+) -> RemovableHandle:
+    """Have `optimizer` clip before each of its steps, in whosever loop: after unscaling, and not in steps skipped.
+
+    Args:
+        optimizer: torch's own, before accelerate or another library wraps it.
+        parameters, clipping, eps: as for `clip_gradients`.
+
+    Returns:
+        A handle whose `remove()` ends it.
+    """
+    if not clipping > 0:
+        raise ValueError(f"AGC's lambda must be above 0; got {clipping}.")
+    kept = list(parameters)
+
+    def hook(*_: Any) -> None:
+        clip_gradients(kept, clipping, eps)
+
+    return optimizer.register_step_pre_hook(hook)
 
 
 def unit_norm(tensor: Tensor) -> Tensor:

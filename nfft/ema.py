@@ -9,28 +9,38 @@ class Ema:
 
     Args:
         module: the network whose weights are averaged.
-        decay: limit of the decay; at step t it is min(decay, (1 + t) / (10 + t)).
+        decay: limit of the decay, in [0, 1); at step t it is min(decay, (1 + t) / (10 + t)).
+
+    Attributes:
+        average: the averaged tensors by name, as in a state dict.
+        step: updates so far.
+
+    Raises:
+        ValueError: for a decay outside [0, 1).
 
     Source: arXiv 2102.06171, section 4.1; the warm-up is in the authors' code.
     Differs: timm's default keeps the decay constant, so that a short run's average is mostly its start.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
-        self.decay = decay
+        if not 0 <= decay < 1:
+            raise ValueError(f"the decay of an average must be at least 0 and below 1; got {decay}.")
+        self.decay, self.step = decay, 0
         self.average = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
 
     def decay_at(self, step: int) -> float:
         return min(self.decay, (1 + step) / (10 + step))
 
     @torch.no_grad()
-    def update(self, module: nn.Module, step: int) -> None:
-        """Move the average towards the weights that optimizer step `step` (from 0) has just made."""
-        towards = 1 - self.decay_at(step)
+    def update(self, module: nn.Module) -> None:
+        """Move the average towards the weights that an optimizer step has just made."""
+        towards = 1 - self.decay_at(self.step)
         for name, tensor in module.state_dict().items():
             if tensor.is_floating_point():
                 self.average[name].lerp_(tensor, towards)
             else:
                 self.average[name].copy_(tensor)
+        self.step += 1
 
     def __call__(self, module: nn.Module, images: Tensor) -> Tensor:
         """What `module` would answer with the averaged weights; it keeps its own."""

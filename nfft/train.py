@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,9 +15,10 @@ from torch import Tensor, nn
 from nfft.agc import clip_gradients
 from nfft.ema import Ema
 from nfft.errors import UserError
-from nfft.groups import clipped, optimizer_groups
+from nfft.groups import classifier, clipped, optimizer_groups
 from nfft.loader import Batch
 from nfft.recipe import Recipe
+from nfft.sam import perturbed
 from nfft.scan import Broken
 from nfft.schedule import learning_rate
 
@@ -48,6 +50,10 @@ class Training:
     optimizer: torch.optim.Optimizer
     ema: Ema | None
     step: int = 0
+
+    @property
+    def classes(self) -> int:
+        return classifier(self.network).weight.shape[0]
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,7 @@ def train(
         # Dropout and stochastic depth depend on (seed, step, process) alone, so a resumed run draws the same.
         torch.manual_seed(step_seed(seed, step, accelerator.process_index))
 
-        micro_batches = [next(batches) for _ in range(recipe.accumulation_steps)]
+        micro_batches = [next(batches) for _ in range(recipe.parts)]
         loss, top1, share_clipped = optimizer_step(training, micro_batches, recipe, accelerator, to_input)
 
         stop = torch.tensor(float(stop_requested()), device=accelerator.device)
@@ -128,7 +134,7 @@ def train(
         if not math.isfinite(totals[2]) and accelerator.scaler is None:
             raise Diverged(f"a gradient at step {step + 1}", totals[2], recipe)
         if training.ema is not None:
-            training.ema.update(training.network, step)
+            training.ema.update(training.network)
         training.step += 1
         yield Step(
             step=training.step,
@@ -151,21 +157,22 @@ def optimizer_step(
     accelerator: Accelerator,
     to_input: Callable[[Tensor], Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradient of the mean loss over `micro_batches`, clipped by AGC, then one step of SGD.
+    """Gradient of the mean loss over `micro_batches`, at SAM's weights if asked for, clipped by AGC; one step of SGD.
 
     Returns:
         This process's mean loss and top-1, and the fraction of units clipped; scalars on the device.
     """
     losses, hits = [], []
     for position, batch in enumerate(micro_batches):
+        images, targets = to_input(batch.images), mixed_targets(batch, training.classes, accelerator.device)
         last = position == len(micro_batches) - 1
-        with accelerator.no_sync(training.model) if not last else torch.enable_grad():
-            labels = batch.labels.to(accelerator.device, non_blocking=True)
-            logits = training.model(to_input(batch.images)).float()
-            loss = F.cross_entropy(logits, mixed_targets(batch, logits), label_smoothing=recipe.label_smoothing)
+        synchronised = nullcontext() if last else accelerator.no_sync(training.model)
+        with ascent(training, images, targets, recipe, accelerator), synchronised:
+            logits = training.model(images).float()
+            loss = F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
             accelerator.backward(loss / len(micro_batches))
         losses.append(loss.detach())
-        hits.append((logits.detach().argmax(1) == labels).float().mean())
+        hits.append((logits.detach().argmax(1) == batch.labels.to(accelerator.device)).float().mean())
 
     # fp16 gradients are scaled by the loss scaler: clip what the weights will really see.
     accelerator.unscale_gradients(training.optimizer)
@@ -177,14 +184,39 @@ def optimizer_step(
     return torch.stack(losses).mean(), torch.stack(hits).mean(), share_clipped
 
 
+@contextmanager
+def ascent(
+    training: Training, images: Tensor, targets: Tensor, recipe: Recipe, accelerator: Accelerator
+) -> Iterator[None]:
+    """SAM's step uphill on the first fifth of a micro-batch, undone at the end; nothing where the recipe has no SAM.
+
+    Source: arXiv 2102.06171, section 5: another batch would not do, and each process and each part of an accumulated
+    batch climbs by itself.
+    """
+    if recipe.sam_rho is None:
+        yield
+        return
+    part = slice(max(1, round(recipe.sam_share * len(images))))
+    # Running statistics, where a network has them, are to see each image once.
+    statistics = list(training.network.buffers())
+    before = [buffer.clone() for buffer in statistics]
+    # The bare network: no other process is to hear of this gradient.
+    logits = training.network(images[part]).float()
+    loss = F.cross_entropy(logits, targets[part], label_smoothing=recipe.label_smoothing)
+    loss = loss if accelerator.scaler is None else accelerator.scaler.scale(loss)
+    with perturbed(training.network.parameters(), loss, recipe.sam_rho):
+        for buffer, value in zip(statistics, before, strict=True):
+            buffer.copy_(value)
+        yield
+
+
 def step_seed(*parts: int) -> int:
     """One well-mixed 64-bit seed out of several small numbers."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
-def mixed_targets(batch: Batch, logits: Tensor) -> Tensor:
+def mixed_targets(batch: Batch, classes: int, device: torch.device) -> Tensor:
     """Class probabilities (n, classes) of a batch: each image's own class by its ratio, its partner's by the rest."""
-    device, ratios = logits.device, batch.ratios.to(logits.device)[:, None]
-    own = F.one_hot(batch.labels.to(device), logits.shape[1])
-    partner = F.one_hot(batch.partners.to(device), logits.shape[1])
-    return own * ratios + partner * (1 - ratios)
+    labels, partners = (labels.to(device, non_blocking=True) for labels in (batch.labels, batch.partners))
+    ratios = batch.ratios.to(device, non_blocking=True)[:, None]
+    return F.one_hot(labels, classes) * ratios + F.one_hot(partners, classes) * (1 - ratios)
