@@ -17,13 +17,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from nfft.data import Split
 from nfft.errors import UserError
 from nfft.preprocess import UnreadableImage, cut_mix, decode, evaluation_view, mix_up, train_view
+from nfft.randaugment import distort
 from nfft.recipe import Recipe
 from nfft.scan import Broken
 
 # Decoded images are kept in memory when a split's pixels fit in this many bytes.
 CACHE_BYTES = 1 << 30
 # The last word of a seed says what it is for, so that no two uses share a stream.
-ORDER, VIEW, MIX = 1, 2, 3
+ORDER, VIEW, MIX, DISTORT = 1, 2, 3, 4
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,10 @@ class MicroBatches(Sampler[list[Key]]):
         self.rank, self.processes = rank, processes
 
     def __len__(self) -> int:
-        return len(self.steps) * self.recipe.accumulation_steps
+        return len(self.steps) * self.recipe.parts
 
     def __iter__(self) -> Iterator[list[Key]]:
-        batch, parts = self.recipe.batch_size, self.recipe.accumulation_steps
+        batch, parts = self.recipe.batch_size, self.recipe.parts
         size = batch // (parts * self.processes)
         epoch, order = -1, np.empty(0, np.int64)
         for step in self.steps:
@@ -136,13 +137,14 @@ class _Decoded:
 
 @dataclass(frozen=True)
 class Collate:
-    """Stacks samples and mixes neighbours: places 2k and 2k + 1 of the global batch are partners.
+    """Stacks samples, mixes neighbours, and applies RandAugment to the outcome.
 
-    With both MixUp and CutMix, even pairs get the one and odd pairs the other: each half of the batch.
-    Ratios are drawn per image.
+    Places 2k and 2k + 1 of the global batch are partners. With both MixUp and CutMix, even pairs get the one and odd
+    pairs the other: each half of the batch. Ratios are drawn per image.
 
     Source: arXiv 2102.06171, section 4.4 and the authors' `dataset.py`.
-    Differs: timm draws one ratio for the whole batch.
+    Differs: timm draws one ratio for the whole batch, and distorts before it mixes. The authors read a second image
+        for each one of the batch; here partners are both of the batch, each mixed into the other.
     """
 
     recipe: Recipe
@@ -151,15 +153,20 @@ class Collate:
     def __call__(self, samples: Sequence[tuple[np.ndarray, int, Key, Broken | None]]) -> Batch:
         views = np.stack([view for view, *_ in samples])
         labels = np.array([label for _, label, *_ in samples])
+        keys = [key for *_, key, _ in samples]
         partners, ratios = labels, np.ones(len(samples), np.float32)
         if self.recipe.mixup is not None or self.recipe.cutmix:
-            views, partners, ratios = self._mix(views, labels, [key for *_, key, _ in samples])
+            views, partners, ratios = self._mix(views, labels, keys)
+        if self.recipe.randaugment is not None:
+            for view, key in zip(views, keys, strict=True):
+                rng = np.random.default_rng((self.seed, key.epoch, key.index, DISTORT))
+                view[:] = distort(view, self.recipe.randaugment, self.recipe.randaugment_layers, rng)
         return Batch(
             images=torch.from_numpy(views).permute(0, 3, 1, 2),
             labels=torch.from_numpy(labels),
             partners=torch.from_numpy(partners),
             ratios=torch.from_numpy(ratios),
-            indices=torch.tensor([key.index for *_, key, _ in samples]),
+            indices=torch.tensor([key.index for key in keys]),
             broken=[broken for *_, broken in samples if broken is not None],
         )
 
@@ -167,14 +174,14 @@ class Collate:
         both = self.recipe.mixup is not None and self.recipe.cutmix
         partner = np.arange(len(keys)) ^ 1
         ratios = np.ones(len(keys), np.float32)
-        mixed = views.copy()
+        mixed = np.empty_like(views)
         for i, key in enumerate(keys):
             rng = np.random.default_rng((self.seed, key.epoch, key.index, MIX))
+            pair = views[i], views[partner[i]]
             if self.recipe.mixup is None or (both and key.place // 2 % 2):
-                mixed[i], ratios[i] = cut_mix(views[i], views[partner[i]], rng)
+                mixed[i], ratios[i] = cut_mix(*pair, rng)
             else:
-                ratios[i] = rng.beta(self.recipe.mixup, self.recipe.mixup)
-                mixed[i] = mix_up(views[i : i + 1], views[partner[i]][None], ratios[i : i + 1])[0]
+                mixed[i], ratios[i] = mix_up(*pair, self.recipe.mixup, rng)
         return mixed, labels[partner], ratios
 
 
