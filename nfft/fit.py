@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,12 +12,13 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
 from torch import Tensor
 
-from nfft import checkpoint, model, score, train
+from nfft import checkpoint, memory, model, score, train
 from nfft.data import Split
 from nfft.device import default_workers, set_threads
 from nfft.errors import UserError
 from nfft.loader import evaluation_loader, train_loader
 from nfft.plan import Plan
+from nfft.recipe import Recipe
 from nfft.report import Report
 from nfft.run import SKIPPED
 from nfft.scan import Broken
@@ -37,7 +39,7 @@ class Fit:
     """
 
     def __init__(self, plan: Plan, accelerator: Accelerator, folder: Path) -> None:
-        self.plan, self.accelerator, self.folder = plan, accelerator, folder
+        self.accelerator, self.folder = accelerator, folder
         recipe, seed = plan.recipe, plan.request.seed
         set_threads(recipe.threads)
         set_seed(seed)
@@ -51,6 +53,8 @@ class Fit:
                     f"{name}={getattr(recipe, name)} is too small for {plan.checkpoint.architecture}, which shrinks "
                     f"images {smallest} times. Use --set {name}={smallest} or more."
                 )
+        recipe = replace(recipe, accumulation_steps=recipe.accumulation_steps or self._parts(network, recipe))
+        self.plan = replace(plan, recipe=recipe)
         self.training = train.prepare(network, recipe, accelerator)
         source = plan.checkpoint.preprocessing
         self.mean = torch.tensor(source["mean"], device=accelerator.device).view(3, 1, 1)
@@ -61,6 +65,16 @@ class Fit:
         self.saved: Path | None = None
         self.saved_at = self.began = time.monotonic()
         self.noted: set[tuple[str, int]] = set()
+
+    def _parts(self, network: torch.nn.Module, recipe: Recipe) -> int:
+        return memory.parts(
+            network,
+            side=recipe.train_resolution,
+            share=recipe.batch_size // self.accelerator.num_processes,
+            even=recipe.mixup is not None or recipe.cutmix,
+            bytes_each=4 if self.accelerator.mixed_precision == "no" else 2,
+            device=self.accelerator.device,
+        )
 
     def restore(self) -> list[str]:
         """Take up the newest whole checkpoint; returns lines about damaged ones."""
@@ -81,6 +95,8 @@ class Fit:
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(saved.facts["scaler"])
         training.step = saved.facts["step"]
+        if training.ema is not None:
+            training.ema.step = training.step
         self.began -= saved.facts["seconds"]
         return torn
 
@@ -115,7 +131,7 @@ class Fit:
         except torch.OutOfMemoryError as error:
             raise UserError(
                 f"a batch of {self.plan.recipe.batch_size} does not fit in the device's memory. Take it in parts with "
-                f"--set accumulation_steps={2 * self.plan.recipe.accumulation_steps}, which gives the same result, "
+                f"--set accumulation_steps={2 * self.plan.recipe.parts}, which gives the same result, "
                 "or use --set gradient_checkpointing=true."
             ) from error
         return True
@@ -191,7 +207,7 @@ class Fit:
             recipe.test_resolution,
             recipe.test_margin,
             # No gradients are kept, so more images fit than in a training step.
-            batch_size=min(EVALUATION_BATCH, 4 * recipe.batch_size // recipe.accumulation_steps),
+            batch_size=min(EVALUATION_BATCH, 4 * recipe.batch_size // recipe.parts),
             rank=accelerator.process_index,
             processes=accelerator.num_processes,
             workers=self.workers,

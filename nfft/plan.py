@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from nfft import catalog, data, hub
+from nfft import catalog, data, hub, randaugment
 from nfft.data import Data, Split
 from nfft.errors import UserError
-from nfft.model import Checkpoint
+from nfft.layout import Checkpoint
 from nfft.options import Request
 from nfft.recipe import Facts, Recipe, change, read_changes
 from nfft.scan import scan
@@ -44,6 +44,18 @@ class Plan:
     def total_steps(self) -> int:
         return self.recipe.steps(len(self.data.train))
 
+    @property
+    def notes(self) -> list[str]:
+        """Lines about settings that are allowed and seldom meant."""
+        magnitude, side = self.recipe.randaugment, self.recipe.train_resolution
+        if magnitude is None or not randaugment.blanks(magnitude, side):
+            return []
+        return [
+            f"randaugment={magnitude:g} can blank most of a picture of {side} px: it shifts by up to "
+            f"{randaugment.SHIFT * magnitude / 10:g} px. The paper takes 5 at 192 px, 10 to 256 and 15 above; "
+            f"in proportion that is --set randaugment={5 * side / 192:.2g}"
+        ]
+
 
 def make(request: Request) -> Plan:
     """Find what `request` names, look at the data, and settle every setting.
@@ -68,6 +80,7 @@ def make(request: Request) -> Plan:
         train_side=checkpoint.train_side,
         test_side=checkpoint.test_side,
         pretrained=checkpoint.folder is not None,
+        asked_batch=changes.get("batch_size"),
     )
     recipe = change(change(recipe_of(facts), read_changes(Recipe, task.suggests, whose="recipe")), changes)
     _check_batch(recipe, len(loaded.train))
@@ -109,7 +122,7 @@ def _check_batch(recipe: Recipe, images: int) -> None:
             f"the batch size {recipe.batch_size} is larger than the training split ({images} images). "
             f"Use --batch-size {images} or less."
         )
-    parts = recipe.accumulation_steps * int(os.environ.get("WORLD_SIZE", "1"))
+    parts = recipe.parts * int(os.environ.get("WORLD_SIZE", "1"))
     pairs = 2 if recipe.mixup is not None or recipe.cutmix else 1
     if recipe.batch_size % (parts * pairs):
         cause = f"{parts} equal parts (processes × accumulation steps)" + (" of an even size" if pairs == 2 else "")

@@ -21,6 +21,7 @@ class Facts:
         architecture: timm's name of the network.
         train_side, test_side: px at which the checkpoint was trained and is evaluated by its makers.
         pretrained: whether there is a checkpoint, or random weights.
+        asked_batch: the batch size that was asked for, if one was.
     """
 
     images: int
@@ -30,6 +31,23 @@ class Facts:
     train_side: int
     test_side: int
     pretrained: bool
+    asked_batch: int | None = None
+
+    def batch(self, wanted: int) -> int:
+        """The batch to make settings for: as asked, else `wanted`, or the largest power of two that the data fill."""
+        # One below 1 is refused later, where it is a setting like any other.
+        asked = max(0, self.asked_batch or 0)
+        return asked or min(wanted, 2 ** (max(1, self.images).bit_length() - 1))
+
+
+def clipping_for(batch_size: int) -> float:
+    """AGC's lambda for a batch: 0.01 from 1,024 images on, twice that for half of them, at most 0.16.
+
+    Source: arXiv 2102.06171, section 4.1 and Figure 2: 0.01 for 1,024 to 4,096, larger for smaller batches, 0.16 the
+    largest tried.
+    Differs: the paper gives no formula; doubling is the line through what it tried.
+    """
+    return min(0.16, 0.01 * 2 ** math.ceil(max(0.0, math.log2(1024 / batch_size))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +63,14 @@ class Recipe:
     warmup_fraction: float
     batch_size: int
 
-    # Optimisation: SGD with Nesterov momentum. `clipping` is AGC's lambda.
+    # Optimisation: SGD with Nesterov momentum. `clipping` is AGC's lambda; `sam_rho` the length of SAM's ascent,
+    # whose gradient is of the share `sam_share` of each part of a batch.
     lr: float
     momentum: float = 0.9
     weight_decay: float
     clipping: float | None
+    sam_rho: float | None = None
+    sam_share: float = 0.2
     ema_decay: float | None
 
     # Regularisation.
@@ -64,12 +85,16 @@ class Recipe:
     crop_area: float = 0.08
     crop_aspect: float = 4 / 3
     flip: bool = True
+    # MixUp's alpha; RandAugment's magnitude and how many operations it applies, after mixing.
     mixup: float | None = None
     cutmix: bool = False
+    randaugment: float | None = None
+    randaugment_layers: int = 4
 
-    # How it runs: this changes a network without batch normalisation by rounding at most.
+    # How it runs: this changes a network without batch normalisation by rounding at most (and where SAM climbs from).
+    # accumulation_steps (parts of a batch in each process): None is as few as fit in memory.
     # workers (loader processes) and threads (of a CPU, a process): None is by cores.
-    accumulation_steps: int = 1
+    accumulation_steps: int | None = None
     gradient_checkpointing: bool = False
     compile: bool = False
     workers: int | None = None
@@ -82,11 +107,15 @@ class Recipe:
                 "a recipe needs exactly one of total_steps and epochs; "
                 f"got total_steps={self.total_steps}, epochs={self.epochs}. Give --steps or --epochs alone."
             )
-        for name, (low, high) in _RANGES.items():
+        for name, interval in _ALLOWED.items():
             value = getattr(self, name)
-            if value is not None and not (low <= value <= high and math.isfinite(value)):
-                bound = f"at least {low:g}" if high == float("inf") else f"between {low:g} and {high:g}"
-                raise UserError(f"{name} must be {bound}; got {value}. Change it with --set {name}=...")
+            if value is not None and not _within(value, interval):
+                raise UserError(f"{name} must be {_in_words(interval)}; got {value}. Change it with --set {name}=...")
+
+    @property
+    def parts(self) -> int:
+        """Micro-batches that each process takes its share of a batch in."""
+        return self.accumulation_steps or 1
 
     def steps(self, images: int) -> int:
         """Optimizer steps of a run over `images` training images."""
@@ -96,31 +125,55 @@ class Recipe:
         return max(1, round(self.epochs * images / self.batch_size))
 
 
-_INF = float("inf")
-_RANGES = {
-    "total_steps": (1, _INF),
-    "epochs": (1e-6, _INF),
-    "warmup_fraction": (0, 1),
-    "batch_size": (1, _INF),
-    "lr": (0, _INF),
-    "momentum": (0, 0.9999),
-    "weight_decay": (0, _INF),
-    "clipping": (1e-9, _INF),
-    "ema_decay": (0, 0.9999999),
-    "label_smoothing": (0, 0.9999),
-    "dropout": (0, 0.9999),
-    "stochastic_depth": (0, 0.9999),
-    "train_resolution": (8, _INF),
-    "test_resolution": (8, _INF),
-    "test_margin": (0, _INF),
-    "crop_area": (1e-6, 1),
-    "crop_aspect": (1, _INF),
-    "mixup": (1e-6, _INF),
-    "accumulation_steps": (1, _INF),
-    "workers": (0, _INF),
-    "threads": (1, _INF),
-    "evaluations": (1, _INF),
+# As in mathematics: a bracket belongs to its interval, a parenthesis does not.
+_ALLOWED = {
+    "total_steps": "[1, inf)",
+    "epochs": "(0, inf)",
+    "warmup_fraction": "[0, 1]",
+    "batch_size": "[1, inf)",
+    "lr": "[0, inf)",
+    "momentum": "[0, 1)",
+    "weight_decay": "[0, inf)",
+    "clipping": "(0, inf)",
+    "sam_rho": "[0, inf)",
+    "sam_share": "(0, 1]",
+    "ema_decay": "[0, 1)",
+    "label_smoothing": "[0, 1)",
+    "dropout": "[0, 1)",
+    "stochastic_depth": "[0, 1)",
+    "train_resolution": "[8, inf)",
+    "test_resolution": "[8, inf)",
+    "test_margin": "[0, inf)",
+    "crop_area": "(0, 1]",
+    "crop_aspect": "[1, inf)",
+    "mixup": "(0, inf)",
+    "randaugment": "(0, 30]",
+    "randaugment_layers": "[1, inf)",
+    "accumulation_steps": "[1, inf)",
+    "workers": "[0, inf)",
+    "threads": "[1, inf)",
+    "evaluations": "[1, inf)",
 }
+
+
+def _ends(interval: str) -> tuple[float, float]:
+    low, high = interval[1:-1].split(", ")
+    return float(low), float(high)
+
+
+def _within(value: float, interval: str) -> bool:
+    low, high = _ends(interval)
+    above = value > low if interval[0] == "(" else value >= low
+    below = value < high if interval[-1] == ")" else value <= high
+    return above and below
+
+
+def _in_words(interval: str) -> str:
+    low, high = _ends(interval)
+    words = f"above {low:g}" if interval[0] == "(" else f"at least {low:g}"
+    if math.isfinite(high):
+        words += f" and below {high:g}" if interval[-1] == ")" else f" and at most {high:g}"
+    return words
 
 
 def read_changes(kind: type, changes: Mapping[str, Any], *, whose: str) -> dict[str, Any]:
