@@ -6,7 +6,8 @@ from importlib import resources
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from nfft.plot import most_confused, one_line, printable
+from nfft.plot import most_confused
+from nfft.text import one_line, printable
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData

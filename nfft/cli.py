@@ -1,8 +1,12 @@
 """The `nfft` command: a word for what to do, then that command's own arguments."""
 
+import importlib
 import sys
 
-COMMANDS = {"finetune": "fine-tune a network on labelled images, score it, and write its run folder"}
+COMMANDS = {
+    "finetune": "fine-tune a network on labelled images, score it, and write its run folder",
+    "look": "write a sheet of augmented training images with their classes",
+}
 
 
 def main() -> int:
@@ -23,9 +27,7 @@ def main() -> int:
 
         print(f"nfft: unknown command {name!r}; {nearest(name, COMMANDS)}", file=sys.stderr)
         return 2
-    from nfft import finetune
-
-    return finetune.main(sys.argv[2:])
+    return importlib.import_module(f"nfft.{name}").main(sys.argv[2:])
 
 
 if __name__ == "__main__":

@@ -7,13 +7,11 @@ nfft finetune --task digits
 import argparse
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nfft import options
-from nfft.errors import UserError
-from nfft.files import UNWRITABLE, write_json, write_text
+from nfft import command, options
+from nfft.files import write_json, write_text
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -24,26 +22,7 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status: 0 done, 2 a mistake of the user's, 130 interrupted."""
-    given = options.parser().parse_args(arguments)
-    # Pillow warns about odd but readable metadata of users' pictures; torch about the strides of 1x1 convolutions,
-    # which channels_last and row-major layouts write differently for the same memory.
-    warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
-    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    try:
-        return finetune(given)
-    except (UserError, OSError) as error:
-        text = str(error)
-        if isinstance(error, OSError):
-            if error.errno not in UNWRITABLE:
-                raise
-            where = error.filename or "the run folder"
-            text = f"{where} cannot be used: {error.strerror}. Mend that, then go on with --resume."
-        if os.environ.get("NFFT_DEBUG") == "1":
-            raise
-        # Every process meets the same mistake; one sentence is enough.
-        if os.environ.get("RANK", "0") == "0":
-            print(f"nfft: {text}", file=sys.stderr)
-        return 2
+    return command.run(finetune, options.parser().parse_args(arguments))
 
 
 def finetune(given: argparse.Namespace) -> int:
@@ -63,8 +42,8 @@ def finetune(given: argparse.Namespace) -> int:
     with accelerator.main_process_first():
         planned = plan.make(asked)
     fit = Fit(planned, accelerator, folder)
-    facts = describe(planned, fit, accelerator)
-    notes = lone_process()
+    facts = describe(fit.plan, fit, accelerator)
+    notes = lone_process() + planned.notes
     if given.resume:
         facts, differences = run.resume(folder, facts)
         notes += differences + fit.restore()
@@ -156,7 +135,7 @@ def _wrapped(label: str, words: list[str]) -> str:
 
 def conclude(fit: "Fit", facts: dict[str, Any], lines: list[dict]) -> None:
     """Keep the better weights, score them, and write the folder's results."""
-    from nfft import model, run, score
+    from nfft import layout, run, score
 
     plan = fit.plan
     classes, resolution = plan.data.classes, plan.recipe.test_resolution
@@ -183,7 +162,7 @@ def conclude(fit: "Fit", facts: dict[str, Any], lines: list[dict]) -> None:
             "peak_memory_bytes": run.peak_memory(str(fit.accelerator.device)),
         },
     }
-    model.save(
+    layout.save(
         fit.training.network,
         fit.folder,
         checkpoint=plan.checkpoint,

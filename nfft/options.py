@@ -1,4 +1,4 @@
-"""The command line of `nfft finetune`: its arguments, and what they say in the toolkit's own terms."""
+"""The command lines: their arguments, and what they say in the toolkit's own terms."""
 
 import argparse
 import os
@@ -38,14 +38,49 @@ an interrupted run goes on with the same command and --resume
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command's arguments."""
-    made = argparse.ArgumentParser(
-        prog="nfft finetune",
-        description="Fine-tune a Normalizer-Free network on labelled images, as its authors did.",
-        epilog=EXAMPLES,
+    """The arguments of `nfft finetune`."""
+    made = _described(
+        "finetune", "Fine-tune a Normalizer-Free network on labelled images, as its authors did.", EXAMPLES
+    )
+    how = _add_run(made)
+    how.add_argument(
+        "--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help="(default: by device)"
+    )
+    where = made.add_argument_group("where")
+    where.add_argument("--output-dir", type=Path, help="the run folder (default: runs/TASK-MODEL)")
+    where.add_argument("--resume", action="store_true", help="take up the run in the folder where it was left")
+    return made
+
+
+def look_parser() -> argparse.ArgumentParser:
+    """The arguments of `nfft look`."""
+    made = _described("look", "Write a sheet of the first training images of a run, as the network will see them.", "")
+    _add_run(made)
+    where = made.add_argument_group("where")
+    where.add_argument("--images", type=_even, default=24, help="an even number of images (default: %(default)s)")
+    where.add_argument("--output", type=Path, default=Path("look.png"), help="a PNG (default: %(default)s)")
+    return made
+
+
+def _described(name: str, purpose: str, epilog: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog=f"nfft {name}",
+        description=purpose,
+        epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+
+
+def _even(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 2 or number % 2:
+        raise argparse.ArgumentTypeError(f"expected an even number, because neighbours are mixed; got {text}")
+    return number
+
+
+def _add_run(made: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """What describes a run; returns the group for how it is done."""
     what = made.add_argument_group("what")
     what.add_argument(
         "--task",
@@ -79,13 +114,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FIELD=VALUE",
         help="any setting of the recipe, or of the task as task.FIELD; may be repeated",
     )
-    how.add_argument(
-        "--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help="(default: by device)"
-    )
-    where = made.add_argument_group("where")
-    where.add_argument("--output-dir", type=Path, help="the run folder (default: runs/TASK-MODEL)")
-    where.add_argument("--resume", action="store_true", help="take up the run in the folder where it was left")
-    return made
+    return how
 
 
 def default_folder(options: argparse.Namespace) -> Path:

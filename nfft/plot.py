@@ -1,13 +1,14 @@
-"""Pictures of a run: its learning curves, and which classes it takes for which."""
+"""Pictures of a run: its images, its learning curves, and which classes it takes for which."""
 
 import heapq
 import math
 import os
 import textwrap
-import unicodedata
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from nfft.text import one_line, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 DPI = 150
 DETAILED = 20  # classes up to which every cell is labelled
 TICKS = 25  # class names along an axis, beyond that
+COLUMNS = 6  # of a sheet of images
 PAIRS = 10  # confused pairs listed, beyond that
 NAME = 26  # characters of a class name
 
@@ -25,29 +27,6 @@ TRAIN, RATE, CLIPPED = "#4477AA", "#555555", "#AA3377"
 FAINT = "#DDDDDD"
 MISTAKES = ("#F4A582", "#B2182B")
 MILD = 20.0  # percent; the scale of mistakes goes at least this far, so that few mistakes do not look grave
-
-
-def printable(text: str) -> str:
-    """`text` able to be written as UTF-8, without control characters and marks that turn its direction."""
-    text = str(text).encode("utf-8", "replace").decode("utf-8")
-    return "".join(c for c in text if c.isspace() or (unicodedata.category(c) != "Cc" and c not in _TURNS))
-
-
-_TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-
-
-def one_line(text: str) -> str:
-    """`text` as printable characters, each run of white space as one space."""
-    return " ".join(printable(text).split())
-
-
-def shorten(text: str, limit: int) -> str:
-    """`text` on one line, its middle replaced by an ellipsis when longer than `limit` characters."""
-    text = one_line(text)
-    if len(text) <= limit:
-        return text
-    tail = limit // 3
-    return f"{text[: limit - 1 - tail].rstrip()}…{text[-tail:].lstrip()}"
 
 
 def most_confused(confusion: list[list[int]], limit: int) -> list[tuple[int, int, int, int]]:
@@ -297,3 +276,26 @@ def _save(figure: "Figure", path: Path, trim: bool = False) -> None:
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(temporary, format="png", dpi=DPI, bbox_inches="tight" if trim else None, pad_inches=0.15)
     temporary.replace(path)
+
+
+def plot_images(images: "ndarray", captions: list[str], path: Path, title: str) -> None:
+    """Write a PNG of images in rows of six, each with its caption below.
+
+    Args:
+        images: (n, side, side, 3), uint8.
+        captions: one an image, of at most two lines.
+    """
+    from matplotlib.figure import Figure
+
+    rows = math.ceil(len(images) / COLUMNS)
+    figure = Figure(figsize=(1.7 * COLUMNS, 2.0 * rows + 0.4), layout="constrained")
+    figure.suptitle(shorten(title, 100), fontsize=10, fontweight="bold", parse_math=False)
+    every = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for axes in every:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+    for axes, image, caption in zip(every, images, captions, strict=False):
+        axes.imshow(image, interpolation="nearest")
+        text = "\n".join(shorten(line, NAME) for line in caption.splitlines())
+        axes.set_xlabel(text, fontsize=7, parse_math=False)
+    _save(figure, path)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from nfft.plot import most_confused, plot_confusion, plot_curves, shorten
+from nfft.plot import most_confused, plot_confusion, plot_curves
+from nfft.text import shorten
 
 NAMES = ["$x_1$", "$\\frac{", "two\nlines", "日本語", "é/ü_ø", "\ud800", "nul\x00", "%s {}", "", "long " * 50]
 

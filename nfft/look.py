@@ -1,0 +1,55 @@
+"""`nfft look`: a sheet of training images as the network will see them, with the classes it is to tell in them."""
+
+import argparse
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from nfft import command, options
+from nfft.errors import UserError
+
+if TYPE_CHECKING:
+    from nfft.loader import Batch
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    return command.run(look, options.look_parser().parse_args(arguments))
+
+
+def look(given: argparse.Namespace) -> int:
+    """Write the first images of the run that the arguments describe, augmented and mixed."""
+    from nfft import plan, plot
+    from nfft.loader import Collate, MicroBatches, TrainImages
+
+    if given.output.is_dir():
+        raise UserError(f"--output {given.output} is a folder. Name a file, such as {given.output / 'look.png'}.")
+    planned = plan.make(options.request(given))
+    recipe, seed = replace(planned.recipe, accumulation_steps=1), planned.request.seed
+    keys = next(iter(MicroBatches(len(planned.data.train), recipe, seed, steps=range(1))))[: given.images]
+    images = TrainImages(planned.data.train, recipe, seed, cache=False)
+    batch = Collate(recipe, seed)([images[key] for key in keys])
+    title = f"{planned.task.name}, {given.recipe}: {recipe.train_resolution} px, seed {seed}"
+    pictures = batch.images.permute(0, 2, 3, 1).numpy()
+    try:
+        given.output.parent.mkdir(parents=True, exist_ok=True)
+        plot.plot_images(pictures, captions(batch, planned.data.classes), given.output, title)
+    except OSError as error:
+        where = error.filename or given.output
+        raise UserError(
+            f"--output {given.output} cannot be written ({where}: {error.strerror}). Choose another."
+        ) from error
+    for line in planned.notes:
+        print(line)
+    print(f"{len(keys)} of the first {recipe.batch_size} training images: {given.output}")
+    return 0
+
+
+def captions(batch: "Batch", classes: list[str]) -> list[str]:
+    """The classes of each image; with their shares, a line each."""
+    texts = []
+    for label, partner, ratio in zip(
+        batch.labels.tolist(), batch.partners.tolist(), batch.ratios.tolist(), strict=True
+    ):
+        shares = {label: ratio, partner: 1 - ratio} if label != partner else {label: 1.0}
+        texts.append("\n".join(f"{share:.0%} {classes[each]}" for each, share in shares.items() if share >= 0.005))
+    return texts
