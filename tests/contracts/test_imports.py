@@ -13,9 +13,10 @@ import nfft
 PACKAGE = Path(nfft.__file__).parent
 # A module imports from those before it. A new module goes where its own imports allow.
 ORDER = [
-    "errors", "files", "agc", "groups", "ema", "schedule", "interrupt", "report", "plot", "recipe", "task",
-    "preprocess", "catalog", "checkpoint", "model", "hub", "run", "options", "card", "table", "data", "scan", "device",
-    "loader", "score", "train", "plan", "fit", "finetune", "cli",
+    "errors", "files", "agc", "groups", "ema", "sam", "schedule", "standardisation", "architectures", "memory",
+    "interrupt", "report", "text", "plot", "recipe", "task", "randaugment", "preprocess", "catalog", "checkpoint",
+    "layout", "model", "hub", "run", "options", "card", "table", "data", "scan", "device", "loader", "score", "train", "plan",
+    "fit", "command", "finetune", "look", "cli",
 ]  # fmt: skip
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 DOORS = {
@@ -83,7 +84,7 @@ def test_light_modules_import_nothing_heavy(module: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", ["agc", "ema", "schedule", "groups"])
+@pytest.mark.parametrize("module", ["agc", "ema", "sam", "schedule", "groups"])
 def test_the_papers_pieces_can_be_used_alone(module: str) -> None:
     assert own(module) == set()
-    assert {name.split(".")[0] for name in imports(module)} <= {"torch", "math", "collections", "typing"}
+    assert {name.split(".")[0] for name in imports(module)} <= {"torch", "math", "collections", "contextlib", "typing"}

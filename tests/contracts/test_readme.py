@@ -14,14 +14,15 @@ REPOSITORY = Path(__file__).parents[2]
 README = (REPOSITORY / "README.md").read_text()
 COMMANDS = [
     line.split("#")[0].strip()
-    for line in re.findall(r"^ {4}(.*(?:nfft finetune|nfft/finetune\.py).*)$", README, flags=re.MULTILINE)
+    for line in re.findall(r"^ {4}(.*(?:nfft (?:finetune|look)|nfft/finetune\.py).*)$", README, flags=re.MULTILINE)
 ]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_parse(command: str) -> None:
-    words = shlex.split(re.split(r"nfft finetune|nfft/finetune\.py", command, maxsplit=1)[1])
-    request = options.request(options.parser().parse_args(words))
+    words = shlex.split(re.split(r"nfft (?:finetune|look)|nfft/finetune\.py", command, maxsplit=1)[1])
+    parser = options.look_parser() if "nfft look" in command else options.parser()
+    request = options.request(parser.parse_args(words))
     assert request.task == words[words.index("--task") + 1]
     catalog.recipe(request.recipe)
     changes = request.changes
@@ -41,3 +42,42 @@ def test_every_task_and_recipe_is_listed() -> None:
 @pytest.mark.parametrize("link", re.findall(r"\]\((?!https?:)([^)#]+)\)", README))
 def test_links_lead_somewhere(link: str) -> None:
     assert (REPOSITORY / link).exists()
+
+
+def snippet(containing: str) -> str:
+    return next(block for block in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL) if containing in block)
+
+
+def test_the_pieces_work_in_other_loops(tmp_path: Path) -> None:
+    import timm
+    import torch
+    from transformers import Trainer, TrainingArguments
+
+    class Classifier(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = timm.create_model("test_nfnet", num_classes=3)
+
+        def get_classifier(self) -> torch.nn.Module:
+            return self.network.get_classifier()
+
+        def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None) -> object:
+            logits = self.network(pixel_values)
+            return logits if labels is None else {"loss": loss_of(logits, labels), "logits": logits}
+
+    loss_of = torch.nn.functional.cross_entropy
+    rows = [{"pixel_values": torch.randn(3, 32, 32), "labels": index % 3} for index in range(20)]
+    images, labels = torch.stack([row["pixel_values"] for row in rows]), torch.arange(20) % 3
+    names = {"torch": torch, "model": Classifier(), "batches": [(images, labels)] * 2, "loss_of": loss_of}
+    exec(snippet("clip_before_each_step("), names)
+    assert names["average"].step == 2
+
+    optimizer = names["optimizer"]
+    names |= {"Trainer": Trainer, "dataset": rows, "schedule": torch.optim.lr_scheduler.ConstantLR(optimizer)}
+    names["arguments"] = TrainingArguments(
+        str(tmp_path), max_steps=2, per_device_train_batch_size=10, max_grad_norm=0, use_cpu=True, report_to=[],
+        save_strategy="no", disable_tqdm=True, dataloader_pin_memory=False,
+    )  # fmt: skip
+    exec(snippet("class SamTrainer"), names)
+    names["trainer"].train()
+    assert names["average"].step == 4
