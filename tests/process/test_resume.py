@@ -57,7 +57,10 @@ def assert_same_run(folder: Path, other: Path) -> None:
     "settings",
     [
         pytest.param(["--set", "workers=0"], id="no workers"),
-        pytest.param(["--set", "workers=2", "--set", "accumulation_steps=2"], id="2 workers, accumulation"),
+        pytest.param(
+            ["--set", "workers=2", "--set", "accumulation_steps=2", "--set", "sam_rho=0.05", "--set", "randaugment=1"],
+            id="2 workers, accumulation, SAM, RandAugment",
+        ),
     ],
 )
 def test_killed_run_resumes_bit_identical(tmp_path: Path, settings: list[str]) -> None:

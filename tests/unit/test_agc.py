@@ -127,6 +127,15 @@ def test_norms_of_bfloat16_are_taken_in_float32() -> None:
     torch.testing.assert_close(weight.grad[0].float(), torch.tensor([0.25, 0.01]), rtol=0.01, atol=0)
 
 
+@pytest.mark.parametrize("clipping", [0, 0.0, -0.01, float("nan")])
+def test_lambda_must_be_above_0(clipping: float) -> None:
+    each = random_parameter((4, 3))
+    before = each.grad.clone()
+    with pytest.raises(ValueError, match=f"AGC's lambda must be above 0; got {clipping}"):
+        clip_gradients([each], clipping)
+    assert torch.equal(each.grad, before)
+
+
 def test_parameter_without_gradient_is_passed_over() -> None:
     frozen, trained = nn.Parameter(torch.ones(3)), parameter(torch.ones(3), torch.ones(3))
     assert clip_gradients([frozen, trained], 0.1).item() == 1.0

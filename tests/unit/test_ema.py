@@ -32,7 +32,8 @@ def test_agrees_with_float64_reference(decay: float) -> None:
     wanted = {name: tensor.numpy().astype(np.float64) for name, tensor in network.state_dict().items()}
     for step in range(20):
         move(network, draw)
-        ema.update(network, step)
+        assert ema.step == step
+        ema.update(network)
         d = min(decay, (1 + step) / (10 + step))
         for name, tensor in network.state_dict().items():
             wanted[name] = d * wanted[name] + (1 - d) * tensor.numpy().astype(np.float64)
@@ -51,13 +52,45 @@ def test_decay_warms_up_to_its_limit() -> None:
     assert ema.decay_at(10**6) == 0.999
 
 
+def test_continues_from_its_step() -> None:
+    network, draw = make(), torch.Generator().manual_seed(1)
+    whole, resumed = Ema(network, 0.9999), Ema(network, 0.9999)
+    for _ in range(5):
+        move(network, draw)
+        whole.update(network)
+    resumed.average = {name: tensor.clone() for name, tensor in whole.average.items()}
+    resumed.step = whole.step
+    assert resumed.step == 5
+    for _ in range(3):
+        move(network, draw)
+        whole.update(network)
+        resumed.update(network)
+    for name, tensor in whole.average.items():
+        assert torch.equal(resumed.average[name], tensor), name
+
+
+@pytest.mark.parametrize("decay", [1, 1.5, -0.1, float("nan")])
+def test_a_decay_out_of_range(decay: float) -> None:
+    with pytest.raises(ValueError, match=f"decay of an average must be at least 0 and below 1; got {decay}"):
+        Ema(make(), decay)
+
+
+def test_a_decay_of_0_is_the_network_itself() -> None:
+    network = make()
+    ema = Ema(network, 0)
+    move(network, torch.Generator().manual_seed(0))
+    ema.update(network)
+    for name, tensor in network.state_dict().items():
+        torch.testing.assert_close(ema.average[name], tensor)
+
+
 def test_network_keeps_its_own_weights() -> None:
     network = make().eval()
     ema = Ema(network, 0.99)
     images = torch.randn(2, 3, 4, 4)
     for step in range(3):
         move(network, torch.Generator().manual_seed(step))
-        ema.update(network, step)
+        ema.update(network)
     own = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     averaged = {name: tensor.clone() for name, tensor in ema.average.items()}
     answer = ema(network, images)

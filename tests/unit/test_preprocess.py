@@ -1,6 +1,8 @@
 """Whatever a picture is stored as, it comes out upright, RGB and of the right size."""
 
 import io
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from PIL import Image
 from timm.data import create_transform
 
-from nfft.model import crop_share
+from nfft.layout import crop_share
 from nfft.preprocess import UnreadableImage, cut_mix, decode, evaluation_view, mix_up, train_view
 from nfft.recipe import Recipe
 
@@ -175,6 +177,111 @@ def test_train_view_covers_the_asked_share() -> None:
     assert 1.2 < max(aspects) < 1.45
 
 
+class Frame:
+    """Stands for a picture, and remembers which boxes are cut out of it."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self.width, self.height = width, height
+        self.boxes: list[tuple[int, int, int, int]] = []
+
+    def resize(self, size: tuple[int, int], resample: int, box: tuple[int, int, int, int]) -> Image.Image:
+        self.boxes.append(box)
+        return Image.new("RGB", size)
+
+
+def boxes(width: int, height: int, count: int, **settings: float) -> np.ndarray:
+    """Left, top, right and bottom of `count` training crops."""
+    frame, rng = Frame(width, height), np.random.default_rng(0)
+    for _ in range(count):
+        train_view(frame, replace(RECIPE, **settings), rng)
+    return np.array(frame.boxes)
+
+
+def tensorflows_boxes(width: int, height: int, count: int, crop_area: float, crop_aspect: float) -> np.ndarray:
+    """The same by the rule of TensorFlow's sample_distorted_bounding_box, with the authors' crop where it finds none.
+
+    But for what rounding brings below the smallest area: TensorFlow enlarges it by one px, here it is drawn again. At
+    the authors' smallest area, 0.08, it covers less than a tenth then too, and is drawn again there as well.
+    """
+    rng = np.random.default_rng(1)
+    return np.array([tensorflows_box(width, height, crop_area, crop_aspect, rng) for _ in range(count)])
+
+
+def tensorflows_box(
+    width: int, height: int, crop_area: float, crop_aspect: float, rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    for _ in range(10):
+        aspect = 1 / crop_aspect + rng.random() * (crop_aspect - 1 / crop_aspect)
+        h = round(math.sqrt(crop_area * width * height / aspect))
+        highest = round(math.sqrt(width * height / aspect))
+        while round(highest * aspect) > width or highest > height:
+            highest -= 1
+        h = min(h, highest)
+        h += int(rng.random() * (highest - h + 1))
+        w = round(h * aspect)
+        share = w * h / (width * height)
+        if w <= width and h <= height and crop_area <= share <= 1 and share >= 0.1:
+            left = int(rng.random() * (width - w))
+            top = int(rng.random() * (height - h))
+            return left, top, left + w, top + h
+    side = RECIPE.train_resolution
+    edge = int(min(width / (side + 32), height / (side + 32)) * side)
+    left, top = (width - edge + 1) // 2, (height - edge + 1) // 2
+    return left, top, left + edge, top + edge
+
+
+def measures(cut: np.ndarray) -> dict[str, np.ndarray]:
+    left, top, right, bottom = cut.T
+    w, h = right - left, bottom - top
+    return {"area": w * h, "aspect": w / h, "width": w, "height": h, "left": left, "top": top}
+
+
+SIZES = [(500, 375), (375, 500), (64, 64), (32, 32), (90, 40), (20, 33)]
+
+
+@pytest.mark.parametrize("crop_area", [0.05, 0.08, 0.3])
+@pytest.mark.parametrize("size", SIZES)
+def test_crops_keep_their_bounds(size: tuple[int, int], crop_area: float) -> None:
+    width, height = size
+    cut = boxes(width, height, 1000, crop_area=crop_area, crop_aspect=1.5)
+    left, top, right, bottom = cut.T
+    assert (left >= 0).all() and (left < right).all() and (right <= width).all()
+    assert (top >= 0).all() and (top < bottom).all() and (bottom <= height).all()
+    w, h = right - left, bottom - top
+    assert (w * h >= max(crop_area, 0.1) * width * height).all()
+    assert (w * h).min() < 1.4 * max(crop_area, 0.1) * width * height
+    # A width is a whole number of px.
+    assert ((w - 0.5) / h <= 1.5).all() and ((w + 0.5) / h >= 1 / 1.5).all()
+
+
+@pytest.mark.parametrize(("crop_area", "crop_aspect"), [(0.08, 4 / 3), (0.3, 2.0), (0.5, 4 / 3)])
+@pytest.mark.parametrize("size", SIZES)
+def test_crops_are_distributed_as_tensorflows(size: tuple[int, int], crop_area: float, crop_aspect: float) -> None:
+    count = 4000
+    ours = measures(boxes(*size, count, crop_area=crop_area, crop_aspect=crop_aspect))
+    theirs = measures(tensorflows_boxes(*size, count, crop_area, crop_aspect))
+    for name, values in ours.items():
+        at = np.union1d(values, theirs[name])
+        shares = [np.searchsorted(np.sort(each), at, side="right") / count for each in (values, theirs[name])]
+        # Kolmogorov and Smirnov's distance: of two samples from one distribution, one pair in 1,000 is further apart.
+        assert np.abs(shares[0] - shares[1]).max() < 1.95 * math.sqrt(2 / count), name
+
+
+def test_crops_cover_as_much_as_is_said() -> None:
+    cut = measures(boxes(500, 375, 4000))
+    assert cut["area"].mean() / (500 * 375) == pytest.approx(0.39, abs=0.01)
+
+
+@pytest.mark.parametrize(("size", "box"), [((300, 20), (146, 6, 154, 14)), ((20, 300), (6, 146, 14, 154))])
+def test_an_elongated_picture_is_cropped_in_its_middle(size: tuple[int, int], box: tuple[int, int, int, int]) -> None:
+    # The largest crop of an allowed aspect covers less than a tenth. 24 of 56 px of the shorter side are 8.
+    np.testing.assert_array_equal(boxes(*size, 20), [box] * 20)
+
+
+def test_a_full_crop_of_a_square_is_the_whole_picture() -> None:
+    np.testing.assert_array_equal(boxes(50, 50, 5, crop_area=1, crop_aspect=1), [(0, 0, 50, 50)] * 5)
+
+
 def test_flips_half_of_the_time_when_asked() -> None:
     ramp = Image.fromarray(np.repeat(np.arange(100, dtype=np.uint8)[None, :, None], 100, axis=0).repeat(3, axis=2))
 
@@ -225,11 +332,27 @@ def test_cut_mix_pastes_from_the_same_place() -> None:
     assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
 
 
-def test_mix_up_blends_each_image_by_its_own_ratio() -> None:
-    images, partners = np.full((3, 2, 2, 3), 200, np.uint8), np.full((3, 2, 2, 3), 100, np.uint8)
-    mixed = mix_up(images, partners, np.array([1, 0.25, 0]))
-    assert mixed.dtype == np.uint8
-    assert [set(np.unique(each)) for each in mixed] == [{200}, {125}, {100}]
+def test_mix_up_blends_by_the_share_it_keeps() -> None:
+    image, partner = np.asarray(picture(30, 20)), np.asarray(picture(30, 20, seed=1))
+    for seed in range(20):
+        mixed, share = mix_up(image, partner, 1.0, np.random.default_rng(seed))
+        assert mixed.dtype == np.uint8
+        wanted = share * image.astype(float) + (1 - share) * partner
+        # Half a step of rounding, and what single precision adds to it.
+        np.testing.assert_allclose(mixed, wanted, rtol=0, atol=0.501)
+    np.testing.assert_array_equal(image, np.asarray(picture(30, 20)))
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 5.0])
+def test_mix_up_draws_its_share_from_a_beta_distribution(alpha: float) -> None:
+    image, partner = np.full((1, 1, 3), 255, np.uint8), np.zeros((1, 1, 3), np.uint8)
+    rng = np.random.default_rng(0)
+    drawn = [mix_up(image, partner, alpha, rng) for _ in range(4000)]
+    shares = np.array([share for _, share in drawn])
+    np.testing.assert_allclose([mixed[0, 0, 0] for mixed, _ in drawn], 255 * shares, rtol=0, atol=0.501)
+    assert 0 <= shares.min() < shares.max() <= 1
+    assert shares.mean() == pytest.approx(0.5, abs=0.03)
+    assert shares.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.06)
 
 
 def test_dark_16_bit_frames_stay_dark() -> None:

@@ -210,7 +210,7 @@ def test_mixed_targets() -> None:
     batch.labels, batch.partners = torch.tensor([0, 1, 2]), torch.tensor([1, 1, 0])
     batch.ratios = torch.tensor([0.75, 0.5, 1.0])
     wanted = torch.tensor([[0.75, 0.25, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]])
-    assert torch.equal(train.mixed_targets(batch, torch.zeros(3, 4)), wanted)
+    assert torch.equal(train.mixed_targets(batch, 4, torch.device("cpu")), wanted)
 
 
 def test_dropout_follows_seed_and_step_alone(accelerator: Accelerator) -> None:
