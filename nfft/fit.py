@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from nfft.device import default_workers, set_threads
 from nfft.errors import UserError
 from nfft.loader import evaluation_loader, train_loader
 from nfft.plan import Plan
+from nfft.preprocess import evaluation_view
 from nfft.recipe import Recipe
 from nfft.report import Report
 from nfft.run import SKIPPED
@@ -204,8 +206,7 @@ class Fit:
         network = training.network
         batches = evaluation_loader(
             split,
-            recipe.test_resolution,
-            recipe.test_margin,
+            partial(evaluation_view, resolution=recipe.test_resolution, margin=recipe.test_margin),
             # No gradients are kept, so more images fit than in a training step.
             batch_size=min(EVALUATION_BATCH, 4 * recipe.batch_size // recipe.parts),
             rank=accelerator.process_index,

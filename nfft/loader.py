@@ -5,7 +5,7 @@ and of a run that was killed and resumed.
 """
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +16,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from nfft.data import Split
 from nfft.errors import UserError
-from nfft.preprocess import UnreadableImage, cut_mix, decode, evaluation_view, mix_up, train_view
+from nfft.preprocess import UnreadableImage, cut_mix, decode, mix_up, train_view
 from nfft.randaugment import distort
 from nfft.recipe import Recipe
 from nfft.scan import Broken
 
+# An RGB image to uint8 pixels (side, side, 3).
+View = Callable[[Image.Image], np.ndarray]
 # Decoded images are kept in memory when a split's pixels fit in this many bytes.
 CACHE_BYTES = 1 << 30
 # The last word of a seed says what it is for, so that no two uses share a stream.
@@ -188,8 +190,8 @@ class Collate:
 class EvaluationImages(Dataset[tuple[np.ndarray | None, int, int, str]]):
     """Evaluation views by index; None with the reason where the image cannot be read."""
 
-    def __init__(self, split: Split, resolution: int, margin: int) -> None:
-        self.split, self.resolution, self.margin = split, resolution, margin
+    def __init__(self, split: Split, view: View) -> None:
+        self.split, self.view = split, view
 
     def __len__(self) -> int:
         return len(self.split)
@@ -197,7 +199,7 @@ class EvaluationImages(Dataset[tuple[np.ndarray | None, int, int, str]]):
     def __getitem__(self, index: int) -> tuple[np.ndarray | None, int, int, str]:
         label = int(self.split.labels[index])
         try:
-            return evaluation_view(decode(self.split[index]), self.resolution, self.margin), label, index, ""
+            return self.view(decode(self.split[index])), label, index, ""
         except UnreadableImage as error:
             return None, label, index, str(error)
 
@@ -240,13 +242,13 @@ def train_loader(
 
 
 def evaluation_loader(
-    split: Split, resolution: int, margin: int, *, batch_size: int, rank: int, processes: int, workers: int
+    split: Split, view: View, *, batch_size: int, rank: int, processes: int, workers: int
 ) -> DataLoader:
     """Every `processes`-th image from `rank` on, each once: shards of unequal length, nothing padded."""
     mine = list(range(rank, len(split), processes))
     batches = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
     return DataLoader(
-        EvaluationImages(split, resolution, margin),
+        EvaluationImages(split, view),
         batch_sampler=batches,
         collate_fn=collate_evaluation,
         num_workers=workers,

@@ -110,7 +110,8 @@ class Recipe:
         for name, interval in _ALLOWED.items():
             value = getattr(self, name)
             if value is not None and not _within(value, interval):
-                raise UserError(f"{name} must be {_in_words(interval)}; got {value}. Change it with --set {name}=...")
+                expected = _in_words(interval) if math.isfinite(value) else "a finite number"
+                raise UserError(f"{name} must be {expected}; got {value}. Change it with --set {name}=...")
 
     @property
     def parts(self) -> int:

@@ -3,6 +3,7 @@
 import io
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from nfft import loader
 from nfft.data import Split
 from nfft.errors import UserError
 from nfft.loader import Batch, Key, MicroBatches, evaluation_loader, train_loader
-from nfft.preprocess import cut_mix, decode, evaluation_view, mix_up, train_view
+from nfft.preprocess import cut_mix, decode, evaluation_view, train_view
+from nfft.randaugment import distort
 from nfft.recipe import Recipe
 
 RECIPE = Recipe(
@@ -30,6 +32,7 @@ RECIPE = Recipe(
     test_margin=2,
 )
 SEED = 5
+VIEW = partial(evaluation_view, resolution=8, margin=2)
 
 
 def make_split(images: int = 20, *, encoded: bool = True) -> Split:
@@ -114,7 +117,7 @@ def test_resumed_sampler_yields_the_rest() -> None:
     assert keys_of(20, recipe, range(3, 9)) == keys_of(20, recipe, range(9))[6:]
 
 
-@pytest.mark.parametrize("mixing", [{}, {"mixup": 0.2, "cutmix": True}])
+@pytest.mark.parametrize("mixing", [{}, {"mixup": 0.2, "cutmix": True, "randaugment": 1.0}])
 @pytest.mark.parametrize("pixels", [1, 1 << 40], ids=["kept decoded", "decoded each time"])
 def test_workers_change_nothing(mixing: dict, pixels: int) -> None:
     split, recipe = make_split(), replace(RECIPE, **mixing)
@@ -123,7 +126,17 @@ def test_workers_change_nothing(mixing: dict, pixels: int) -> None:
     assert_same(alone[4:], batches_of(split, recipe, range(4, 6), pixels=pixels))
 
 
-@pytest.mark.parametrize("mixing", [{}, {"mixup": 0.2}, {"cutmix": True}, {"mixup": 0.2, "cutmix": True}])
+@pytest.mark.parametrize(
+    "mixing",
+    [
+        {},
+        {"mixup": 0.2},
+        {"cutmix": True},
+        {"mixup": 0.2, "cutmix": True},
+        {"randaugment": 1.0},
+        {"mixup": 0.2, "cutmix": True, "randaugment": 1.0},
+    ],
+)
 def test_processes_change_nothing(mixing: dict) -> None:
     split, recipe = make_split(), replace(RECIPE, **mixing)
     ranks = [batches_of(split, recipe, range(6), rank=rank, processes=2) for rank in range(2)]
@@ -177,7 +190,51 @@ def test_neighbours_are_mixed_and_labelled_so(mixing: dict) -> None:
                 assert (from_own | from_other).all()
                 assert from_own.mean() == pytest.approx(ratio)
             else:
-                np.testing.assert_array_equal(made, mix_up(own[None], other[None], np.array([ratio]))[0])
+                blended = ratio * own.astype(float) + (1 - ratio) * other
+                np.testing.assert_allclose(made, blended, rtol=0, atol=0.501)
+
+
+@pytest.mark.parametrize("mixing", [{"mixup": 0.2}, {"cutmix": True}, {"mixup": 0.2, "cutmix": True}])
+@pytest.mark.parametrize("accumulation", [1, 2, 4])
+def test_a_partner_is_another_image_and_each_is_one_once(mixing: dict, accumulation: int) -> None:
+    # A label an image, so that labels tell which image it is.
+    split = replace(make_split(20), labels=np.arange(20))
+    for batch in batches_of(split, replace(RECIPE, accumulation_steps=accumulation, **mixing), range(5)):
+        assert torch.equal(batch.labels, batch.indices)
+        assert (batch.partners != batch.labels).all()
+        assert batch.partners.sort().values.equal(batch.labels.sort().values)
+        back = dict(zip(batch.labels.tolist(), batch.partners.tolist(), strict=True))
+        assert all(back[back[image]] == image for image in back)
+
+
+def test_half_of_a_batch_is_blended_and_half_is_cut() -> None:
+    split = make_split(64, encoded=False)
+    recipe = replace(RECIPE, batch_size=64, mixup=1.0, cutmix=True, flip=False, crop_area=1, crop_aspect=1)
+    plain = batches_of(split, replace(recipe, mixup=None, cutmix=False), range(1))[0].images
+    mixed = batches_of(split, recipe, range(1))[0].images
+    partners = plain[torch.arange(64) ^ 1]
+    of_either = ((mixed == plain) | (mixed == partners)).all(dim=1).float().mean(dim=(1, 2))
+    assert (of_either == 1).sum() == 32
+    assert (of_either < 0.5).sum() > 25
+
+
+@pytest.mark.parametrize("mixing", [{}, {"mixup": 0.2}, {"mixup": 0.2, "cutmix": True}])
+def test_randaugment_comes_after_mixing_and_touches_the_images_alone(mixing: dict) -> None:
+    split = make_split()
+    plain = replace(RECIPE, **mixing)
+    distorted = replace(plain, randaugment=1.0, randaugment_layers=3)
+    before, after = (batches_of(split, recipe, range(6)) for recipe in (plain, distorted))
+    for name in ("labels", "partners", "ratios", "indices"):
+        assert torch.equal(joined(before, name), joined(after, name)), name
+    keys = [key for batch in keys_of(20, plain, range(6)) for key in batch]
+    changed = 0
+    for key, view, made in zip(keys, joined(before, "images"), joined(after, "images"), strict=True):
+        rng = np.random.default_rng((SEED, key.epoch, key.index, loader.DISTORT))
+        wanted = distort(view.permute(1, 2, 0).numpy(), 1.0, 3, rng)
+        np.testing.assert_array_equal(made.permute(1, 2, 0).numpy(), wanted)
+        changed += not torch.equal(view, made)
+    assert changed > 40
+    assert all(batch.images.is_contiguous(memory_format=torch.channels_last) for batch in after)
 
 
 def test_cut_mix_is_drawn_apart_from_the_crop() -> None:
@@ -233,7 +290,7 @@ def test_evaluation_covers_each_image_once(images: int, processes: int, batch_si
     split = make_split(images)
     seen = []
     for rank in range(processes):
-        for batch in evaluation_loader(split, 8, 2, batch_size=batch_size, rank=rank, processes=processes, workers=0):
+        for batch in evaluation_loader(split, VIEW, batch_size=batch_size, rank=rank, processes=processes, workers=0):
             assert len(batch.labels) <= batch_size
             for image, label, index in zip(batch.images, batch.labels.tolist(), batch.indices.tolist(), strict=True):
                 seen.append(index)
@@ -246,7 +303,7 @@ def test_evaluation_covers_each_image_once(images: int, processes: int, batch_si
 def test_evaluation_leaves_broken_images_out() -> None:
     split = make_split(4)
     split.images[0] = split.images[1] = split.images[2] = b""
-    first, second = evaluation_loader(split, 8, 2, batch_size=2, rank=0, processes=1, workers=0)
+    first, second = evaluation_loader(split, VIEW, batch_size=2, rank=0, processes=1, workers=0)
     assert len(first.labels) == len(first.indices) == 0
     assert [broken.index for broken in first.broken] == [0, 1]
     assert second.indices.tolist() == [3]
@@ -258,5 +315,5 @@ def test_making_batches_leaves_the_global_generator_alone() -> None:
     wanted = torch.rand(3)
     torch.manual_seed(0)
     batches_of(make_split(), RECIPE, range(2))
-    list(evaluation_loader(make_split(), 8, 2, batch_size=4, rank=0, processes=1, workers=0))
+    list(evaluation_loader(make_split(), VIEW, batch_size=4, rank=0, processes=1, workers=0))
     assert torch.equal(torch.rand(3), wanted)
