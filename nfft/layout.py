@@ -4,15 +4,20 @@ import hashlib
 import json
 import math
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import numpy as np
+from PIL import Image
+from torch import Tensor, nn
 
 from nfft import architectures, standardisation
 from nfft.errors import UserError, nearest
 from nfft.files import write_json, write_tensors
+from nfft.vetting import vet_config
 
 # For architectures that timm has no weights of: ImageNet's usual size, mean and standard deviation.
 DEFAULT_PREPROCESSING = {"input_size": (3, 224, 224), "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -120,14 +125,7 @@ def open_folder(name: str, folder: Path) -> Checkpoint:
             "safetensors.torch.save_file(state_dict, 'model.safetensors')."
         )
     _check_architecture(name, config["architecture"])
-    preprocessing = config.get("pretrained_cfg", config)
-    for key in ("input_size", "mean", "std"):
-        value = preprocessing.get(key) if isinstance(preprocessing, dict) else None
-        if not isinstance(value, list) or len(value) != 3:
-            raise UserError(
-                f"{name}: expected three numbers as {key} in the pretrained_cfg of config.json, as timm writes it; "
-                f"found {value!r}."
-            )
+    vet_config(name, config)
     return Checkpoint(name, config["architecture"], folder, config)
 
 
@@ -156,23 +154,17 @@ def _check_architecture(name: str, architecture: str) -> None:
 
 
 def save(
-    model: nn.Module, folder: Path, *, checkpoint: Checkpoint, classes: list[str], resolution: int, margin: int
+    model: nn.Module, folder: Path, *, checkpoint: Checkpoint, classes: list[str], preprocessing: dict[str, Any]
 ) -> None:
     """Write config.json and model.safetensors, as timm, transformers and the Hub read them.
+
+    Args:
+        preprocessing: as `squashed` makes it, or that of a checkpoint.
 
     The evaluation size goes where timm and transformers both look for it (input_size).
     """
     from timm.models._hub import save_config_for_hf
 
-    source = checkpoint.preprocessing
-    preprocessing = {
-        "input_size": (3, resolution, resolution),
-        "interpolation": "bicubic",
-        "mean": tuple(source["mean"]),
-        "std": tuple(source["std"]),
-        "crop_pct": crop_share(resolution, margin),
-        "crop_mode": "squash",
-    }
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
         stage = Path(temporary)
         write_tensors(stage / "model.safetensors", model.state_dict())
@@ -183,6 +175,75 @@ def save(
         write_json(stage / "config.json", config)
         for name in ("model.safetensors", "config.json"):
             (stage / name).replace(folder / name)
+
+
+def squashed(checkpoint: Checkpoint, resolution: int, margin: int) -> dict[str, Any]:
+    """The paper's evaluation in timm's words: resize to resolution + margin on both sides, crop the centre."""
+    return {
+        "input_size": (3, resolution, resolution),
+        "interpolation": "bicubic",
+        "mean": tuple(checkpoint.preprocessing["mean"]),
+        "std": tuple(checkpoint.preprocessing["std"]),
+        "crop_pct": crop_share(resolution, margin),
+        "crop_mode": "squash",
+    }
+
+
+def stored(checkpoint: Checkpoint, resolution: int | None = None) -> dict[str, Any]:
+    """The checkpoint's own evaluation, at its test size or another, in timm's words."""
+    source = checkpoint.preprocessing
+    side = resolution or checkpoint.test_side
+    share = source.get("test_crop_pct") or source.get("crop_pct") or 0.875
+    if source.get("crop_mode") == "squash" and resolution not in (None, checkpoint.test_side):
+        # The margin that the authors leave is a number of px, whatever the size.
+        margin = math.floor(checkpoint.test_side / share) - checkpoint.test_side
+        share = crop_share(side, margin)
+    return {
+        "input_size": (3, side, side),
+        "interpolation": source.get("interpolation", "bicubic"),
+        "mean": tuple(source["mean"]),
+        "std": tuple(source["std"]),
+        "crop_pct": share,
+        "crop_mode": source.get("crop_mode", "center"),
+    }
+
+
+def transform_of(preprocessing: dict[str, Any]) -> Callable[[Image.Image], Tensor]:
+    """timm's own transform of an evaluation: an image of Pillow to normalised pixels (3, side, side)."""
+    from timm.data import create_transform
+
+    return create_transform(**preprocessing, is_training=False)
+
+
+def pixels_of(preprocessing: dict[str, Any]) -> Callable[[Image.Image], np.ndarray]:
+    """The same transform before it normalises: uint8 pixels (side, side, 3)."""
+    from timm.data import create_transform
+
+    return partial(_pixels, create_transform(**preprocessing, is_training=False, normalize=False))
+
+
+def _pixels(transform: Callable[[Image.Image], Tensor], image: Image.Image) -> np.ndarray:
+    return transform(image).permute(1, 2, 0).numpy()
+
+
+def labels_of(checkpoint: Checkpoint) -> list[str]:
+    """Names of the checkpoint's classes; those of ImageNet where it has as many and no names, as timm has it."""
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    names = checkpoint.config.get("label_names")
+    if names:
+        return list(names)
+    subset = infer_imagenet_subset({"num_classes": saved_classes(checkpoint)})
+    if subset is None:
+        return [str(number) for number in range(saved_classes(checkpoint))]
+    known = ImageNetInfo(subset)
+    described = known.label_descriptions(as_dict=True)
+    return [described[synset] for synset in known.label_names()]
+
+
+def saved_classes(checkpoint: Checkpoint) -> int:
+    """How many classes the checkpoint's own classifier tells apart."""
+    return int(checkpoint.config.get("num_classes", checkpoint.preprocessing.get("num_classes", 1000)))
 
 
 def _finish_config(config: dict[str, Any], checkpoint: Checkpoint) -> None:

@@ -7,49 +7,68 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nfft import standardisation
+from nfft import standardisation, vetting
 from nfft.errors import UserError
 from nfft.groups import classifier
-from nfft.layout import Checkpoint
+from nfft.layout import Checkpoint, saved_classes
 
 CLASSIFIER_STD = 0.01
 
 
-def build(checkpoint: Checkpoint, classes: Sequence[str], *, dropout: float, stochastic_depth: float) -> nn.Module:
+def build(
+    checkpoint: Checkpoint, classes: Sequence[str], *, dropout: float, stochastic_depth: float, new_head: bool = False
+) -> nn.Module:
     """The network with its weights, and a new classifier unless its own tells just `classes` apart.
+
+    Args:
+        new_head: a new classifier in any case.
 
     Raises:
         UserError: when the weights or arguments do not fit the architecture, or it does not take RGB
             images to one linear classifier.
     """
-    model = _create(
-        checkpoint, num_classes=len(classes), drop_rate=dropout, **_timm_depth(checkpoint, stochastic_depth)
-    )
+    settings = {"drop_rate": dropout, **_timm_depth(checkpoint, stochastic_depth)}
+    if checkpoint.folder is None:
+        model = _create(checkpoint, num_classes=len(classes), **settings)
+    else:
+        model = _load(checkpoint, **settings)
     _check_ends(checkpoint, model)
-    if checkpoint.is_authors:
-        standardisation.settle_gains(model)
+    if new_head or not keeps_classifier(checkpoint, classes):
+        model.reset_classifier(len(classes))  # type: ignore[operator]
+        initialise_classifier(model)
     set_stochastic_depth(model, stochastic_depth)
     if not keeps_classifier(checkpoint, classes):
         initialise_classifier(model)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
 
 
 def _create(checkpoint: Checkpoint, **settings: Any) -> nn.Module:
+    """timm's network with random weights."""
     import timm
 
-    # timm checks little: what does not fit fails as anything, asserts and errors of safetensors among them.
+    # timm checks little: arguments that do not fit fail as anything, asserts among them.
     try:
-        if checkpoint.folder is not None:
-            settings = {**checkpoint.arguments, **settings}
-            return timm.create_model(f"local-dir:{checkpoint.folder}", pretrained=True, **settings)
         return timm.create_model(checkpoint.timm_name, **{**checkpoint.arguments, **settings})
     except Exception as error:
-        reason = textwrap.shorten(str(error), 200, placeholder=" ...") or type(error).__name__
-        if checkpoint.folder is None:
-            raise UserError(f"{checkpoint.name} cannot be made: {reason.rstrip('.')}. Check --model-arg.") from error
-        raise UserError(
-            f"{checkpoint.name}: the weights do not fit {checkpoint.architecture}, which config.json names: {reason}"
-        ) from error
+        reason = textwrap.shorten(str(error), 200, placeholder=" ...").rstrip(".") or type(error).__name__
+        where = "--model-arg" if checkpoint.folder is None else "model_args in its config.json"
+        raise UserError(f"{checkpoint.name} cannot be made: {reason}. Check {where}.") from error
+
+
+def _load(checkpoint: Checkpoint, **settings: Any) -> nn.Module:
+    """The network with the checkpoint's weights and classifier. Nothing is made or read before it is seen to fit."""
+    from safetensors.torch import load_model
+
+    assert checkpoint.folder is not None
+    file, settings = checkpoint.folder / "model.safetensors", {**settings, "num_classes": saved_classes(checkpoint)}
+    with torch.device("meta"):
+        vetting.vet_weights(checkpoint.name, file, _create(checkpoint, **settings))
+    model = _create(checkpoint, **settings)
+    load_model(model, file)
+    vetting.vet_finite(checkpoint.name, model)
+    if checkpoint.is_authors:
+        standardisation.settle_gains(model)
+    return model
 
 
 def _timm_depth(checkpoint: Checkpoint, rate: float) -> dict[str, float]:
@@ -78,11 +97,6 @@ def keeps_classifier(checkpoint: Checkpoint, classes: Sequence[str]) -> bool:
         return False
     names = checkpoint.config.get("label_names")
     return list(names) == list(classes) if names else saved_classes(checkpoint) == len(classes)
-
-
-def saved_classes(checkpoint: Checkpoint) -> int:
-    """How many classes the checkpoint's own classifier tells apart."""
-    return int(checkpoint.config.get("num_classes", checkpoint.preprocessing.get("num_classes", 1000)))
 
 
 def _check_ends(checkpoint: Checkpoint, model: nn.Module) -> None:

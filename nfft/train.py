@@ -72,7 +72,7 @@ class Step:
 
 def prepare(network: nn.Module, recipe: Recipe, accelerator: Accelerator) -> Training:
     """The network on its device with optimizer and average, ready for the first step."""
-    network.to(accelerator.device)
+    network.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(
         optimizer_groups(network, recipe.weight_decay),
         lr=recipe.lr,

@@ -74,5 +74,7 @@ def checkpoint(tmp_path: Path) -> Path:
     folder = tmp_path / "net"
     folder.mkdir()
     network = model.build(source, list("abcdefg"), dropout=0, stochastic_depth=0)
-    layout.save(network, folder, checkpoint=source, classes=list("abcdefg"), resolution=32, margin=0)
+    layout.save(
+        network, folder, checkpoint=source, classes=list("abcdefg"), preprocessing=layout.squashed(source, 32, 0)
+    )
     return folder

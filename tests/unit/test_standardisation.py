@@ -106,15 +106,15 @@ def test_what_was_settled_once_stays_settled(tmp_path: Path) -> None:
     network = model.build(first, names, dropout=0, stochastic_depth=0)
     folder = tmp_path / "ours"
     folder.mkdir()
-    layout.save(network, folder, checkpoint=first, classes=names, resolution=64, margin=0)
+    layout.save(network, folder, checkpoint=first, classes=names, preprocessing=layout.squashed(first, 64, 0))
     again = layout.open_folder("ours", folder)
     assert not again.is_authors and again.arguments["std_conv_eps"] == AUTHORS_EPS
     answers = [
         each.eval()(IMAGES)
         for each in (
-            network.to(memory_format=torch.contiguous_format),
+            network,
             timm.create_model(f"local-dir:{folder}", pretrained=True),
-            model.build(again, names, dropout=0, stochastic_depth=0).to(memory_format=torch.contiguous_format),
+            model.build(again, names, dropout=0, stochastic_depth=0),
         )
     ]
     assert torch.equal(answers[0], answers[1]) and torch.equal(answers[0], answers[2])
