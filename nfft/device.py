@@ -34,6 +34,12 @@ def make_accelerator(precision: str) -> Accelerator:
     return Accelerator(mixed_precision=mixed, cpu=not torch.accelerator.is_available(), kwargs_handlers=[patience])
 
 
+def best_device() -> torch.device:
+    """The accelerator of this machine, or its CPU."""
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return found or torch.device("cpu")
+
+
 def lone_process() -> list[str]:
     """A line for those who asked `accelerate launch --cpu` for several processes: it starts one, and says nothing."""
     if "MASTER_ADDR" in os.environ and "RANK" not in os.environ:

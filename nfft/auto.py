@@ -1,0 +1,183 @@
+"""AutoNFNet: a trained classifier as people use one: load it by name, show it pictures, share it."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from nfft import hub, layout, model
+from nfft.errors import UserError
+from nfft.preprocess import UnreadableImage, decode
+
+Picture = str | Path | bytes | Image.Image | np.ndarray
+BATCH = 32
+
+
+class AutoNFNet(nn.Module):
+    """A network with its labels and its preprocessing, in evaluation mode.
+
+    Attributes:
+        network: timm's module.
+        labels: names of the classes, in the order of the logits.
+        transform: an RGB image of Pillow -> normalised pixels (3, side, side), as the network is evaluated.
+        checkpoint: where it came from.
+    """
+
+    def __init__(self, network: nn.Module, labels: list[str], checkpoint: layout.Checkpoint) -> None:
+        super().__init__()
+        self.network, self.labels, self.checkpoint = network, labels, checkpoint
+        self.preprocessing = layout.stored(checkpoint)
+        self.transform = layout.transform_of(self.preprocessing)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        revision: str | None = None,
+        num_classes: int | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+    ) -> "AutoNFNet":
+        """Load a classifier.
+
+        Args:
+            name: an id on the Hub (a timm repository, or one that nfft pushed), a folder such as a run's, or
+                "nfnet-nano", which comes with nfft.
+            revision: a branch, tag or commit.
+            num_classes: give it a new, untrained head for so many classes.
+            token: of the Hub; the one that `hf auth login` stored when absent.
+            cache_dir: where downloads are kept.
+            local_files_only: look into the cache alone.
+
+        Raises:
+            UserError: when there is no such checkpoint, or it cannot be reached, trusted or used.
+        """
+        source = hub.Source(revision, token, cache_dir, local_files_only)
+        checkpoint = hub.find(str(name), {}, source)
+        labels = layout.labels_of(checkpoint)
+        if num_classes is not None:
+            if num_classes < 1:
+                raise UserError(f"num_classes must be at least 1; got {num_classes}.")
+            labels = [str(number) for number in range(num_classes)]
+        network = model.build(checkpoint, labels, dropout=0, stochastic_depth=0, new_head=num_classes is not None)
+        return cls(network, labels, checkpoint).eval()
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """Logits (n, classes) of normalised images (n, 3, side, side), as `transform` makes them."""
+        return self.network(pixel_values)
+
+    def predict(
+        self, images: Picture | Sequence[Picture], top_k: int = 5, batch_size: int = BATCH
+    ) -> list[dict[str, Any]] | list[list[dict[str, Any]]]:
+        """The most probable classes of one picture, or of each of several.
+
+        Args:
+            images: paths, bytes of files, images of Pillow, or uint8 arrays (height, width, 3); one, a list, or an
+                array (n, height, width, 3).
+            top_k: classes to name, at most as many as there are.
+
+        Returns:
+            {"label", "score"} of each class, best first: a list for one picture, a list of lists for several.
+
+        Raises:
+            UserError: for a picture that cannot be read.
+        """
+        if top_k < 1:
+            raise UserError(f"top_k must be at least 1; got {top_k}.")
+        pictures, single = _pictures(images)
+        found = [self._named(row, top_k) for logits in self._over(pictures, batch_size, self) for row in logits]
+        return found[0] if single else found
+
+    def features(self, images: Picture | Sequence[Picture], batch_size: int = BATCH) -> Tensor:
+        """What the classifier sees of pictures (as for `predict`): (n, features), or (features,) for one."""
+        pictures, single = _pictures(images)
+
+        def pooled(pixels: Tensor) -> Tensor:
+            return self.network.forward_head(self.network.forward_features(pixels), pre_logits=True)  # type: ignore
+
+        found = list(self._over(pictures, batch_size, pooled))
+        rows = torch.cat(found) if found else torch.empty(0, int(self.network.num_features))  # type: ignore
+        return rows[0] if single else rows
+
+    @torch.inference_mode()
+    def _over(self, pictures: Sequence[Picture], size: int, each: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
+        """`each` of batches of the pictures, on the network's device; results on the CPU."""
+        device = next(self.network.parameters()).device
+        for start in range(0, len(pictures), size):
+            batch = [self.transform(_opened(picture)) for picture in pictures[start : start + size]]
+            yield each(torch.stack(batch).to(device)).float().cpu()
+
+    def _named(self, logits: Tensor, top_k: int) -> list[dict[str, Any]]:
+        best = logits.softmax(0).topk(min(top_k, len(self.labels)))
+        pairs = zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        return [{"label": self.labels[index], "score": score} for score, index in pairs]
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write config.json and model.safetensors, which timm, transformers and nfft load."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        layout.save(
+            self.network, folder, checkpoint=self.checkpoint, classes=self.labels, preprocessing=self.preprocessing
+        )
+
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        token: str | bool | None = None,
+        commit_message: str | None = None,
+    ) -> str:
+        """Put the network into a repository of the Hub, as one commit; returns the address of the commit.
+
+        Args:
+            repository: "user/name"; made if there is none.
+            private: whether a new repository is; the account's default when absent.
+            revision: a branch, made if there is none; the main one when absent.
+            create_pr: propose the commit instead.
+
+        A run's folder has more to share: push that with `nfft push`.
+        """
+        from nfft import card
+
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            self.save_pretrained(folder)
+            text = card.render_bare(repository, self.checkpoint, self.labels)
+            (folder / "README.md").write_text(text, encoding="utf-8")
+            return hub.push(
+                folder,
+                repository,
+                private=private,
+                revision=revision,
+                create_pr=create_pr,
+                token=token,
+                message=commit_message or "Add the network",
+                keep=["README.md"],
+            )
+
+
+def _pictures(images: Picture | Sequence[Picture]) -> tuple[Sequence[Picture], bool]:
+    """Pictures as a sequence, and whether it was one."""
+    if isinstance(images, np.ndarray):
+        return (list(images), False) if images.ndim == 4 else ([images], True)
+    if isinstance(images, (str, Path, bytes, Image.Image)):
+        return [images], True
+    return images, False
+
+
+def _opened(picture: Picture) -> Image.Image:
+    try:
+        return decode(str(picture) if isinstance(picture, Path) else picture)
+    except UnreadableImage as error:
+        which = str(picture) if isinstance(picture, (str, Path)) else f"a picture given as {type(picture).__name__}"
+        raise UserError(f"{which} cannot be read: {error}. Expected an image file, or a uint8 array.") from error

@@ -1,0 +1,132 @@
+"""AutoNFNet takes pictures as people have them and answers as people expect."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import nfft
+from nfft.errors import UserError
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def nano() -> nfft.AutoNFNet:
+    return nfft.AutoNFNet.from_pretrained("nfnet-nano")
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    Image.fromarray(PIXELS).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+def test_is_ready_to_predict(nano: nfft.AutoNFNet) -> None:
+    assert not nano.training
+    assert len(nano.labels) == 200
+    image = nano.transform(Image.fromarray(PIXELS))
+    assert image.shape == (3, 48, 48) and image.dtype == torch.float32
+    with torch.no_grad():
+        assert nano(image[None]).shape == (1, 200)
+
+
+def test_one_picture_in_every_form_has_one_answer(nano: nfft.AutoNFNet, photo: Path) -> None:
+    forms = [photo, str(photo), photo.read_bytes(), Image.fromarray(PIXELS), PIXELS]
+    answers = [nano.predict(form, top_k=3) for form in forms]
+    assert all(answer == answers[0] for answer in answers)
+    labels, scores = ([each[key] for each in answers[0]] for key in ("label", "score"))
+    assert len(labels) == 3 and scores == sorted(scores, reverse=True)
+    with torch.no_grad():
+        wanted = nano(nano.transform(Image.fromarray(PIXELS))[None]).softmax(1)[0]
+    assert labels[0] == nano.labels[int(wanted.argmax())]
+    assert scores[0] == pytest.approx(float(wanted.max()))
+
+
+def test_several_pictures_have_a_list_each(nano: nfft.AutoNFNet, photo: Path) -> None:
+    alone = nano.predict(photo, top_k=2)
+    for several in ([photo, PIXELS], np.stack([PIXELS, PIXELS]), (Image.fromarray(PIXELS), str(photo))):
+        found = nano.predict(several, top_k=2, batch_size=1)
+        assert len(found) == 2 and found[0] == found[1] == alone
+    assert nano.predict([]) == []
+    assert nano.predict([photo]) == [nano.predict(photo)]
+
+
+def test_top_k_is_at_most_the_classes(nano: nfft.AutoNFNet) -> None:
+    assert len(nano.predict(PIXELS, top_k=1000)) == 200
+    assert sum(each["score"] for each in nano.predict(PIXELS, top_k=1000)) == pytest.approx(1)
+    with pytest.raises(UserError, match="top_k must be at least 1; got 0"):
+        nano.predict(PIXELS, top_k=0)
+
+
+def test_features_are_what_the_classifier_sees(nano: nfft.AutoNFNet) -> None:
+    features = nano.features([PIXELS, PIXELS[::-1]])
+    assert features.shape == (2, 288) and nano.features(PIXELS).shape == (288,)
+    assert nano.features([]).shape == (0, 288)
+    logits = nano.network.get_classifier()(features)
+    with torch.no_grad():
+        torch.testing.assert_close(logits[:1], nano(nano.transform(Image.fromarray(PIXELS))[None]))
+
+
+def test_a_new_head(nano: nfft.AutoNFNet) -> None:
+    torch.manual_seed(0)
+    fresh = nfft.AutoNFNet.from_pretrained("nfnet-nano", num_classes=200)
+    assert fresh.labels == [str(number) for number in range(200)]
+    weight = fresh.network.get_classifier().weight.detach()
+    assert weight.std().item() == pytest.approx(0.01, rel=0.02)
+    body = {name: tensor for name, tensor in fresh.network.state_dict().items() if "head" not in name}
+    assert all(torch.equal(nano.network.state_dict()[name], tensor) for name, tensor in body.items())
+    with pytest.raises(UserError, match="num_classes must be at least 1"):
+        nfft.AutoNFNet.from_pretrained("nfnet-nano", num_classes=0)
+
+
+def test_saved_and_loaded_again(nano: nfft.AutoNFNet, tmp_path: Path) -> None:
+    nano.save_pretrained(tmp_path / "new" / "folder")
+    again = nfft.AutoNFNet.from_pretrained(tmp_path / "new" / "folder")
+    assert again.labels == nano.labels
+    assert again.predict(PIXELS) == nano.predict(PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("picture", "message"),
+    [
+        ("nowhere.jpg", "nowhere.jpg cannot be read"),
+        (b"", "given as bytes cannot be read: the file is empty"),
+        (PIXELS.astype(np.float32), "given as ndarray cannot be read: its values are float32, not uint8"),
+        (b"not an image", "cannot identify image file"),
+    ],
+)
+def test_what_is_no_picture_is_named(nano: nfft.AutoNFNet, picture: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        nano.predict(picture)
+
+
+def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"unknown model 'nfnet-naon'; did you mean 'nfnet-nano'"):
+        nfft.AutoNFNet.from_pretrained("nfnet-naon")
+    with pytest.raises(UserError, match=r"config.json is missing"):
+        nfft.AutoNFNet.from_pretrained(tmp_path)
+
+
+def test_timms_weights_without_names_have_those_of_imagenet(tmp_path: Path) -> None:
+    import json
+
+    import timm
+    from safetensors.torch import save_file
+
+    network = timm.create_model("test_nfnet", num_classes=1000)
+    save_file(network.state_dict(), tmp_path / "model.safetensors")
+    config = {
+        "architecture": "test_nfnet",
+        "num_classes": 1000,
+        "pretrained_cfg": {
+            "input_size": [3, 32, 32], "test_input_size": [3, 64, 64], "mean": [0.5] * 3, "std": [0.5] * 3,
+            "crop_pct": 0.9, "crop_mode": "center", "interpolation": "bicubic",
+        },
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    loaded = nfft.AutoNFNet.from_pretrained(tmp_path)
+    assert loaded.labels[0].startswith("tench") and len(loaded.labels) == 1000
+    assert loaded.transform(Image.fromarray(PIXELS)).shape == (3, 64, 64), "evaluated at its test size"
