@@ -1,136 +1,147 @@
-"""A model card: the facts of a run as the README of its model."""
+"""A model card: the facts of a run, or of a network alone, as the README of its repository."""
 
 import math
 import re
+from collections.abc import Sequence
 from importlib import resources
-from numbers import Integral
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
+from nfft import card_metadata, card_parts, card_text, paper
+from nfft.card_metadata import eval_results as eval_results
+from nfft.card_metadata import hub_id
 from nfft.plot import most_confused
-from nfft.text import one_line, printable
 
 if TYPE_CHECKING:
-    from huggingface_hub import EvalResult, ModelCardData
+    from jinja2 import Template
+
+    from nfft.layout import Checkpoint
 
 PER_CLASS = 20  # classes up to which the card has a row for each
+LISTED = 50  # classes up to which a card without scores names each
 CONFUSED = 5  # confused pairs put in words
-ABSENT = "–"
+WEAKEST = 3  # classes put in words
+UNCERTAIN = 0.2  # width of an interval that makes a class's figure little more than a hint
+FEW = 2000  # images on which chance adds to a calibration error
+FILTERS = (
+    card_text.amount, card_text.counted, card_text.duration, card_text.escape, card_text.fenced, card_text.listed,
+    card_text.memory, card_text.millions, card_text.named, card_text.percent, card_text.setting,
+)  # fmt: skip
 
 
-def render_card(run: dict[str, Any], results: dict[str, Any]) -> str:
-    """The README.md of a model repository.
+def render_card(
+    run: dict[str, Any],
+    results: dict[str, Any],
+    *,
+    repository: str | None = None,
+    evaluations: Sequence[dict[str, Any]] = (),
+    earlier: str | None = None,
+) -> str:
+    """The README.md of a run's model.
 
     Args:
-        run: what was run: command, task, model, recipe, data, seed, versions, hardware.
-        results: what came out: the kept weights, scores per split, training time.
+        run: what was run: command, task, model, recipe, data, seed, versions, hardware (run.json).
+        results: what came out: the kept weights, scores per split, training time (results.json).
+        repository: "user/name" on the Hub, where it is known.
+        evaluations: scores on other data: task, scores, resolution, date and command of each.
+        earlier: the card as it stands; what people wrote in it stays: sections with titles that are not generated,
+            and metadata that are not.
 
     Returns:
         YAML metadata and Markdown, the same text for the same facts. Text that came from users or data is
         escaped: it is shown as it was and never read as markup.
+
+    Raises:
+        UserError: when the metadata of `earlier` cannot be read.
     """
+    quoted = results["test"] or results["validation"]
+    facts = {
+        "run": run,
+        "results": results,
+        "evaluations": evaluations,
+        "quoted": quoted,
+        "splits": [scores for scores in (results["test"], results["validation"]) if scores],
+        "confused": _confused(quoted),
+        "per_class": quoted["per_class"] if len(quoted["per_class"]) <= PER_CLASS else [],
+        "classes": _classes(quoted),
+        "paper": _in_paper(run, results),
+        "normalizer_free": card_metadata.is_normalizer_free(run["model"]["architecture"]),
+        "base_model": hub_id(run["model"]["name"]),
+        "dataset": hub_id(run["task"]["source"]),
+        "homepage": _url(run["task"]["homepage"]),
+        "few": FEW,
+    }
+    return _render("model.md", facts, card_metadata.of_run(run, results), repository, earlier)
+
+
+def render_bare(repository: str, checkpoint: "Checkpoint", labels: list[str]) -> str:
+    """The README.md of a network that is shared without a run.
+
+    Args:
+        repository: "user/name" on the Hub.
+        checkpoint: where the network came from.
+        labels: names of its classes, in the order of the logits.
+    """
+    from nfft import layout
+
+    name, licence = checkpoint.title, checkpoint.preprocessing.get("license")
+    base = hub_id(name) if name != repository else None
+    preprocessing = layout.stored(checkpoint)
+    facts = {
+        "architecture": checkpoint.architecture,
+        "normalizer_free": card_metadata.is_normalizer_free(checkpoint.architecture),
+        "base_model": base,
+        "labels": labels,
+        "listed_labels": labels if len(labels) <= LISTED else [],
+        "preprocessing": preprocessing,
+        "resized": math.floor(preprocessing["input_size"][-1] / preprocessing["crop_pct"]),
+    }
+    head = card_metadata.of_network(checkpoint.architecture, licence, base)
+    return _render("bare.md", facts, head, repository, None)
+
+
+def edited(earlier: str) -> bool:
+    """Whether someone changed, in a card, what nfft had written there; sections and metadata of their own are none.
+
+    A card that nfft did not write counts as changed, an empty one does not.
+    """
+    return card_parts.is_edited(earlier)
+
+
+def _render(
+    template: str, facts: dict[str, Any], head: dict[str, Any], repository: str | None, earlier: str | None
+) -> str:
+    """A whole card: what the template makes of the facts, its record, and what people wrote in the earlier one."""
+    before = card_parts.take_apart(earlier or "")
+    body = _template(template).render(facts, repository=hub_id(repository)).strip() + "\n"
+    record = card_parts.sign(_joined(head, body), head, head["tags"])
+    titles = [title for title, _ in card_parts.take_apart(body).sections]
+    own = card_parts.own_sections(before, titles)
+    return _joined({**head, **card_parts.own_metadata(before, head)}, "\n".join([body, record, *_apart(own)]))
+
+
+def _joined(head: dict[str, Any], body: str) -> str:
+    return f"---\n{card_metadata.to_yaml(head)}\n---\n\n{body.rstrip()}\n"
+
+
+def _apart(texts: list[str]) -> list[str]:
+    return [line for text in texts for line in ("", text)]
+
+
+def _template(name: str) -> "Template":
     import jinja2
 
+    folder = resources.files("nfft.cards")
     environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        loader=jinja2.FunctionLoader(lambda each: folder.joinpath(each).read_text(encoding="utf-8")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-    for read in (amount, duration, escape, fenced, memory, percent, setting):
-        environment.filters[read.__name__] = read
-    template = resources.files("nfft.cards").joinpath("model.md").read_text(encoding="utf-8")
-    quoted = results["test"] or results["validation"]
-    return environment.from_string(template).render(
-        run=run,
-        results=results,
-        metadata=_metadata(run, results).to_yaml(),
-        quoted=quoted,
-        splits=[scores for scores in (results["test"], results["validation"]) if scores],
-        confused=_confused(quoted),
-        per_class=quoted["per_class"] if len(quoted["per_class"]) <= PER_CLASS else [],
-        base_model=hub_id(run["model"]["name"]),
-        dataset=hub_id(run["task"]["source"]),
-        homepage=_url(run["task"]["homepage"]),
-        interval=interval,
-    )
-
-
-def escape(text: Any) -> str:
-    """`text` on one line such that Markdown and HTML show it as it is: in a sentence, a heading or a table cell."""
-    text = one_line(text)
-    for character, entity in _ENTITIES.items():
-        text = text.replace(character, entity)
-    text = re.sub(r"([`*_\[\]|~$])", r"\\\1", text)
-    text = re.sub(r"(?i)\b(https?|ftp|mailto|xmpp):", r"\1&#58;", text)
-    text = re.sub(r"(?i)\b(www)\.", r"\1&#46;", text)
-    return re.sub(r"^(\d*)([.)]|[-+=#]+)(?=\s|$)", r"\1\\\2", text)
-
-
-# A backslash too: doubled, before a bracket, it would open a formula on the Hub.
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\\": "&#92;", "@": "&#64;"}
-
-
-def fenced(text: Any, language: str = "") -> str:
-    """`text` as a code block, whatever back-ticks it has."""
-    lines = printable(text).strip().splitlines()
-    longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return "\n".join([fence + language, *lines, fence])
-
-
-def percent(share: float | None, digits: int = 2) -> str:
-    """A share in [0, 1] as a percentage without its sign; a dash where it is absent or not finite."""
-    return f"{100 * share:.{digits}f}" if _known(share) else ABSENT
-
-
-def amount(count: int | None) -> str:
-    """A whole number with its thousands apart."""
-    return f"{int(count):,}" if _known(count) else ABSENT
-
-
-def setting(value: Any, digits: int = 6) -> str:
-    """A setting as `--set` reads it, a float to so many significant digits."""
-    if value is None or isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (str, Integral)):
-        return escape(value)
-    return f"{float(value):.{digits}g}" if _known(value) else ABSENT
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds in words, such as "1 h 2 min" or "3.4 s"."""
-    if not _known(seconds):
-        return ABSENT
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
-
-
-def memory(count: float | None) -> str:
-    """Bytes as MiB or GiB; a dash where they were not measured."""
-    if not _known(count) or not count:
-        return ABSENT
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
-
-
-def interval(share: float, count: int) -> str:
-    """Wilson's 95 % interval of a share measured on `count` images, in percent.
-
-    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-    """
-    if not _known(share) or count < 1:
-        return ABSENT
-    z = 1.959964
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return f"{100 * max(0.0, centre - half):.2f} to {100 * min(1.0, centre + half):.2f}"
-
-
-def hub_id(name: str) -> str | None:
-    """`name` if it has the form of a repository on the Hub, "owner/name"."""
-    return name if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name, re.ASCII) else None
-
-
-def _known(value: float | None) -> TypeGuard[float]:
-    return value is not None and math.isfinite(value)
+    environment.filters.update({function.__name__: function for function in FILTERS})
+    environment.tests["known"] = card_text.known
+    environment.globals["interval"] = card_text.interval
+    return environment.get_template(name)
 
 
 def _url(text: str | None) -> str | None:
@@ -147,51 +158,45 @@ def _confused(scores: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _metadata(run: dict[str, Any], results: dict[str, Any]) -> "ModelCardData":
-    """The card's YAML head, of plain Python values alone."""
-    from huggingface_hub import ModelCardData
+def _classes(scores: dict[str, Any]) -> dict[str, Any]:
+    """What the scores say of single classes: those without images, with the fewest, and least often recognised."""
+    seen = [entry for entry in scores["per_class"] if entry["count"] and card_text.known(entry["recall"])]
+    fewest = min((entry["count"] for entry in seen), default=0)
+    below = sorted((entry for entry in seen if entry["recall"] < 1), key=lambda entry: entry["recall"])
+    weakest = below[:WEAKEST]
+    ends = [card_text.wilson(entry["recall"], entry["count"]) for entry in weakest]
+    return {
+        "unseen": [entry["name"] for entry in scores["per_class"] if not entry["count"]],
+        "fewest": fewest,
+        "rarest": [entry["name"] for entry in seen if entry["count"] == fewest],
+        "alike": bool(seen) and all(entry["count"] == fewest for entry in seen),
+        "weakest": weakest,
+        "as_weak": sum(entry["recall"] == weakest[-1]["recall"] for entry in below[WEAKEST:]),
+        "uncertain": any(each and each[1] - each[0] > UNCERTAIN for each in ends),
+    }
 
-    model, task = run["model"], run["task"]
-    dataset = hub_id(task["source"])
-    evaluated = [entry for scores in (results["test"], results["validation"]) for entry in _eval_results(task, scores)]
-    return ModelCardData(
-        **_licence(model["licence"]),
-        library_name="timm",
-        pipeline_tag="image-classification",
-        base_model=hub_id(model["name"]),
-        datasets=[dataset] if dataset else None,
-        metrics=["accuracy"],
-        tags=["timm", "nfnet", "normalizer-free", "image-classification"],
-        model_name=one_line(f"{model['architecture']} on {task['title'] or task['name']}") if evaluated else None,
-        eval_results=evaluated or None,
+
+def _in_paper(run: dict[str, Any], results: dict[str, Any]) -> dict[str, Any] | None:
+    """The paper's result that stands beside this run's, and whether it was trained for as long."""
+    if not results["test"]:
+        return None
+    model, settings, scores = run["model"], run["recipe"]["settings"], results["test"]
+    row = paper.comparable(
+        run["task"]["name"],
+        model["architecture"],
+        scores["resolution"],
+        not model["name"].startswith("scratch:"),
+        parameters=model["parameters"],
+        train=run["data"]["train"],
+        test=scores["count"],
+        sam=settings["sam_rho"] is not None,
     )
-
-
-def _licence(licence: str | None) -> dict[str, Any]:
-    """Entries for a licence: the Hub takes its own short names, and any other as "other" with a name."""
-    if not licence:
-        return {}
-    if re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", licence.lower()):
-        return {"license": licence.lower()}
-    return {"license": "other", "license_name": one_line(licence)}
-
-
-def _eval_results(task: dict[str, Any], scores: dict[str, Any] | None) -> "list[EvalResult]":
-    """One entry for each score of a split that is a finite number; floats, since YAML knows no array scalars."""
-    from huggingface_hub import EvalResult
-
-    named = {"top1": "Top-1 accuracy", "top5": "Top-5 accuracy", "mean_per_class": "Mean per-class accuracy"}
-    return [
-        EvalResult(
-            task_type="image-classification",
-            task_name="Image classification",
-            dataset_type=hub_id(task["source"]) or one_line(task["name"]),
-            dataset_name=one_line(task["title"] or task["name"]),
-            dataset_split=one_line(scores["split"]),
-            metric_type="accuracy",
-            metric_name=label,
-            metric_value=float(scores[key]),
-        )
-        for key, label in named.items()
-        if scores and _known(scores[key])
-    ]
+    if row is None:
+        return None
+    return {
+        "row": row,
+        "address": paper.ADDRESS,
+        "pretraining": paper.PRETRAINING,
+        "same_length": (row.steps, row.batch_size) == (settings["total_steps"], settings["batch_size"]),
+        "same_sam": row.sam == (settings["sam_rho"] is not None),
+    }

@@ -1,0 +1,31 @@
+"""The code on a card runs as it stands, and the templates have no word of their own to fill in."""
+
+import re
+from pathlib import Path
+
+import nfft.cards
+import pytest
+from conftest import noise
+
+from nfft.card import render_bare
+from nfft.layout import open_folder
+
+TEMPLATES = sorted(Path(nfft.cards.__file__).parent.glob("*.md"))
+
+
+def test_code_for_each_library_runs(checkpoint, monkeypatch, capsys):
+    card = render_bare("user/net", open_folder("net", checkpoint), list("abcdefg"))
+    local = card.replace("hf-hub:user/net", "local-dir:net").replace("user/net", "net")
+    monkeypatch.chdir(checkpoint.parent)
+    noise(64).save("photo.jpg")
+    best = []
+    for code in re.findall(r"```python\n(.*?)```", local, re.DOTALL):
+        exec(code, {})
+        best.append(re.search(r"'label': '(.)'|^(.) ", capsys.readouterr().out)[0].strip("' ")[-1])
+    assert len(best) == 3
+    assert len(set(best)) == 1
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
+def test_templates_leave_nothing_to_fill_in(template):
+    assert not re.search(r"(?i)more information needed|todo|lorem|\[.*here\]", template.read_text())
