@@ -3,9 +3,14 @@
 import importlib
 import sys
 
+# Each command: its function, and what it is for.
 COMMANDS = {
-    "finetune": "fine-tune a network on labelled images, score it, and write its run folder",
-    "look": "write a sheet of augmented training images with their classes",
+    "finetune": ("finetune.main", "fine-tune a network on labelled images, score it, and write its run folder"),
+    "look": ("look.main", "write a sheet of augmented training images with their classes"),
+    "evaluate": ("evaluation.main", "score a checkpoint on a task"),
+    "predict": ("prediction.main", "name the most probable classes of pictures"),
+    "push": ("publish.push_main", "put a run's network, card and results on the Hub"),
+    "card": ("publish.card_main", "write a run's card anew, keeping what was written by hand"),
 }
 
 
@@ -19,7 +24,7 @@ def main() -> int:
         return 0
     if name in ("-h", "--help"):
         print("usage: nfft COMMAND ...\n\ncommands:")
-        print("\n".join(f"  {command:10} {purpose}" for command, purpose in COMMANDS.items()))
+        print("\n".join(f"  {command:10} {purpose}" for command, (_, purpose) in COMMANDS.items()))
         print("\n`nfft COMMAND --help` lists a command's arguments.")
         return 0
     if name not in COMMANDS:
@@ -27,7 +32,8 @@ def main() -> int:
 
         print(f"nfft: unknown command {name!r}; {nearest(name, COMMANDS)}", file=sys.stderr)
         return 2
-    return importlib.import_module(f"nfft.{name}").main(sys.argv[2:])
+    module, function = COMMANDS[name][0].split(".")
+    return getattr(importlib.import_module(f"nfft.{module}"), function)(sys.argv[2:])
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -93,6 +94,13 @@ def load(task: Task) -> Data:
         raise UserError(f"task {task.name}: the train split has no labels (all are -1).")
     check_classes(task, classes, splits)
     return _hold_out(task, classes, splits)
+
+
+def public_source(task: Task) -> str:
+    """Where the data are from, for readers of a card; where files lie on a machine is no business of theirs."""
+    if callable(task.source):
+        return "a package of Python's"
+    return "local files" if Path(task.source).expanduser().exists() else task.source
 
 
 def _split_name(task: Task, kind: str, tables: dict[str, Table]) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nfft import command, options
-from nfft.files import write_json, write_text
+from nfft.files import write_json
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def finetune(given: argparse.Namespace) -> int:
     """Plan, train, score, write; docs/run-folder.md says what is left in the folder."""
-    from nfft import plan, run
+    from nfft import plan, publish, run
     from nfft.device import lone_process, make_accelerator
     from nfft.fit import Fit
     from nfft.interrupt import Interrupt
@@ -37,13 +37,14 @@ def finetune(given: argparse.Namespace) -> int:
     asked = options.request(given)
     if os.environ.get("RANK", "0") == "0":
         run.check(folder, resume=given.resume)
+    notes = push_notes(given.push_to)
     accelerator = make_accelerator(given.precision)
     is_main = accelerator.is_main_process
     with accelerator.main_process_first():
         planned = plan.make(asked)
     fit = Fit(planned, accelerator, folder)
     facts = describe(fit.plan, fit, accelerator)
-    notes = lone_process() + planned.notes
+    notes += lone_process() + planned.notes
     if given.resume:
         facts, differences = run.resume(folder, facts)
         notes += differences + fit.restore()
@@ -60,7 +61,20 @@ def finetune(given: argparse.Namespace) -> int:
         return interrupt.exit_status
     conclude(fit, facts, report.lines)
     accelerator.end_training()
+    if given.push_to is not None and is_main:
+        address = publish.push_run(folder, given.push_to, private=given.private, revision=None, create_pr=False)
+        print(f"pushed to   {address}")
     return 0
+
+
+def push_notes(repository: str | None) -> list[str]:
+    """See that a push at the end can work, before hours of training; a line when it cannot yet."""
+    from nfft import hub
+
+    if repository is None:
+        return []
+    hub.check_repository(repository)
+    return [] if hub.has_token() else ["nobody is logged in to the Hub here: run `hf auth login` before the run ends"]
 
 
 def describe(plan: "Plan", fit: "Fit", accelerator: "Accelerator") -> dict[str, Any]:
@@ -96,7 +110,8 @@ def describe(plan: "Plan", fit: "Fit", accelerator: "Accelerator") -> dict[str, 
 
 def announce(facts: dict[str, Any], fit: "Fit", notes: list[str]) -> None:
     """Say what will run, before it does."""
-    from nfft.model import is_normalized, keeps_classifier, saved_classes
+    from nfft.layout import saved_classes
+    from nfft.model import is_normalized, keeps_classifier
 
     data, model, machine = facts["data"], facts["model"], facts["hardware"]
     counts = ", ".join(f"{data[name]:,} {name}" for name in ("train", "validation", "test") if data[name])
@@ -167,23 +182,22 @@ def conclude(fit: "Fit", facts: dict[str, Any], lines: list[dict]) -> None:
         fit.folder,
         checkpoint=plan.checkpoint,
         classes=classes,
-        resolution=resolution,
-        margin=plan.recipe.test_margin,
+        preprocessing=layout.squashed(plan.checkpoint, resolution, plan.recipe.test_margin),
     )
     write_outputs(fit.folder, facts, results, lines)
     farewell(fit.folder, results)
 
 
 def write_outputs(folder: Path, facts: dict[str, Any], results: dict[str, Any], lines: list[dict]) -> None:
-    """results.json, plots and the card draft."""
-    from nfft import card, plot
+    """results.json, plots and the card."""
+    from nfft import plot, publish
 
     title = f"{facts['model']['name']} on {facts['task']['name']}"
     final = results["test"] or results["validation"]
     write_json(folder / "results.json", results)
     plot.plot_curves(lines, folder / "curves.png", title)
     plot.plot_confusion(final, folder / "confusion.png", f"{title}, {final['split']}")
-    write_text(folder / "README.md", card.render_card(facts, results))
+    publish.write_card(folder)
 
 
 def farewell(folder: Path, results: dict[str, Any]) -> None:

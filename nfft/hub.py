@@ -1,26 +1,51 @@
-"""The only door to the Hub: find a checkpoint by name and bring it here."""
+"""The only door to the Hub: find a checkpoint by name and bring it here; put a folder there."""
 
+import hashlib
 import importlib.resources
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nfft import layout
 from nfft.errors import UserError, nearest
 from nfft.files import UNWRITABLE
 
+if TYPE_CHECKING:
+    from nfft.layout import Checkpoint
+
 PACKAGED = "nfnet-nano"
+FETCHED = ("config.json", "model.safetensors")
+# What of a folder is shared: nothing of the optimizer's, and no path of anyone's machine.
+SHARED = (
+    *FETCHED, "README.md", "results.json", "run.json", "evaluations.json", "curves.png", "confusion.png",
+    ".eval_results/*.yaml",
+)  # fmt: skip
 
 
-def find(name: str, model_args: dict[str, Any]) -> layout.Checkpoint:
+@dataclass(frozen=True)
+class Source:
+    """Where and how to look for a checkpoint on the Hub; see AutoNFNet.from_pretrained."""
+
+    revision: str | None = None
+    token: str | bool | None = None
+    cache_dir: str | Path | None = None
+    local_files_only: bool = False
+
+
+def find(name: str, model_args: dict[str, Any], source: Source | None = None) -> "Checkpoint":
     """The checkpoint called `name`.
 
     Args:
-        name: "nfnet-nano", "scratch:<timm architecture>", a folder, or a Hub id such as timm/dm_nfnet_f0.dm_in1k.
+        name: "nfnet-nano", "scratch:<architecture>", a folder, or a Hub id such as timm/dm_nfnet_f0.dm_in1k.
         model_args: arguments of timm's constructor, for "scratch:" alone.
 
     Raises:
-        UserError: when there is no such checkpoint, or it cannot be reached or used.
+        UserError: when there is no such checkpoint, or it cannot be reached, trusted or used.
     """
+    from nfft import layout
+
     if name.startswith("scratch:"):
         return layout.random_weights(name.removeprefix("scratch:"), model_args)
     if model_args:
@@ -37,7 +62,7 @@ def find(name: str, model_args: dict[str, Any]) -> layout.Checkpoint:
 
         known = [PACKAGED, *(f"timm/{each}" for each in timm.list_pretrained("*nf*")), *_scratch_names()]
         raise UserError(f"unknown model {name!r}; {nearest(name, known)}")
-    return layout.open_folder(name, _download(name))
+    return layout.open_folder(name, _download(name, source or Source()))
 
 
 def _scratch_names() -> list[str]:
@@ -46,37 +71,35 @@ def _scratch_names() -> list[str]:
     return [f"scratch:{each}" for each in timm.list_models("*nf*")]
 
 
-def _download(name: str) -> Path:
+def _download(name: str, source: Source) -> Path:
     """A snapshot of the repository's config and weights; pickles are listed but never fetched."""
     from huggingface_hub import HfApi, constants, snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-    )
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled, RevisionNotFoundError
 
     try:
-        folder = Path(snapshot_download(name, allow_patterns=["config.json", "model.safetensors"]))
-        if not (folder / "model.safetensors").is_file() and not constants.HF_HUB_OFFLINE:
-            _refuse_pickle(name, HfApi().list_repo_files(name))
-        return folder
-    except GatedRepoError as error:
-        raise UserError(f"{name} is gated: ask for access on its page on the Hub, then `hf auth login`.") from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise UserError(
-            f"{name} is neither a folder here nor a model on the Hub: check its spelling, or that you have access "
-            "(`hf auth login`)."
-        ) from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
-        if error.errno in UNWRITABLE:
+        folder = Path(
+            snapshot_download(
+                name,
+                revision=source.revision,
+                token=source.token,
+                cache_dir=source.cache_dir,
+                local_files_only=source.local_files_only,
+                allow_patterns=list(FETCHED),
+            )
+        )
+        if not (folder / "model.safetensors").is_file() and not (source.local_files_only or constants.HF_HUB_OFFLINE):
+            _refuse_pickle(name, HfApi(token=source.token).list_repo_files(name, revision=source.revision))
+    except RevisionNotFoundError as error:
+        raise UserError(f"{name} has no branch, tag or commit {source.revision!r} on the Hub.") from error
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        raise UserError(f"{_unreached(name)} It is not cached here.") from error
+    except _failures() as error:
+        if isinstance(error, OSError) and error.errno in UNWRITABLE:
             raise
-        raise UserError(
-            f"the Hub could not be reached for the model {name}, which is not cached here. To work offline, give "
-            f"--model a local folder or {PACKAGED}, which comes with nfft."
-        ) from error
+        raise UserError(_sentence(error, name)) from error
+    for each in FETCHED:
+        _check_download(name, folder / each)
+    return folder
 
 
 def _refuse_pickle(name: str, files: list[str]) -> None:
@@ -84,5 +107,142 @@ def _refuse_pickle(name: str, files: list[str]) -> None:
     found = f"it holds only {pickles[0]}, a pickle, which can run code when it is opened" if pickles else "it has none"
     raise UserError(
         f"{name}: expected model.safetensors; {found}. Ask its owner for safetensors, or convert it with "
-        "https://huggingface.co/spaces/safetensors/convert and pass the folder to --model "
+        "https://huggingface.co/spaces/safetensors/convert and pass the folder to --model."
+    )
+
+
+def _check_download(name: str, file: Path) -> None:
+    """See that a large file is what the Hub has: its client keeps it under the hash, and compares only the length."""
+    blob = file.resolve()
+    if not (file.is_symlink() and re.fullmatch(r"[0-9a-f]{64}", blob.name)):
+        return
+    with blob.open("rb") as content:
+        if hashlib.file_digest(content, "sha256").hexdigest() == blob.name:
+            return
+    blob.unlink()
+    raise UserError(f"{name}: {file.name} was damaged on its way here and has been removed. Try again.")
+
+
+def push(
+    folder: Path,
+    repository: str,
+    *,
+    private: bool | None,
+    revision: str | None,
+    create_pr: bool,
+    message: str,
+    token: str | bool | None = None,
+    keep: Sequence[str] = (),
+) -> str:
+    """Put what is shared of `folder` (SHARED) into a repository as one commit; what has not changed is not sent.
+
+    Args:
+        repository: "user/name"; made, private if asked for, when there is none.
+        revision: a branch, made when there is none; the main one when absent.
+        create_pr: propose the commit instead.
+        keep: files that are left alone where the repository has them.
+
+    Returns:
+        The address of the commit, or of the proposal.
+
+    Raises:
+        UserError: when the Hub cannot be reached or refuses; the folder stays as it is.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import disable_progress_bars
+
+    check_repository(repository)
+    # "No files have been modified" is no warning, and bars are for those who wait for gigabytes on a terminal.
+    logging.getLogger("huggingface_hub.hf_api").setLevel(logging.ERROR)
+    disable_progress_bars()
+    api = HfApi(token=token, library_name="nfft")
+    try:
+        if not create_pr or not api.repo_exists(repository):
+            api.create_repo(repository, private=private, exist_ok=True)
+        if revision is not None:
+            api.create_branch(repository, branch=revision, exist_ok=True)
+        present = api.list_repo_files(repository, revision=revision) if keep else []
+        commit = api.upload_folder(
+            repo_id=repository,
+            folder_path=folder,
+            allow_patterns=[each for each in SHARED if not (each in keep and each in present)],
+            commit_message=message,
+            revision=revision,
+            create_pr=create_pr,
+        )
+    except _failures() as error:
+        raise UserError(_sentence(error, repository)) from error
+    return commit.pr_url or commit.commit_url
+
+
+def check_repository(name: str) -> None:
+    """See that `name` can be a repository's.
+
+    Raises:
+        UserError: with the form that is expected.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+        fits = name.count("/") == 1
+    except HFValidationError:
+        fits = False
+    if not fits:
+        raise UserError(f"{name!r} cannot name a repository of the Hub: expected user/name, of letters, digits, . _ -")
+
+
+def has_token() -> bool:
+    """Whether someone is logged in to the Hub here."""
+    from huggingface_hub import get_token
+
+    return get_token() is not None
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What the client raises when the Hub or the way to it fails."""
+    # HTTPError is that of the library which the client speaks HTTP through, whichever it is. What goes wrong with a
+    # large file comes wrapped in a RuntimeError.
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
+
+    return (HfHubHTTPError, HFValidationError, HTTPError, OSError, RuntimeError)
+
+
+def _sentence(error: BaseException, name: str) -> str:
+    """What went wrong and what to do, without a word of the client's, which may quote addresses and headers."""
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalTokenNotFoundError
+
+    if type(error) is RuntimeError and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, GatedRepoError):
+        return f"{name} is gated: ask for access on its page on the Hub, then `hf auth login`."
+    if isinstance(error, LocalTokenNotFoundError):
+        return "nobody is logged in to the Hub here: run `hf auth login`, or set HF_TOKEN."
+    response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    if isinstance(error, HFValidationError) or status == 404:
+        return (
+            f"{name} is neither a folder here nor a model on the Hub: check its spelling, or that you have access "
+            "(`hf auth login`)."
+        )
+    if status == 401:
+        return f"the Hub does not accept your token for {name}: run `hf auth login` with one that is valid."
+    if status == 403:
+        return f"your token may not do this with {name}: it needs write access there (`hf auth login`)."
+    if status == 409:
+        return f"{name} is being changed by someone else at the same moment: try again."
+    if status == 429:
+        return "the Hub asks for patience, too many requests came from here: try again in a few minutes."
+    if status is not None and status < 500:
+        return f"the Hub refused what was sent to {name} (status {status})."
+    if status is not None:
+        return f"the Hub has trouble of its own (status {status}): try again later."
+    return _unreached(name)
+
+
+def _unreached(name: str) -> str:
+    return (
+        f"the Hub could not be reached for the model {name}. To work offline, give --model a local folder or "
+        f"{PACKAGED}, which comes with nfft."
     )

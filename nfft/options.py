@@ -5,7 +5,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,9 @@ def parser() -> argparse.ArgumentParser:
     where = made.add_argument_group("where")
     where.add_argument("--output-dir", type=Path, help="the run folder (default: runs/TASK-MODEL)")
     where.add_argument("--resume", action="store_true", help="take up the run in the folder where it was left")
+    share = made.add_argument_group("share")
+    share.add_argument("--push-to", metavar="USER/NAME", help="a repository of the Hub that the run is put into")
+    share.add_argument("--private", action="store_true", default=None, help="a new repository is private")
     return made
 
 
@@ -60,6 +63,75 @@ def look_parser() -> argparse.ArgumentParser:
     where.add_argument("--images", type=_even, default=24, help="an even number of images (default: %(default)s)")
     where.add_argument("--output", type=Path, default=Path("look.png"), help="a PNG (default: %(default)s)")
     return made
+
+
+def evaluate_parser() -> argparse.ArgumentParser:
+    """The arguments of `nfft evaluate`."""
+    made = _described("evaluate", "Score a checkpoint on a task, preprocessed as it is stored.", "")
+    _add_model(made)
+    made.add_argument("--task", required=True, help="as for nfft finetune")
+    made.add_argument("--split", choices=["train", "validation", "test"], help="(default: test, or else validation)")
+    made.add_argument("--resolution", type=_at_least(8), help="px to test at (default: the checkpoint's)")
+    made.add_argument("--set", action="append", default=[], metavar="task.FIELD=VALUE", help="a setting of the task")
+    made.add_argument(
+        "--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help="(default: by device)"
+    )
+    made.add_argument("--output", type=Path, help="a JSON file (default: runs/evaluate-.../results.json)")
+    made.add_argument("--add-to", type=Path, metavar="RUN", help="a run's folder, whose card is to show the scores")
+    return made
+
+
+def predict_parser() -> argparse.ArgumentParser:
+    """The arguments of `nfft predict`."""
+    made = _described("predict", "Name the most probable classes of pictures.", "")
+    _add_model(made)
+    made.add_argument("files", nargs="+", type=Path, metavar="FILE|FOLDER", help="pictures, and folders of them")
+    made.add_argument("--top-k", type=_at_least(1), default=5, help="classes to name (default: %(default)s)")
+    made.add_argument("--csv", type=Path, metavar="OUT", help="write a table instead of lines")
+    made.add_argument("--batch-size", type=_at_least(1), default=32, help="pictures at once (default: %(default)s)")
+    return made
+
+
+def push_parser() -> argparse.ArgumentParser:
+    """The arguments of `nfft push`."""
+    made = _described("push", "Put a run's network, card, results and plots on the Hub, as one commit.", "")
+    made.add_argument("run", type=Path, help="a run's folder")
+    made.add_argument("repository", help="user/name; made when there is none")
+    _add_push(made)
+    return made
+
+
+def card_parser() -> argparse.ArgumentParser:
+    """The arguments of `nfft card`."""
+    made = _described("card", "Write a run's README.md anew; sections written by hand stay.", "")
+    made.add_argument("run", type=Path, help="a run's folder")
+    return made
+
+
+def _add_model(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--model", required=True, help="a run's folder, a checkpoint's id on the Hub or its folder, or nfnet-nano"
+    )
+    made.add_argument("--revision", help="a branch, tag or commit of the model's repository")
+
+
+def _add_push(made: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    made.add_argument("--private", action="store_true", default=None, help="a new repository is private")
+    made.add_argument("--revision", help="a branch, made when there is none (default: main)")
+    made.add_argument("--create-pr", action="store_true", help="propose the commit instead")
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}; got {text}")
+        return number
+
+    return read
 
 
 def _described(name: str, purpose: str, epilog: str) -> argparse.ArgumentParser:
@@ -136,13 +208,14 @@ def request(options: argparse.Namespace) -> Request:
         task=options.task,
         model=options.model,
         recipe=options.recipe,
-        model_args={name: _number(text) for name, text in _pairs(options.model_arg, "--model-arg").items()},
-        changes={**_pairs(options.set, "--set"), **{name: text for name, text in plain.items() if text is not None}},
+        model_args={name: _number(text) for name, text in pairs(options.model_arg, "--model-arg").items()},
+        changes={**pairs(options.set, "--set"), **{name: text for name, text in plain.items() if text is not None}},
         seed=options.seed,
     )
 
 
-def _pairs(texts: list[str], option: str) -> dict[str, str]:
+def pairs(texts: list[str], option: str) -> dict[str, str]:
+    """Each NAME=VALUE as a name and its text."""
     for text in texts:
         if "=" not in text:
             raise UserError(f"{option} takes NAME=VALUE; got {text!r}.")
@@ -161,7 +234,10 @@ def _number(text: str) -> Any:
 def command() -> str:
     """What was typed to start this process, as far as it can be told."""
     script, processes = sys.argv[0], os.environ.get("WORLD_SIZE", "1")
-    arguments = sys.argv[1:] if Path(script).name == "finetune.py" else sys.argv[2:]
+    by_path = Path(script).name == "finetune.py"
+    if not by_path and sys.argv[1:2] != ["finetune"]:
+        return shlex.join(["nfft", *sys.argv[1:]])
+    arguments = sys.argv[1:] if by_path else sys.argv[2:]
     if "ACCELERATE_MIXED_PRECISION" in os.environ:
         several = ["--num_processes", processes] if processes != "1" else []
         return shlex.join(["accelerate", "launch", *several, script, *arguments])

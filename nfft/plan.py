@@ -3,7 +3,6 @@
 import hashlib
 import os
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -135,17 +134,12 @@ def _check_batch(recipe: Recipe, images: int) -> None:
 def describe(plan: Plan) -> dict[str, Any]:
     """The part of run.json that follows from the plan alone."""
     task, request = plan.task, plan.request
-    if callable(task.source):
-        source = "a package of Python's"
-    else:
-        # Where files lie on somebody's machine is no business of a card's readers.
-        source = "local files" if Path(task.source).expanduser().exists() else task.source
     shown = ("name", "title", "homepage", "citation", "licence", "metric", "note")
     settings = asdict(plan.recipe)
     settings["total_steps"] = plan.total_steps
     test = plan.data.test
     return {
-        "task": {**{name: getattr(task, name) for name in shown}, "source": source},
+        "task": {**{name: getattr(task, name) for name in shown}, "source": data.public_source(task)},
         "recipe": {"name": request.recipe, "settings": settings},
         "data": {
             "classes": plan.data.classes,

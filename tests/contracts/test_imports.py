@@ -15,17 +15,18 @@ PACKAGE = Path(nfft.__file__).parent
 ORDER = [
     "errors", "files", "agc", "groups", "ema", "sam", "schedule", "standardisation", "architectures", "memory",
     "interrupt", "report", "text", "plot", "recipe", "task", "randaugment", "preprocess", "catalog", "checkpoint",
-    "layout", "model", "hub", "run", "options", "card", "table", "data", "scan", "device", "loader", "score", "train", "plan",
-    "fit", "command", "finetune", "look", "cli",
+    "vetting", "layout", "model", "paper", "card_text", "card_parts", "card_metadata", "card", "hub", "auto", "run",
+    "options", "table", "data", "scan", "device", "loader", "score", "train", "plan", "fit", "command", "publish",
+    "finetune", "look", "evaluation", "prediction", "cli",
 ]  # fmt: skip
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 DOORS = {
     "datasets": {"table"},
     # The card's metadata are the Hub's own class.
-    "huggingface_hub": {"hub", "card"},
+    "huggingface_hub": {"hub", "card_metadata"},
     "matplotlib": {"plot"},
     "jinja2": {"card"},
-    "safetensors": {"checkpoint", "files"},
+    "safetensors": {"checkpoint", "files", "model", "vetting"},
 }
 
 

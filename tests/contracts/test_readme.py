@@ -7,31 +7,40 @@ from pathlib import Path
 import pytest
 
 from nfft import catalog, options
+from nfft.cli import COMMANDS as COMMANDS_OF_CLI
 from nfft.recipe import Recipe, read_changes
 from nfft.task import Task
 
 REPOSITORY = Path(__file__).parents[2]
 README = (REPOSITORY / "README.md").read_text()
+PARSERS = {
+    "finetune": options.parser, "look": options.look_parser, "evaluate": options.evaluate_parser,
+    "predict": options.predict_parser, "push": options.push_parser, "card": options.card_parser,
+}  # fmt: skip
+COMMAND = rf"nfft (?P<name>{'|'.join(PARSERS)})(?= )|nfft/finetune\.py"
 COMMANDS = [
-    line.split("#")[0].strip()
-    for line in re.findall(r"^ {4}(.*(?:nfft (?:finetune|look)|nfft/finetune\.py).*)$", README, flags=re.MULTILINE)
+    line.split("  #")[0] for line in re.findall(r"^ {4}(.*)$", README, re.MULTILINE) if re.search(COMMAND, line)
 ]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_parse(command: str) -> None:
-    words = shlex.split(re.split(r"nfft (?:finetune|look)|nfft/finetune\.py", command, maxsplit=1)[1])
-    parser = options.look_parser() if "nfft look" in command else options.parser()
-    request = options.request(parser.parse_args(words))
-    assert request.task == words[words.index("--task") + 1]
-    catalog.recipe(request.recipe)
-    changes = request.changes
-    read_changes(Task, {name[5:]: text for name, text in changes.items() if name.startswith("task.")}, whose="task")
-    read_changes(Recipe, {name: text for name, text in changes.items() if "." not in name}, whose="recipe")
+    found = re.search(COMMAND, command)
+    assert found is not None
+    name = found["name"] or "finetune"
+    given = PARSERS[name]().parse_args(shlex.split(command[found.end() :]))
+    if name in ("finetune", "look"):
+        request = options.request(given)
+        catalog.recipe(request.recipe)
+        changes = request.changes
+        read_changes(Task, {each[5:]: text for each, text in changes.items() if each.startswith("task.")}, whose="task")
+        read_changes(Recipe, {each: text for each, text in changes.items() if "." not in each}, whose="recipe")
 
 
 def test_there_are_commands() -> None:
     assert len(COMMANDS) > 5
+    assert {re.search(COMMAND, command)["name"] or "finetune" for command in COMMANDS} >= PARSERS.keys() - {"card"}
+    assert set(COMMANDS_OF_CLI) == PARSERS.keys()
 
 
 def test_every_task_and_recipe_is_listed() -> None:

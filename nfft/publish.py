@@ -1,0 +1,139 @@
+"""`nfft push` and `nfft card`: a run's folder to the Hub, and its card written anew."""
+
+import argparse
+import datetime
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from nfft import command, options
+from nfft.errors import UserError
+from nfft.files import write_json, write_text
+
+EVALUATIONS, EVAL_RESULTS = "evaluations.json", Path(".eval_results") / "nfft.yaml"
+
+
+def push_main(arguments: list[str] | None = None) -> int:
+    return command.run(push, options.push_parser().parse_args(arguments))
+
+
+def card_main(arguments: list[str] | None = None) -> int:
+    return command.run(rewrite, options.card_parser().parse_args(arguments))
+
+
+def push(given: argparse.Namespace) -> int:
+    """Push a run's folder, its card naming the repository."""
+    address = push_run(
+        given.run, given.repository, private=given.private, revision=given.revision, create_pr=given.create_pr
+    )
+    print(f"pushed to   {address}")
+    return 0
+
+
+def rewrite(given: argparse.Namespace) -> int:
+    """Write a run's card anew, after its template or something in the folder has changed."""
+    for line in write_card(given.run):
+        print(line)
+    print(f"written to  {given.run / 'README.md'}")
+    return 0
+
+
+def push_run(folder: Path, repository: str, *, private: bool | None, revision: str | None, create_pr: bool) -> str:
+    """Put a run's network, card, results and plots into a repository; returns the address.
+
+    Raises:
+        UserError: when something is missing or the Hub cannot be reached; it says how to push later.
+    """
+    from nfft import hub
+
+    hub.check_repository(repository)
+    facts = _read(folder, "run.json")
+    for needed in ("model.safetensors", "config.json", "results.json"):
+        if not (folder / needed).is_file():
+            raise UserError(f"{folder} has no {needed}: the run has not ended. Go on with it first (--resume).")
+    if facts.get("repository") != repository:
+        write_json(folder / "run.json", {**facts, "repository": repository})
+    write_card(folder)
+    try:
+        return hub.push(
+            folder,
+            repository,
+            private=private,
+            revision=revision,
+            create_pr=create_pr,
+            message=f"{facts['model']['name']} fine-tuned on {facts['task']['name']}",
+        )
+    except UserError as error:
+        later = shlex.join(["nfft", "push", str(folder), repository, *_flags(private, revision, create_pr)])
+        raise UserError(f"{error} Nothing is lost: the run is whole in {folder}. To push it later: {later}") from error
+
+
+def _flags(private: bool | None, revision: str | None, create_pr: bool) -> list[str]:
+    return [
+        *(["--private"] if private else []),
+        *(["--revision", revision] if revision else []),
+        *(["--create-pr"] if create_pr else []),
+    ]
+
+
+def write_card(folder: Path) -> list[str]:
+    """README.md and, for data of the Hub, .eval_results/: from the run's facts, its hand-written sections kept.
+
+    Returns:
+        A line when generated text had been edited by hand: the old card is then kept beside the new one.
+    """
+    from nfft import card
+
+    facts, results, notes = _read(folder, "run.json"), _read(folder, "results.json"), []
+    file = folder / "README.md"
+    try:
+        earlier = file.read_text(encoding="utf-8") if file.is_file() else None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is not UTF-8: save it so, or move it away.") from error
+    text = card.render_card(
+        facts, results, repository=facts.get("repository"), evaluations=evaluations(folder), earlier=earlier
+    )
+    if earlier is not None and earlier != text and card.edited(earlier):
+        kept = _free_name(folder)
+        write_text(kept, earlier)
+        notes.append(f"kept        {kept}: the old card, whose generated text had been edited by hand")
+    write_text(file, text)
+    scored = card.eval_results(facts, results, facts["started"][:10])
+    if scored is not None:
+        (folder / EVAL_RESULTS).parent.mkdir(exist_ok=True)
+        write_text(folder / EVAL_RESULTS, scored)
+    return notes
+
+
+def _free_name(folder: Path) -> Path:
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    return folder / f"README.{now}.md"
+
+
+def evaluations(folder: Path) -> list[dict[str, Any]]:
+    """Scores on other data that were added to the run, oldest first."""
+    return _read(folder, EVALUATIONS) if (folder / EVALUATIONS).is_file() else []
+
+
+def add_evaluation(folder: Path, entry: dict[str, Any]) -> None:
+    """Add scores on other data to a run and its card; those of the same task, split and resolution give way."""
+
+    def key(each: dict[str, Any]) -> tuple:
+        return each["task"]["name"], each["scores"]["split"], each["scores"]["resolution"]
+
+    _read(folder, "run.json")
+    others = [each for each in evaluations(folder) if key(each) != key(entry)]
+    write_json(folder / EVALUATIONS, [*others, entry])
+    write_card(folder)
+
+
+def _read(folder: Path, name: str) -> Any:
+    try:
+        return json.loads((folder / name).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{folder} has no {name}: expected the folder of a run, as `nfft finetune` leaves it."
+        ) from error
+    except (ValueError, OSError) as error:
+        raise UserError(f"{folder / name} cannot be read: {error}.") from error
