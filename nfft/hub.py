@@ -74,7 +74,7 @@ def _scratch_names() -> list[str]:
 def _download(name: str, source: Source) -> Path:
     """A snapshot of the repository's config and weights; pickles are listed but never fetched."""
     from huggingface_hub import HfApi, constants, snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled, RevisionNotFoundError
+    from huggingface_hub.errors import OfflineModeIsEnabled, RevisionNotFoundError
 
     try:
         folder = Path(
@@ -91,7 +91,7 @@ def _download(name: str, source: Source) -> Path:
             _refuse_pickle(name, HfApi(token=source.token).list_repo_files(name, revision=source.revision))
     except RevisionNotFoundError as error:
         raise UserError(f"{name} has no branch, tag or commit {source.revision!r} on the Hub.") from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+    except OfflineModeIsEnabled as error:
         raise UserError(f"{_unreached(name)} It is not cached here.") from error
     except _failures() as error:
         if isinstance(error, OSError) and error.errno in UNWRITABLE:
@@ -203,42 +203,53 @@ def has_token() -> bool:
 def _failures() -> tuple[type[Exception], ...]:
     """What the client raises when the Hub or the way to it fails."""
     # HTTPError is that of the library which the client speaks HTTP through, whichever it is. What goes wrong with a
-    # large file comes wrapped in a RuntimeError.
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
+    # large file comes wrapped in a RuntimeError, and a card that the Hub refuses in a ValueError.
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
-    return (HfHubHTTPError, HFValidationError, HTTPError, OSError, RuntimeError)
+    return (HfHubHTTPError, HTTPError, OSError, RuntimeError, ValueError)
 
 
 def _sentence(error: BaseException, name: str) -> str:
     """What went wrong and what to do, without a word of the client's, which may quote addresses and headers."""
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, LocalTokenNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        HTTPError,
+        LocalTokenNotFoundError,
+        RepositoryNotFoundError,
+    )
 
-    if type(error) is RuntimeError and error.__cause__ is not None:
-        error = error.__cause__
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is None and isinstance(error.__cause__, (HTTPError, OSError)):
+        # The status, or what broke the connection, is in the cause of what the client says to this.
+        return _sentence(error.__cause__, name)
     if isinstance(error, GatedRepoError):
         return f"{name} is gated: ask for access on its page on the Hub, then `hf auth login`."
     if isinstance(error, LocalTokenNotFoundError):
         return "nobody is logged in to the Hub here: run `hf auth login`, or set HF_TOKEN."
-    response = getattr(error, "response", None)
-    status = getattr(response, "status_code", None)
-    if isinstance(error, HFValidationError) or status == 404:
+    if isinstance(error, (RepositoryNotFoundError, HFValidationError)) or status == 404:
         return (
             f"{name} is neither a folder here nor a model on the Hub: check its spelling, or that you have access "
             "(`hf auth login`)."
         )
-    if status == 401:
-        return f"the Hub does not accept your token for {name}: run `hf auth login` with one that is valid."
-    if status == 403:
-        return f"your token may not do this with {name}: it needs write access there (`hf auth login`)."
-    if status == 409:
-        return f"{name} is being changed by someone else at the same moment: try again."
-    if status == 429:
-        return "the Hub asks for patience, too many requests came from here: try again in a few minutes."
-    if status is not None and status < 500:
-        return f"the Hub refused what was sent to {name} (status {status})."
     if status is not None:
-        return f"the Hub has trouble of its own (status {status}): try again later."
+        return _status(status, name)
+    if isinstance(error, OSError) and "onsistency" in str(error):
+        return f"what the Hub sent of {name} is incomplete: try again."
     return _unreached(name)
+
+
+def _status(status: int, name: str) -> str:
+    known = {
+        401: f"the Hub does not accept your token for {name}: run `hf auth login` with one that is valid.",
+        403: f"your token may not do this with {name}: it needs write access there (`hf auth login`).",
+        409: f"{name} is being changed by someone else at the same moment: try again.",
+        412: f"{name} is being changed by someone else at the same moment: try again.",
+        429: "the Hub asks for patience, too many requests came from here: try again in a few minutes.",
+    }
+    other = f"the Hub refused what was asked of it for {name} (status {status})."
+    trouble = f"the Hub has trouble of its own (status {status}): try again later."
+    return known.get(status, other if status < 500 else trouble)
 
 
 def _unreached(name: str) -> str:

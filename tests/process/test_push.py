@@ -97,6 +97,16 @@ def test_pushed_again_only_what_has_changed_is_sent(hub: HubServer, nfft: Comman
     assert "They stay." in hub.files("user/digits")["README.md"].decode()
 
 
+def test_a_large_network(hub: HubServer, nfft: Command, run: Path) -> None:
+    import os
+
+    large = os.urandom(12 << 20)
+    (run / "model.safetensors").write_bytes(large)
+    hub.cut_upload(after=5 << 20, times=1)
+    assert nfft("push", run, "user/large").returncode == 0, "the client takes it up where it was cut"
+    assert hub.files("user/large")["model.safetensors"] == large
+
+
 def test_to_a_branch_and_as_a_proposal(hub: HubServer, nfft: Command, run: Path) -> None:
     assert nfft("push", run, "user/digits", "--revision", "trial").returncode == 0
     assert "model.safetensors" in hub.files("user/digits", "trial")
@@ -114,7 +124,11 @@ def test_to_a_branch_and_as_a_proposal(hub: HubServer, nfft: Command, run: Path)
         (lambda hub: hub.fail(500, times=99), WRITER, r"the Hub has trouble of its own \(status 500\)"),
         (lambda hub: hub.fail(429, times=99, retry_after=0), WRITER, "too many requests"),
         (lambda hub: hub.fail(409, times=99, matching="/commit/"), WRITER, "changed by someone else"),
-        (lambda hub: hub.fail(413, times=99, matching="/commit/"), WRITER, r"refused what was sent.*\(status 413\)"),
+        (
+            lambda hub: hub.fail(413, times=99, matching="/commit/"),
+            WRITER,
+            r"refused what was asked of it.*\(status 413\)",
+        ),
         (lambda hub: None, READER, "your token may not do this with user/digits"),
         (lambda hub: None, "hf_wrong", "does not accept your token"),
         (lambda hub: None, "", "nobody is logged in|does not accept your token"),
