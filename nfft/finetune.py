@@ -112,6 +112,7 @@ def announce(facts: dict[str, Any], fit: "Fit", notes: list[str]) -> None:
     """Say what will run, before it does."""
     from nfft.layout import saved_classes
     from nfft.model import is_normalized, keeps_classifier
+    from nfft.recipe import matters
 
     data, model, machine = facts["data"], facts["model"], facts["hardware"]
     counts = ", ".join(f"{data[name]:,} {name}" for name in ("train", "validation", "test") if data[name])
@@ -122,8 +123,9 @@ def announce(facts: dict[str, Any], fit: "Fit", notes: list[str]) -> None:
     print(f"model   {model['name']}: {model['architecture']}, {model['parameters'] / 1e6:.2f} M parameters{head}")
     if is_normalized(fit.training.network):
         print("        it has batch normalisation: recipes are tuned for normalizer-free networks")
-    settings = [f"{name}={_shown(value)}" for name, value in facts["recipe"]["settings"].items() if value is not None]
-    print(_wrapped("recipe  ", [facts["recipe"]["name"] + ":", *settings]))
+    settings = facts["recipe"]["settings"]
+    shown = [f"{name}={_shown(settings[name])}" for name in settings if matters(settings, name)]
+    print(_wrapped("recipe  ", [facts["recipe"]["name"] + ":", *shown]))
     processes = f", {facts['processes']} processes" if facts["processes"] > 1 else ""
     print(
         f"device  {machine['name']}, {facts['precision']}{processes}, {facts['threads']} threads, seed {facts['seed']}"

@@ -177,6 +177,15 @@ def _in_words(interval: str) -> str:
     return words
 
 
+# Settings that say how, and the ones that say whether.
+_DETAILS = {"sam_share": "sam_rho", "randaugment_layers": "randaugment"}
+
+
+def matters(settings: Mapping[str, Any], name: str) -> bool:
+    """Whether a resolved setting has any part in the run."""
+    return settings[name] is not None and settings[_DETAILS.get(name, name)] is not None
+
+
 def read_changes(kind: type, changes: Mapping[str, Any], *, whose: str) -> dict[str, Any]:
     """`changes` with each text read as the type of its field.
 
