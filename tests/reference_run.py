@@ -1,6 +1,7 @@
 """A small F-style network, trained by nfft and by the reference on the same images; a program for torchrun too."""
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, replace
@@ -169,4 +170,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    # As the command does: torch writes the strides of 1x1 convolutions in two ways for the same memory.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     main(Path(sys.argv[1]))
