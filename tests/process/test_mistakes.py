@@ -232,12 +232,18 @@ class TestModelFolders:
     def test_with_damaged_weights(self, complaint: Complaint, checkpoint: Path) -> None:
         weights = checkpoint / "model.safetensors"
         weights.write_bytes(weights.read_bytes()[:500])
-        assert re.search(r"the weights do not fit test_nfnet.*: .*header", complaint("--model", checkpoint))
+        assert re.search(
+            r"model.safetensors is damaged \(.*header.*\)\. Fetch it again", complaint("--model", checkpoint)
+        )
 
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"architecture": "test_resnet"}, r"the weights do not fit test_resnet, which config.json names"),
+            ({"architecture": "test_resnet"}, r"net cannot be made: .*Check model_args in its config.json"),
+            (
+                {"architecture": "nf_resnet26"},
+                r"the weights do not fit the network that config.json describes: .*and \d+ more",
+            ),
             ({"architecture": "test_nfnett"}, r"timm has no architecture 'test_nfnett'; did you mean 'test_nfnet'"),
             ({"architecture": None}, r"config.json names no timm architecture; this is not a timm checkpoint"),
             ({"pretrained_cfg": {}}, r"expected three numbers as input_size in the pretrained_cfg.*found None"),
