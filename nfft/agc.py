@@ -1,6 +1,6 @@
 """Adaptive gradient clipping: a gradient may not be large next to the weights that it changes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -12,7 +12,9 @@ TINY = 1e-6
 
 
 @torch.no_grad()
-def clip_gradients(parameters: Iterable[Tensor], clipping: float, eps: float = EPS) -> Tensor:
+def clip_gradients(
+    parameters: Iterable[Tensor], clipping: float, eps: float = EPS, floors: Mapping[Tensor, Tensor] | None = None
+) -> Tensor:
     """Clip the gradient of each unit to `clipping` times the norm of its weights, in place.
 
     A unit is one output row of a weight with all of its fan-in. A parameter with at most one axis
@@ -23,6 +25,7 @@ def clip_gradients(parameters: Iterable[Tensor], clipping: float, eps: float = E
             final classifier out: it alone is never clipped (its bias is).
         clipping: the paper's lambda; 0.01 for batches of 1024 to 4096, larger for smaller batches.
         eps: floor of a unit's weight norm, so that zero-initialised units can move.
+        floors: other floors by parameter, of a shape that fits its units' norms.
 
     Returns:
         A scalar in [0, 1], the fraction of units whose gradient was clipped; NaN if a gradient is not finite.
@@ -42,7 +45,8 @@ def clip_gradients(parameters: Iterable[Tensor], clipping: float, eps: float = E
         gradient = parameter.grad
         if gradient is None:
             continue
-        limit = clipping * unit_norm(parameter).clamp_(min=eps)
+        floor = eps if floors is None else floors.get(parameter, eps)
+        limit = clipping * unit_norm(parameter).clamp(min=floor)
         norm = unit_norm(gradient)
         over = norm > limit
         scale = torch.where(over, limit / norm.clamp(min=TINY), 1.0)

@@ -1,12 +1,14 @@
-"""Finds tasks and recipes by file name; the only importer of `tasks/` and `recipes/`."""
+"""Finds tasks, recipes and methods by file name; the only importer of `tasks/`, `recipes/` and `methods/`."""
 
 import importlib
 import importlib.util
 import pkgutil
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 from nfft.errors import UserError, nearest
+from nfft.method import Method
 from nfft.recipe import Facts, Recipe
 from nfft.task import Task
 
@@ -14,7 +16,7 @@ DATA_FILES = (".csv", ".tsv", ".parquet")
 
 
 def names(kind: str) -> list[str]:
-    """Stems of the files in the package `nfft.<kind>`: "tasks" or "recipes"."""
+    """Stems of the files in the package `nfft.<kind>`: "tasks", "recipes" or "methods"."""
     package = importlib.import_module(f"nfft.{kind}")
     return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
 
@@ -46,11 +48,19 @@ def task(name: str) -> Task:
 
 def recipe(name: str) -> Callable[[Facts], Recipe]:
     """The function that makes recipe `name` from the facts of a run."""
-    known = names("recipes")
-    module = name.replace("-", "_")
+    return _file("recipes", "recipe", name).recipe
+
+
+def method(name: str) -> Method:
+    """The method called `name`, with its own settings."""
+    return _file("methods", "method", name).METHOD
+
+
+def _file(kind: str, what: str, name: str) -> ModuleType:
+    known, module = names(kind), name.replace("-", "_")
     if module not in known:
-        raise UserError(f"unknown recipe {name!r}; {nearest(name, [stem.replace('_', '-') for stem in known])}")
-    return importlib.import_module(f"nfft.recipes.{module}").recipe
+        raise UserError(f"unknown {what} {name!r}; {nearest(name, [stem.replace('_', '-') for stem in known])}")
+    return importlib.import_module(f"nfft.{kind}.{module}")
 
 
 def _task_file(path: Path) -> Task:

@@ -1,5 +1,6 @@
 """Which parameters decay and which are clipped: decided by what a parameter is, not where it stands."""
 
+from collections.abc import Mapping
 from typing import cast
 
 from torch import Tensor, nn
@@ -23,14 +24,22 @@ def decayed(model: nn.Module) -> list[Tensor]:
     ]
 
 
-def optimizer_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Two groups for an optimizer: weights with `weight_decay`, everything else without."""
-    weights = decayed(model)
-    ids = {id(weight) for weight in weights}
-    others = [p for p in model.parameters() if p.requires_grad and id(p) not in ids]
+def optimizer_groups(model: nn.Module, weight_decay: float, scales: Mapping[Tensor, float] | None = None) -> list[dict]:
+    """Groups for an optimizer: weights with `weight_decay`, everything else without.
+
+    Args:
+        scales: factors of the learning rate by parameter, 1 where absent; each group has its own as "scale".
+    """
+    weights = {id(weight) for weight in decayed(model)}
+    groups: dict[tuple[bool, float], list[Tensor]] = {(True, 1.0): [], (False, 1.0): []}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            key = id(parameter) in weights, (scales or {}).get(parameter, 1.0)
+            groups.setdefault(key, []).append(parameter)
     return [
-        {"params": weights, "weight_decay": weight_decay},
-        {"params": others, "weight_decay": 0.0},
+        {"params": parameters, "weight_decay": weight_decay if decays else 0.0, "scale": scale}
+        for (decays, scale), parameters in groups.items()
+        if parameters
     ]
 
 

@@ -18,12 +18,13 @@ class Request:
     """What the user asked for, as text where it has yet to be understood.
 
     Attributes:
-        changes: settings by name, of the recipe or, as "task.NAME", of the task.
+        changes: settings by name, of the recipe or, as "task.NAME" and "method.NAME", of the task and the method.
     """
 
     task: str
     model: str
     recipe: str
+    method: str
     model_args: Mapping[str, Any]
     changes: Mapping[str, str]
     seed: int
@@ -89,6 +90,15 @@ def predict_parser() -> argparse.ArgumentParser:
     made.add_argument("--top-k", type=_at_least(1), default=5, help="classes to name (default: %(default)s)")
     made.add_argument("--csv", type=Path, metavar="OUT", help="write a table instead of lines")
     made.add_argument("--batch-size", type=_at_least(1), default=32, help="pictures at once (default: %(default)s)")
+    return made
+
+
+def merge_parser() -> argparse.ArgumentParser:
+    """The arguments of `nfft merge`."""
+    made = _described("merge", "Make a whole network of an adapter and its base, which is fetched by itself.", "")
+    made.add_argument("model", metavar="ADAPTER", help="a run's folder, or a repository on the Hub")
+    made.add_argument("output", type=Path, help="a new folder")
+    made.add_argument("--revision", help="a branch, tag or commit of the adapter's repository")
     return made
 
 
@@ -173,6 +183,7 @@ def _add_run(made: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     )
     how = made.add_argument_group("how")
     how.add_argument("--recipe", default="auto", help="a recipe's name (default: %(default)s)")
+    how.add_argument("--method", default="full", help="what of the network is trained (default: %(default)s)")
     duration = how.add_mutually_exclusive_group()
     duration.add_argument("--steps", help="optimizer steps in all")
     duration.add_argument("--epochs", help="passes over the training images")
@@ -184,7 +195,7 @@ def _add_run(made: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         action="append",
         default=[],
         metavar="FIELD=VALUE",
-        help="any setting of the recipe, or of the task as task.FIELD; may be repeated",
+        help="any setting of the recipe, or as task.FIELD and method.FIELD of these; may be repeated",
     )
     return how
 
@@ -208,6 +219,7 @@ def request(options: argparse.Namespace) -> Request:
         task=options.task,
         model=options.model,
         recipe=options.recipe,
+        method=options.method,
         model_args={name: _number(text) for name, text in pairs(options.model_arg, "--model-arg").items()},
         changes={**pairs(options.set, "--set"), **{name: text for name, text in plain.items() if text is not None}},
         seed=options.seed,

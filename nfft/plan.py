@@ -11,6 +11,7 @@ from nfft import catalog, data, hub, randaugment
 from nfft.data import Data, Split
 from nfft.errors import UserError
 from nfft.layout import Checkpoint
+from nfft.method import Method
 from nfft.options import Request
 from nfft.recipe import Facts, Recipe, change, read_changes
 from nfft.scan import scan
@@ -38,6 +39,7 @@ class Plan:
     fingerprint: str
     checkpoint: Checkpoint
     recipe: Recipe
+    method: Method
 
     @property
     def total_steps(self) -> int:
@@ -63,13 +65,14 @@ def make(request: Request) -> Plan:
         UserError: for whatever the user has to put right.
     """
     recipe_of = catalog.recipe(request.recipe)
-    on_task = {name.removeprefix("task."): text for name, text in request.changes.items() if name.startswith("task.")}
-    on_recipe = {name: text for name, text in request.changes.items() if not name.startswith("task.")}
-    changes = read_changes(Recipe, on_recipe, whose="recipe")
-
+    changes = read_changes(Recipe, _part(request, ""), whose="recipe")
+    method = catalog.method(request.method)
+    method = replace(method, **read_changes(type(method), _part(request, "method."), whose="method"))
     task = catalog.task(request.task)
-    task = replace(task, **read_changes(Task, on_task, whose="task"))
+    task = replace(task, **read_changes(Task, _part(request, "task."), whose="task"))
     checkpoint = hub.find(request.model, dict(request.model_args))
+    if method.is_adapter and checkpoint.folder is None:
+        raise UserError(f"--method {request.method} changes a checkpoint; {checkpoint.name} has no weights to change.")
     loaded, skipped, sizes, fingerprint = _readable(task, data.load(task))
     facts = Facts(
         images=len(loaded.train),
@@ -83,7 +86,16 @@ def make(request: Request) -> Plan:
     )
     recipe = change(change(recipe_of(facts), read_changes(Recipe, task.suggests, whose="recipe")), changes)
     _check_batch(recipe, len(loaded.train))
-    return Plan(request, task, loaded, skipped, int(sizes.prod(axis=1).sum()), fingerprint, checkpoint, recipe)
+    pixels = int(sizes.prod(axis=1).sum())
+    return Plan(request, task, loaded, skipped, pixels, fingerprint, checkpoint, recipe, method)
+
+
+def _part(request: Request, prefix: str) -> dict[str, str]:
+    """The changes whose names begin with `prefix`, without it; for none, those of no other part."""
+    prefixes = ("task.", "method.")
+    if not prefix:
+        return {name: text for name, text in request.changes.items() if not name.startswith(prefixes)}
+    return {name.removeprefix(prefix): text for name, text in request.changes.items() if name.startswith(prefix)}
 
 
 def _readable(task: Task, loaded: Data) -> tuple[Data, list[dict[str, Any]], np.ndarray, str]:
@@ -141,6 +153,11 @@ def describe(plan: Plan) -> dict[str, Any]:
     return {
         "task": {**{name: getattr(task, name) for name in shown}, "source": data.public_source(task)},
         "recipe": {"name": request.recipe, "settings": settings},
+        "method": {
+            "name": request.method,
+            "settings": asdict(plan.method),
+            "is_adapter": plan.method.is_adapter,
+        },
         "data": {
             "classes": plan.data.classes,
             "train": len(plan.data.train),

@@ -79,10 +79,13 @@ def resume(folder: Path, run: dict[str, Any]) -> tuple[dict[str, Any], list[str]
 
 def _decisive(run: dict[str, Any]) -> dict[str, Any]:
     settings = {name: value for name, value in run["recipe"]["settings"].items() if name not in FREE}
+    method = run.get("method", {"name": "full", "settings": {}})
     data = {f"{name} images": run["data"][name] for name in ("train", "validation", "test")}
     return {
         **settings,
+        **{f"method.{name}": value for name, value in method["settings"].items()},
         **data,
+        "method": method["name"],
         "task": run["task"]["name"],
         "data fingerprint": run["data"]["fingerprint"],
         "model": run["model"]["name"],

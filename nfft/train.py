@@ -17,6 +17,7 @@ from nfft.ema import Ema
 from nfft.errors import UserError
 from nfft.groups import classifier, clipped, optimizer_groups
 from nfft.loader import Batch
+from nfft.method import Method
 from nfft.recipe import Recipe
 from nfft.sam import perturbed
 from nfft.scan import Broken
@@ -42,6 +43,7 @@ class Training:
         model: the same, wrapped by accelerate for precision and processes.
         optimizer: SGD, wrapped by accelerate for the scaler of fp16.
         ema: the average of the weights, or None.
+        method: what of the network is trained.
         step: optimizer steps done.
     """
 
@@ -49,6 +51,7 @@ class Training:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     ema: Ema | None
+    method: Method = field(default_factory=Method)
     step: int = 0
 
     @property
@@ -70,11 +73,16 @@ class Step:
     broken: list[Broken] = field(default_factory=list)
 
 
-def prepare(network: nn.Module, recipe: Recipe, accelerator: Accelerator) -> Training:
-    """The network on its device with optimizer and average, ready for the first step."""
+def prepare(network: nn.Module, recipe: Recipe, accelerator: Accelerator, method: Method | None = None) -> Training:
+    """The network on its device with optimizer and average, ready for the first step.
+
+    Args:
+        method: what of it is trained, once that has prepared it; everything when absent.
+    """
+    method = method or Method()
     network.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(
-        optimizer_groups(network, recipe.weight_decay),
+        optimizer_groups(network, recipe.weight_decay, method.scales(network)),
         lr=recipe.lr,
         momentum=recipe.momentum,
         nesterov=recipe.momentum > 0,
@@ -89,7 +97,7 @@ def prepare(network: nn.Module, recipe: Recipe, accelerator: Accelerator) -> Tra
     if recipe.compile:
         network.compile()
     model, optimizer = accelerator.prepare(network, optimizer)
-    return Training(network, model, optimizer, ema)
+    return Training(network, model, optimizer, ema, method)
 
 
 def train(
@@ -119,7 +127,7 @@ def train(
         began, step = time.perf_counter(), training.step
         lr = learning_rate(step, peak=recipe.lr, total_steps=total_steps, warmup_steps=warmup_steps)
         for group in training.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["scale"]
         # Dropout and stochastic depth depend on (seed, step, process) alone, so a resumed run draws the same.
         torch.manual_seed(step_seed(seed, step, accelerator.process_index))
 
@@ -178,7 +186,8 @@ def optimizer_step(
     accelerator.unscale_gradients(training.optimizer)
     share_clipped = torch.zeros((), device=accelerator.device)
     if recipe.clipping is not None:
-        share_clipped = clip_gradients(clipped(training.network), recipe.clipping)
+        floors = training.method.floors(training.network)
+        share_clipped = clip_gradients(clipped(training.network), recipe.clipping, floors=floors)
     training.optimizer.step()
     training.optimizer.zero_grad()
     return torch.stack(losses).mean(), torch.stack(hits).mean(), share_clipped

@@ -1,0 +1,65 @@
+"""A method: which part of a network a run trains, and how fast each part learns."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from nfft.errors import UserError
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """Training every weight. A file in `nfft/methods/` defines one of these as METHOD; its fields are its settings."""
+
+    # Whether what is trained is saved as changes of the checkpoint, beside which they are loaded.
+    is_adapter: ClassVar[bool] = False
+
+    def adapter(self, network: "nn.Module") -> "LoraConfig | None":
+        """peft's description of what will be added to `network`; None where nothing is."""
+        return None
+
+    def prepare(self, network: "nn.Module") -> None:
+        """Freeze what is not trained, and add what is: by `requires_grad` the rest of the toolkit knows it.
+
+        Raises:
+            UserError: when the settings do not fit the network.
+        """
+
+    def scales(self, network: "nn.Module") -> "dict[Tensor, float]":
+        """Factors of the learning rate; parameters that are not named learn at the full rate."""
+        return {}
+
+    def floors(self, network: "nn.Module") -> "dict[Tensor, Tensor]":
+        """What AGC takes for the norms of units that are shorter; its own eps for parameters that are not named."""
+        return {}
+
+
+def train_only(network: "nn.Module", parameters: "Iterable[Tensor]") -> None:
+    """Freeze all but `parameters`.
+
+    Raises:
+        UserError: when nothing would be trained.
+    """
+    chosen = {id(parameter) for parameter in parameters}
+    for parameter in network.parameters():
+        parameter.requires_grad_(id(parameter) in chosen)
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise UserError(f"this method would train nothing of {type(network).__name__}. Choose another --method.")
+
+
+def depth_groups(network: "nn.Module", *, coarse: bool) -> "dict[int, tuple[list[str], list[Tensor]]]":
+    """Names and parameters by depth, from the stem on, as timm groups them.
+
+    Args:
+        coarse: by stage; otherwise by block.
+    """
+    from timm.models import group_parameters
+
+    matcher = network.group_matcher(coarse=coarse)  # type: ignore[operator]
+    named = dict(network.named_parameters())
+    groups = group_parameters(network, matcher)
+    return {number: (names, [named[name] for name in names]) for number, names in sorted(groups.items())}

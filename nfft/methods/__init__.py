@@ -1,0 +1,1 @@
+"""One file a method; `nfft.catalog` finds them by name."""
