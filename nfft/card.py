@@ -54,6 +54,7 @@ def render_card(
         UserError: when the metadata of `earlier` cannot be read.
     """
     quoted = results["test"] or results["validation"]
+    method = run.get("method", {"name": "full"})
     facts = {
         "run": run,
         "results": results,
@@ -69,6 +70,10 @@ def render_card(
         "dataset": hub_id(run["task"]["source"]),
         "homepage": _url(run["task"]["homepage"]),
         "few": FEW,
+        "method": method if method["name"] != "full" else None,
+        "adapter": method.get("is_adapter", False),
+        "base": run["model"]["name"],
+        "classes_count": len(run["data"]["classes"]),
     }
     return _render("model.md", facts, card_metadata.of_run(run, results), repository, earlier)
 
@@ -93,6 +98,7 @@ def render_bare(repository: str, checkpoint: "Checkpoint", labels: list[str]) ->
         "labels": labels,
         "listed_labels": labels if len(labels) <= LISTED else [],
         "preprocessing": preprocessing,
+        "adapter": False,
         "resized": math.floor(preprocessing["input_size"][-1] / preprocessing["crop_pct"]),
     }
     head = card_metadata.of_network(checkpoint.architecture, licence, base)

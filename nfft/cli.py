@@ -10,6 +10,7 @@ COMMANDS = {
     "evaluate": ("evaluation.main", "score a checkpoint on a task"),
     "predict": ("prediction.main", "name the most probable classes of pictures"),
     "push": ("publish.push_main", "put a run's network, card and results on the Hub"),
+    "merge": ("merge.main", "make a whole network of an adapter and its base"),
     "card": ("publish.card_main", "write a run's card anew, keeping what was written by hand"),
 }
 

@@ -96,6 +96,7 @@ def describe(plan: "Plan", fit: "Fit", accelerator: "Accelerator") -> dict[str, 
             "name": plan.checkpoint.title,
             "architecture": plan.checkpoint.architecture,
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
+            "trained": sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad),
             "arguments": dict(plan.request.model_args),
             "fingerprint": plan.checkpoint.fingerprint,
             "licence": plan.checkpoint.preprocessing.get("license"),
@@ -121,6 +122,12 @@ def announce(facts: dict[str, Any], fit: "Fit", notes: list[str]) -> None:
     if source.folder is not None and not keeps_classifier(source, data["classes"]):
         head = f"; new classifier in place of that for {saved_classes(source):,} classes"
     print(f"model   {model['name']}: {model['architecture']}, {model['parameters'] / 1e6:.2f} M parameters{head}")
+    method, trained = facts["method"], model["trained"] / model["parameters"]
+    if method["name"] != "full":
+        settings = " ".join(
+            f"{name}={_shown(value)}" for name, value in method["settings"].items() if value is not None
+        )
+        print(f"method  {method['name']}: trains {model['trained']:,} parameters ({trained:.1%}) {settings}".rstrip())
     if is_normalized(fit.training.network):
         print("        it has batch normalisation: recipes are tuned for normalizer-free networks")
     settings = facts["recipe"]["settings"]
@@ -152,7 +159,7 @@ def _wrapped(label: str, words: list[str]) -> str:
 
 def conclude(fit: "Fit", facts: dict[str, Any], lines: list[dict]) -> None:
     """Keep the better weights, score them, and write the folder's results."""
-    from nfft import layout, run, score
+    from nfft import run, score
 
     plan = fit.plan
     classes, resolution = plan.data.classes, plan.recipe.test_resolution
@@ -179,15 +186,26 @@ def conclude(fit: "Fit", facts: dict[str, Any], lines: list[dict]) -> None:
             "peak_memory_bytes": run.peak_memory(str(fit.accelerator.device)),
         },
     }
-    layout.save(
-        fit.training.network,
-        fit.folder,
-        checkpoint=plan.checkpoint,
-        classes=classes,
-        preprocessing=layout.squashed(plan.checkpoint, resolution, plan.recipe.test_margin),
-    )
+    save_network(fit)
     write_outputs(fit.folder, facts, results, lines)
     farewell(fit.folder, results)
+
+
+def save_network(fit: "Fit") -> None:
+    """The network as others load it: whole, or as changes of its checkpoint."""
+    from nfft import layout
+
+    plan, network = fit.plan, fit.training.network
+    preprocessing = layout.squashed(plan.checkpoint, plan.recipe.test_resolution, plan.recipe.test_margin)
+    what: dict[str, Any] = {
+        "checkpoint": plan.checkpoint, "classes": plan.data.classes, "preprocessing": preprocessing
+    }  # fmt: skip
+    if fit.adapter is None:
+        layout.save(network, fit.folder, **what)
+    else:
+        from nfft import adapter
+
+        adapter.save(network, fit.folder, config=fit.adapter, **what)
 
 
 def write_outputs(folder: Path, facts: dict[str, Any], results: dict[str, Any], lines: list[dict]) -> None:

@@ -57,7 +57,9 @@ class Fit:
                 )
         recipe = replace(recipe, accumulation_steps=recipe.accumulation_steps or self._parts(network, recipe))
         self.plan = replace(plan, recipe=recipe)
-        self.training = train.prepare(network, recipe, accelerator)
+        self.adapter = plan.method.adapter(network)
+        plan.method.prepare(network)
+        self.training = train.prepare(network, recipe, accelerator, plan.method)
         source = plan.checkpoint.preprocessing
         self.mean = torch.tensor(source["mean"], device=accelerator.device).view(3, 1, 1)
         self.std = torch.tensor(source["std"], device=accelerator.device).view(3, 1, 1)

@@ -5,7 +5,7 @@ import importlib.resources
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nfft.layout import Checkpoint
 
 PACKAGED = "nfnet-nano"
-FETCHED = ("config.json", "model.safetensors")
+FETCHED = ("config.json", "model.safetensors", "adapter_config.json", "adapter_model.safetensors")
 # What of a folder is shared: nothing of the optimizer's, and no path of anyone's machine.
 SHARED = (
     *FETCHED, "README.md", "results.json", "run.json", "evaluations.json", "curves.png", "confusion.png",
@@ -35,7 +35,7 @@ class Source:
 
 
 def find(name: str, model_args: dict[str, Any], source: Source | None = None) -> "Checkpoint":
-    """The checkpoint called `name`.
+    """The checkpoint called `name`; of an adapter, with its base.
 
     Args:
         name: "nfnet-nano", "scratch:<architecture>", a folder, or a Hub id such as timm/dm_nfnet_f0.dm_in1k.
@@ -44,6 +44,25 @@ def find(name: str, model_args: dict[str, Any], source: Source | None = None) ->
     Raises:
         UserError: when there is no such checkpoint, or it cannot be reached, trusted or used.
     """
+    from nfft import layout
+
+    found = _find(name, model_args, source)
+    entry = found.config.get(layout.ADAPTER)
+    if not isinstance(entry, dict):
+        return found
+    base_name, revision = entry.get("base"), entry.get("revision")
+    if not isinstance(base_name, str) or not (revision is None or isinstance(revision, str)):
+        raise UserError(f"{name}: config.json must name the adapter's base; found {entry!r}.")
+    base = _find(base_name, {}, replace(source or Source(), revision=revision))
+    if base.fingerprint != entry.get("sha256"):
+        raise UserError(
+            f"{name} is an adapter for {base_name} with other weights than those found here: their hashes differ. "
+            "Use the base that it was trained on."
+        )
+    return replace(found, base=base)
+
+
+def _find(name: str, model_args: dict[str, Any], source: Source | None = None) -> "Checkpoint":
     from nfft import layout
 
     if name.startswith("scratch:"):
@@ -87,7 +106,9 @@ def _download(name: str, source: Source) -> Path:
                 allow_patterns=list(FETCHED),
             )
         )
-        if not (folder / "model.safetensors").is_file() and not (source.local_files_only or constants.HF_HUB_OFFLINE):
+        if not any((folder / each).is_file() for each in FETCHED[1:]) and not (
+            source.local_files_only or constants.HF_HUB_OFFLINE
+        ):
             _refuse_pickle(name, HfApi(token=source.token).list_repo_files(name, revision=source.revision))
     except RevisionNotFoundError as error:
         raise UserError(f"{name} has no branch, tag or commit {source.revision!r} on the Hub.") from error
@@ -98,7 +119,8 @@ def _download(name: str, source: Source) -> Path:
             raise
         raise UserError(_sentence(error, name)) from error
     for each in FETCHED:
-        _check_download(name, folder / each)
+        if (folder / each).is_file():
+            _check_download(name, folder / each)
     return folder
 
 

@@ -29,6 +29,9 @@ SETTLED = {
     "drop_path_rate": "it is --set stochastic_depth=...",
     "pretrained": "scratch: means random weights",
 }
+# In place of weights, an adapter has these; ADAPTER is its entry in config.json.
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+ADAPTER = "nfft_adapter"
 # Arguments that belong to a training run; and transformers passes num_classes itself, and fails on a second one.
 RUNS = ("num_classes", "drop_rate", "drop_path_rate")
 
@@ -42,20 +45,32 @@ class Checkpoint:
         architecture: timm's name, or one of nfft.architectures.
         folder: config.json and model.safetensors; None for random weights.
         config: the content of config.json, or what timm knows of the architecture.
+        base: what an adapter changes; None for a checkpoint of its own.
     """
 
     name: str
     architecture: str
     folder: Path | None
     config: dict[str, Any] = field(repr=False)
+    base: "Checkpoint | None" = None
+
+    @property
+    def weights(self) -> str:
+        """The name of the file that the weights, or changes of the base's, lie in."""
+        return ADAPTER_FILES[1] if ADAPTER in self.config else "model.safetensors"
 
     @property
     def fingerprint(self) -> str | None:
         """Hash of the weights; None for random ones."""
         if self.folder is None:
             return None
-        with (self.folder / "model.safetensors").open("rb") as file:
+        with (self.folder / self.weights).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+
+    @property
+    def commit(self) -> str | None:
+        """The commit on the Hub that the folder is a snapshot of, if it is one."""
+        return self.folder.name if self.folder is not None and self.folder.parent.name == "snapshots" else None
 
     @property
     def title(self) -> str:
@@ -115,7 +130,8 @@ def open_folder(name: str, folder: Path) -> Checkpoint:
         raise UserError(f"{name}: config.json is not JSON ({error}).") from error
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
         raise UserError(f"{name}: config.json names no timm architecture; this is not a timm checkpoint.")
-    if not (folder / "model.safetensors").is_file():
+    is_adapter = isinstance(config.get(ADAPTER), dict) and all((folder / each).is_file() for each in ADAPTER_FILES)
+    if not (folder / "model.safetensors").is_file() and not is_adapter:
         pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern))
         if not pickles:
             raise UserError(f"{name}: expected config.json and model.safetensors in {folder}; there are no weights.")
@@ -163,18 +179,26 @@ def save(
 
     The evaluation size goes where timm and transformers both look for it (input_size).
     """
-    from timm.models._hub import save_config_for_hf
-
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
         stage = Path(temporary)
         write_tensors(stage / "model.safetensors", model.state_dict())
-        labels = {"num_classes": len(classes), "label_names": list(classes)}
-        save_config_for_hf(model, str(stage / "config.json"), model_config=labels, data_config=preprocessing)
-        config = json.loads((stage / "config.json").read_text())
-        _finish_config(config, checkpoint)
+        config = described(model, stage, checkpoint=checkpoint, classes=classes, preprocessing=preprocessing)
         write_json(stage / "config.json", config)
         for name in ("model.safetensors", "config.json"):
             (stage / name).replace(folder / name)
+
+
+def described(
+    model: nn.Module, stage: Path, *, checkpoint: Checkpoint, classes: list[str], preprocessing: dict[str, Any]
+) -> dict[str, Any]:
+    """The content of config.json; `stage` is a folder that timm may write to."""
+    from timm.models._hub import save_config_for_hf
+
+    labels = {"num_classes": len(classes), "label_names": list(classes)}
+    save_config_for_hf(model, str(stage / "config.json"), model_config=labels, data_config=preprocessing)
+    config = json.loads((stage / "config.json").read_text())
+    _finish_config(config, checkpoint)
+    return config
 
 
 def squashed(checkpoint: Checkpoint, resolution: int, margin: int) -> dict[str, Any]:

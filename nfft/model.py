@@ -60,6 +60,13 @@ def _load(checkpoint: Checkpoint, **settings: Any) -> nn.Module:
     from safetensors.torch import load_model
 
     assert checkpoint.folder is not None
+    if checkpoint.base is not None:
+        from nfft import adapter
+
+        model = _load(checkpoint.base, **settings)
+        model.reset_classifier(saved_classes(checkpoint))  # type: ignore[operator]
+        adapter.merge_into(model, checkpoint)
+        return model
     file, settings = checkpoint.folder / "model.safetensors", {**settings, "num_classes": saved_classes(checkpoint)}
     with torch.device("meta"):
         vetting.vet_weights(checkpoint.name, file, _create(checkpoint, **settings))

@@ -49,7 +49,8 @@ def push_run(folder: Path, repository: str, *, private: bool | None, revision: s
 
     hub.check_repository(repository)
     facts = _read(folder, "run.json")
-    for needed in ("model.safetensors", "config.json", "results.json"):
+    weights = "adapter_model.safetensors" if facts.get("method", {}).get("is_adapter") else "model.safetensors"
+    for needed in (weights, "config.json", "results.json"):
         if not (folder / needed).is_file():
             raise UserError(f"{folder} has no {needed}: the run has not ended. Go on with it first (--resume).")
     if facts.get("repository") != repository:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from torch import Tensor, nn
 
 from nfft.errors import UserError
 
@@ -87,13 +87,31 @@ def vet_weights(name: str, file: Path, network: nn.Module) -> None:
     Raises:
         UserError: naming what differs.
     """
+    found = _header(name, file)
+    wanted = {key: (tuple(tensor.shape), tensor.is_floating_point()) for key, tensor in network.state_dict().items()}
+    _compare(name, wanted, found)
+
+
+def tensors_of(name: str, file: Path, wanted: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """The tensors of a file, once they are seen to be real numbers of the shapes that are wanted, and no others."""
+    _compare(name, {key: (shape, True) for key, shape in wanted.items()}, _header(name, file))
+    with safe_open(file, framework="pt") as tensors:
+        return {key: tensors.get_tensor(key) for key in wanted}
+
+
+def _header(name: str, file: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and type of each tensor in a file."""
     try:
         with safe_open(file, framework="pt") as tensors:
             slices = {key: tensors.get_slice(key) for key in tensors.keys()}  # noqa: SIM118
-            found = {key: (tuple(each.get_shape()), each.get_dtype()) for key, each in slices.items()}
+            return {key: (tuple(each.get_shape()), each.get_dtype()) for key, each in slices.items()}
     except (SafetensorError, OSError) as error:
         raise UserError(f"{name}: {file.name} is damaged ({error}). Fetch it again.") from error
-    wanted = {key: (tuple(tensor.shape), tensor.is_floating_point()) for key, tensor in network.state_dict().items()}
+
+
+def _compare(
+    name: str, wanted: dict[str, tuple[tuple[int, ...], bool]], found: dict[str, tuple[tuple[int, ...], str]]
+) -> None:
     differences = [f"{key} is missing" for key in wanted.keys() - found.keys()]
     differences += [f"{key} is not part of it" for key in found.keys() - wanted.keys()]
     for key in wanted.keys() & found.keys():
