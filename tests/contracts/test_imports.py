@@ -14,10 +14,10 @@ PACKAGE = Path(nfft.__file__).parent
 # A module imports from those before it. A new module goes where its own imports allow.
 ORDER = [
     "errors", "files", "agc", "groups", "ema", "sam", "schedule", "standardisation", "architectures", "memory",
-    "interrupt", "report", "text", "plot", "recipe", "task", "randaugment", "preprocess", "catalog", "checkpoint",
-    "vetting", "layout", "model", "paper", "card_text", "card_parts", "card_metadata", "card", "hub", "auto", "run",
-    "options", "table", "data", "scan", "device", "loader", "score", "train", "plan", "fit", "command", "publish",
-    "finetune", "look", "evaluation", "prediction", "cli",
+    "interrupt", "report", "text", "plot", "recipe", "task", "method", "randaugment", "preprocess", "catalog",
+    "checkpoint", "vetting", "layout", "lora", "adapter", "model", "paper", "card_text", "card_parts",
+    "card_metadata", "card", "hub", "auto", "run", "options", "table", "data", "scan", "device", "loader", "score",
+    "train", "plan", "fit", "command", "publish", "finetune", "look", "evaluation", "prediction", "merge", "cli",
 ]  # fmt: skip
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 DOORS = {
@@ -26,6 +26,7 @@ DOORS = {
     "huggingface_hub": {"hub", "card_metadata"},
     "matplotlib": {"plot"},
     "jinja2": {"card"},
+    "peft": {"lora", "adapter", "method"},
     "safetensors": {"checkpoint", "files", "model", "vetting"},
 }
 

@@ -16,6 +16,7 @@ README = (REPOSITORY / "README.md").read_text()
 PARSERS = {
     "finetune": options.parser, "look": options.look_parser, "evaluate": options.evaluate_parser,
     "predict": options.predict_parser, "push": options.push_parser, "card": options.card_parser,
+    "merge": options.merge_parser,
 }  # fmt: skip
 COMMAND = rf"nfft (?P<name>{'|'.join(PARSERS)})(?= )|nfft/finetune\.py"
 COMMANDS = [
@@ -43,8 +44,9 @@ def test_there_are_commands() -> None:
     assert set(COMMANDS_OF_CLI) == PARSERS.keys()
 
 
-def test_every_task_and_recipe_is_listed() -> None:
-    for name in catalog.names("tasks") + [name.replace("_", "-") for name in catalog.names("recipes")]:
+def test_every_task_recipe_and_method_is_listed() -> None:
+    named = catalog.names("recipes") + catalog.names("methods")
+    for name in catalog.names("tasks") + [name.replace("_", "-") for name in named]:
         assert f"`{name}`" in README, name
 
 

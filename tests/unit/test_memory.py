@@ -146,7 +146,7 @@ def test_processes_share_the_memory_of_a_machine(monkeypatch: pytest.MonkeyPatch
 @pytest.fixture(scope="module")
 def planned() -> Plan:
     changes = {"batch_size": "32", "train_resolution": "32", "test_resolution": "32"}
-    return plan.make(Request("digits", "scratch:test_nfnet", "auto", {}, changes, 0))
+    return plan.make(Request("digits", "scratch:test_nfnet", "auto", "full", {}, changes, 0))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,120 @@
+"""Every method: what it trains, that it learns, resumes and comes back from what it saved."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
+
+import nfft
+from nfft import catalog, finetune, model
+from nfft.errors import UserError
+from nfft.groups import classifier
+from nfft.hub import find
+from nfft.method import depth_groups
+
+METHODS = [name.replace("_", "-") for name in catalog.names("methods")]
+CLASSES = list("abcdefghij")
+
+
+@pytest.fixture(autouse=True)
+def no_accelerator_is_left() -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def prepared(name: str, architecture: str = "nfnet-nano", **settings: object) -> torch.nn.Module:
+    from dataclasses import replace
+
+    network = model.build(find(architecture, {}), CLASSES, dropout=0, stochastic_depth=0)
+    replace(catalog.method(name), **settings).prepare(network)
+    return network
+
+
+def trained(network: torch.nn.Module) -> set[str]:
+    return {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_classifier_is_always_trained(name: str) -> None:
+    network = prepared(name)
+    assert all(parameter.requires_grad for parameter in classifier(network).parameters())
+
+
+def test_what_each_trains() -> None:
+    every = {name for name, _ in prepared("full").named_parameters()}
+    assert trained(prepared("full")) == trained(prepared("layer-decay")) == every
+    small = trained(prepared("head-and-gains"))
+    assert {name for name in small if name.endswith(".weight")} == {"head.fc.weight"}
+    assert {name for name in every if "gain" in name or name.endswith("bias")} < small
+    stages = {"stages.3", "final_conv", "head.fc"}
+    assert {".".join(name.split(".")[:2]) if "final" not in name else "final_conv"
+            for name in trained(prepared("last-stages"))} == stages  # fmt: skip
+    assert {name.split(".")[0] for name in trained(prepared("last-stages", stages=0))} == {"head"}
+    assert trained(prepared("last-stages", stages=4)) == {name for name in every if not name.startswith("stem")}
+    for wrong in (-1, 5):
+        with pytest.raises(UserError, match=r"method\.stages must be from 0 to 4"):
+            prepared("last-stages", stages=wrong)
+
+
+def test_layer_decay_slows_what_is_far_from_the_classifier() -> None:
+    network = prepared("full", "scratch:nf_resnet26")
+    scales = catalog.method("layer-decay").scales(network)
+    by_depth = [{scales[each] for each in tensors} for _, tensors in depth_groups(network, coarse=False).values()]
+    assert all(len(each) == 1 for each in by_depth)
+    values = [each.pop() for each in by_depth]
+    assert values == pytest.approx([0.75**steps for steps in range(len(values) - 1, -1, -1)])
+    assert scales[classifier(network).weight] == 1
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_learns_and_comes_back_as_it_was_scored(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    asked = ["--task", "digits", "--method", name, "--steps", "30", "--precision", "fp32", "--set", "evaluations=2"]
+    assert finetune.main([*asked, "--output-dir", str(folder)]) == 0
+    results = json.loads((folder / "results.json").read_text())
+    assert results["test"]["top1"] > 0.5
+    run = json.loads((folder / "run.json").read_text())
+    assert run["method"]["name"] == name and 0 < run["model"]["trained"] <= run["model"]["parameters"]
+    before, after = find("nfnet-nano", {}), nfft.AutoNFNet.from_pretrained(folder)
+    assert after.labels == [str(digit) for digit in range(10)]
+    start, end = load_file(before.folder / "model.safetensors"), after.network.state_dict()
+    moved = {key for key in start if not key.startswith("head") and not torch.equal(start[key], end[key])}
+    assert bool(moved) == (run["model"]["trained"] > 2890), name
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    from nfft import evaluation
+
+    scored = tmp_path / "scored.json"
+    assert (
+        evaluation.main(["--model", str(folder), "--task", "digits", "--precision", "fp32", "--output", str(scored)])
+        == 0
+    )
+    assert json.loads(scored.read_text())["scores"]["confusion"] == results["test"]["confusion"]
+
+
+def test_an_adapter_resumes_to_the_bit_and_is_merged(tmp_path: Path) -> None:
+    from nfft import merge
+    from nfft.checkpoint import latest
+
+    asked = ["--task", "digits", "--method", "lora", "--steps", "8", "--set", "evaluations=2", "--set", "method.rank=2"]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert finetune.main([*asked, "--output-dir", str(whole)]) == 0
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert finetune.main([*asked, "--output-dir", str(stopped)]) == 0
+    for each in (stopped / "checkpoints").glob("step-00000008"):
+        (each / "state.json").unlink()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert finetune.main([*asked, "--output-dir", str(stopped), "--resume"]) == 0
+    assert latest(stopped / "checkpoints")[0] is not None
+    one, two = (load_file(each / "adapter_model.safetensors") for each in (whole, stopped))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+    assert merge.main([str(whole), str(tmp_path / "merged")]) == 0
+    images = torch.randn(2, 3, 48, 48)
+    with torch.no_grad():
+        merged, loaded = (nfft.AutoNFNet.from_pretrained(each) for each in (tmp_path / "merged", whole))
+        assert torch.equal(merged(images), loaded(images))
+    assert merge.main([str(tmp_path / "merged"), str(tmp_path / "again")]) == 2
+    assert merge.main([str(whole), str(tmp_path / "merged")]) == 2
