@@ -59,6 +59,8 @@ class AutoNFNet(nn.Module):
         Raises:
             UserError: when there is no such checkpoint, or it cannot be reached, trusted or used.
         """
+        if str(name).startswith("scratch:"):
+            raise UserError(f"{name} has no weights: name a checkpoint, or train one with nfft finetune.")
         source = hub.Source(revision, token, cache_dir, local_files_only)
         checkpoint = hub.find(str(name), {}, source)
         labels = layout.labels_of(checkpoint)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from nfft.errors import UserError
 from nfft.files import UNWRITABLE
+from nfft.text import printable
 
 
 def run(action: Callable[[argparse.Namespace], int], given: argparse.Namespace) -> int:
@@ -18,16 +19,24 @@ def run(action: Callable[[argparse.Namespace], int], given: argparse.Namespace) 
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     try:
         return action(given)
+    except BrokenPipeError:
+        # Whoever read the output has had enough of it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("\nnfft: interrupted", file=sys.stderr)
+        return 130
     except (UserError, OSError) as error:
         text = str(error)
         if isinstance(error, OSError):
-            if error.errno not in UNWRITABLE:
+            if error.errno not in UNWRITABLE and error.filename is None:
                 raise
-            where = error.filename or "the run folder"
-            text = f"{where} cannot be used: {error.strerror}. Mend that, then go on with --resume."
+            then = "Mend that, then go on with --resume." if hasattr(given, "resume") else "Mend that and try again."
+            text = f"{error.filename or 'the run folder'} cannot be used: {error.strerror}. {then}"
         if os.environ.get("NFFT_DEBUG") == "1":
             raise
         # Every process meets the same mistake; one sentence is enough.
         if os.environ.get("RANK", "0") == "0":
-            print(f"nfft: {text}", file=sys.stderr)
+            # What strangers wrote is not to reach the terminal as anything but text.
+            print(f"nfft: {printable(text)}", file=sys.stderr)
         return 2

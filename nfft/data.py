@@ -96,6 +96,23 @@ def load(task: Task) -> Data:
     return _hold_out(task, classes, splits)
 
 
+def load_whole(task: Task) -> tuple[list[str], Split]:
+    """Class names and every labelled image of data that have one split, to be scored: nothing is held out.
+
+    Raises:
+        UserError: when there are several splits, or no labels.
+    """
+    tables = open_tables(task)
+    if len(tables) != 1:
+        raise UserError(f"--split all is for data of one split; task {task.name} has {', '.join(tables)}.")
+    (table,) = tables.values()
+    classes = table.class_names()
+    labels = table.labels(classes)
+    if labels is None:
+        raise UserError(f"task {task.name}: its images have no labels (all are -1).")
+    return classes, Split("all", table.images(), np.arange(len(table)), labels, table.fingerprint())
+
+
 def public_source(task: Task) -> str:
     """Where the data are from, for readers of a card; where files lie on a machine is no business of theirs."""
     if callable(task.source):

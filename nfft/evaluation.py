@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nfft import command, options
 from nfft.errors import UserError
-from nfft.files import write_json
+from nfft.files import fingerprint_of, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 BATCH = 64
 # What a card shows of results.json.
 ADDED = ("task", "scores", "resolution", "date", "command")
+EVALUATED = {"model", "task", "scores", "resolution"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,46 +33,79 @@ def main(arguments: list[str] | None = None) -> int:
 
 def evaluate(given: argparse.Namespace) -> int:
     """Score, print, write results.json, and add the scores to a run's card where one is named."""
-    from nfft import catalog, data, publish, run, score
+    from nfft import catalog, data, publish
     from nfft.auto import AutoNFNet
-    from nfft.device import make_accelerator, name_of
+    from nfft.device import make_accelerator
 
     task = changed(catalog.task(given.task), options.pairs(given.set, "--set"))
-    loaded = data.load(task)
     accelerator = make_accelerator(given.precision)
     classifier = AutoNFNet.from_pretrained(given.model, revision=given.revision)
-    split = chosen_split(loaded, given.split)
-    split = replace(split, labels=as_model_has_them(classifier.labels, task, loaded)[split.labels])
     resolution = given.resolution or classifier.checkpoint.test_side
+    classes, split = data.load_whole(task) if given.split == "all" else chosen_split(data.load(task), given.split)
+    split = replace(split, labels=as_model_has_them(classifier, task, classes)[split.labels])
+    output = given.output or default_output(given, split.name, resolution)
+    check_places(given.add_to, output, classifier)
+
+    results = scored(classifier, task, split, resolution, accelerator) | {"revision": given.revision}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_json(output, results)
+    announce(results)
+    print(f"written to  {output}")
+    if given.add_to is not None:
+        for line in publish.add_evaluation(given.add_to, {name: results[name] for name in ADDED}):
+            print(line)
+        print(f"added to    {given.add_to / 'README.md'}")
+    return 0
+
+
+def check_places(add_to: Path | None, output: Path, classifier: "AutoNFNet") -> None:
+    """See, before any work, that what will be written replaces nothing else, and that a card gets its own scores.
+
+    Raises:
+        UserError: naming the place and what is wrong with it.
+    """
+    if output.is_dir():
+        raise UserError(f"--output {output} is a folder. Name a file.")
+    if output.is_file():
+        try:
+            is_ours = json.loads(output.read_text()).keys() >= EVALUATED
+        except (ValueError, AttributeError, OSError):
+            is_ours = False
+        if not is_ours:
+            raise UserError(f"--output {output} is there already, and is no evaluation. Choose another name.")
+    if add_to is None:
+        return
+    if not (add_to / "run.json").is_file():
+        raise UserError(f"--add-to {add_to} is not the folder of a run.")
+    weights = add_to / classifier.checkpoint.weights
+    if not weights.is_file() or fingerprint_of(weights) != classifier.checkpoint.fingerprint:
+        raise UserError(f"--add-to {add_to}: the run there has other weights than --model. Name the model's own run.")
+
+
+def scored(
+    classifier: "AutoNFNet", task: "Task", split: "Split", resolution: int, accelerator: "Accelerator"
+) -> dict[str, Any]:
+    """The content of results.json."""
+    from nfft import data, run, score
+    from nfft.device import name_of
+
     predictions = predict(classifier, split, resolution, accelerator)
-    scores = score.scores(predictions, split=split.name, classes=classifier.labels, resolution=resolution)
-    results = {
+    checkpoint = classifier.checkpoint
+    return {
         "model": {
-            "name": classifier.checkpoint.title,
-            "architecture": classifier.checkpoint.architecture,
-            "revision": given.revision,
-            "fingerprint": classifier.checkpoint.fingerprint,
+            "name": checkpoint.title,
+            "architecture": checkpoint.architecture,
+            "fingerprint": checkpoint.fingerprint,
         },
         "task": {"name": task.name, "title": task.title, "source": data.public_source(task)},
-        "scores": scores,
+        "scores": score.scores(predictions, split=split.name, classes=classifier.labels, resolution=resolution),
         "resolution": resolution,
         "precision": name_of(accelerator),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": options.command(),
+        "command": options.public_command(),
         "versions": run.versions(),
         "hardware": run.hardware(str(accelerator.device)),
     }
-    output = given.output or default_output(given, split.name, resolution)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_json(output, results)
-    announce(results, len(predictions.broken))
-    print(f"written to  {output}")
-    if given.add_to is not None:
-        publish.add_evaluation(
-            given.add_to, {name: results[name] for name in ("task", "scores", "resolution", "date", "command")}
-        )
-        print(f"added to    {given.add_to / 'README.md'}")
-    return 0
 
 
 def changed(task: "Task", changes: dict[str, str]) -> "Task":
@@ -82,34 +117,37 @@ def changed(task: "Task", changes: dict[str, str]) -> "Task":
     return replace(task, **read_changes(Task, named, whose="task"))
 
 
-def chosen_split(loaded: "Data", asked: str | None) -> "Split":
-    """The split that was asked for; else test, or validation where there is no test."""
+def chosen_split(loaded: "Data", asked: str | None) -> tuple[list[str], "Split"]:
+    """The classes, and the split that was asked for; else test, or validation where there is no test."""
     name = asked or ("test" if loaded.test is not None else "validation")
     found = {split.name: split for split in loaded.splits}
     if name not in found:
         raise UserError(f"--split {name}: the task has none; it has {', '.join(found)}.")
-    return found[name]
+    return loaded.classes, found[name]
 
 
-def as_model_has_them(labels: list[str], task: "Task", loaded: "Data") -> "np.ndarray":
+def as_model_has_them(classifier: "AutoNFNet", task: "Task", classes: list[str]) -> "np.ndarray":
     """For each class of the data, its place among the model's.
+
+    By name; in order where the model's classes have no names of their own and are as many.
 
     Raises:
         UserError: when the model does not tell these classes apart.
     """
     import numpy as np
 
-    places = {name: place for place, name in enumerate(labels)}
-    if all(name in places for name in loaded.classes) and len(places) == len(labels):
-        return np.array([places[name] for name in loaded.classes])
-    nameless = all(name.isdecimal() for name in labels)
-    if len(labels) == len(loaded.classes) and (nameless or list(labels) == list(loaded.classes)):
-        if nameless:
-            print("the model's classes have no names: they are taken to be in the order of the task's", file=sys.stderr)
+    labels = classifier.labels
+    if not classifier.checkpoint.config.get("label_names") and len(labels) == len(classes):
+        print("the model's classes have no names: they are taken to be in the order of the task's", file=sys.stderr)
         return np.arange(len(labels))
-    strange = [name for name in loaded.classes if name not in places]
+    places = {name: place for place, name in enumerate(labels) if labels.count(name) == 1}
+    strange = [name for name in classes if name not in places]
+    if not strange:
+        return np.array([places[name] for name in classes])
+    if list(labels) == list(classes):
+        return np.arange(len(labels))
     raise UserError(
-        f"the model tells {len(labels)} classes apart ({_some(labels)}); task {task.name} has {len(loaded.classes)}, "
+        f"the model tells {len(labels)} classes apart ({_some(labels)}); task {task.name} has {len(classes)}, "
         f"among them {_some(strange)}, which it does not know. Fine-tune it on the task first."
     )
 
@@ -147,14 +185,14 @@ def predict(classifier: "AutoNFNet", split: "Split", resolution: int, accelerato
     return score.predict(logits_of, tqdm(batches, "scoring", disable=None, leave=False, delay=2), list)
 
 
-def announce(results: dict[str, Any], broken: int) -> None:
+def announce(results: dict[str, Any]) -> None:
     """Say how good the model is."""
     scores = results["scores"]
     top5 = f", top-5 {scores['top5']:.2%}" if scores["top5"] is not None else ""
     print(f"{results['model']['name']} on {results['task']['name']} {scores['split']}, {scores['resolution']} px:")
     print(f"top-1 {scores['top1']:.2%}{top5}, loss {scores['loss']:.3f}, {scores['count']:,} images")
-    if broken:
-        print(f"{broken} images could not be read and are left out")
+    if scores["left_out"]:
+        print(f"{scores['left_out']} images could not be read and are left out")
 
 
 def default_output(given: argparse.Namespace, split: str, resolution: int) -> Path:

@@ -1,6 +1,7 @@
 """Files written whole: under another name first, so that a reader or a crash never meets half of one."""
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 
 # What the system says when a file cannot be made: the user's to mend, not a bug.
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def fingerprint_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,6 +7,7 @@ nfft finetune --task digits
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,10 @@ def finetune(given: argparse.Namespace) -> int:
     is_main = accelerator.is_main_process
     with accelerator.main_process_first():
         planned = plan.make(asked)
+    if given.resume and planned.recipe.accumulation_steps is None:
+        # Another machine may have other memory; the run goes on as it was cut.
+        parts = run.saved_setting(folder, "accumulation_steps")
+        planned = replace(planned, recipe=replace(planned.recipe, accumulation_steps=parts))
     fit = Fit(planned, accelerator, folder)
     facts = describe(fit.plan, fit, accelerator)
     notes += lone_process() + planned.notes
@@ -62,8 +67,7 @@ def finetune(given: argparse.Namespace) -> int:
     conclude(fit, facts, report.lines)
     accelerator.end_training()
     if given.push_to is not None and is_main:
-        address = publish.push_run(folder, given.push_to, private=given.private, revision=None, create_pr=False)
-        print(f"pushed to   {address}")
+        print("\n".join(publish.push_run(folder, given.push_to, private=given.private, revision=None, create_pr=False)))
     return 0
 
 
@@ -89,7 +93,7 @@ def describe(plan: "Plan", fit: "Fit", accelerator: "Accelerator") -> dict[str, 
 
     network = fit.training.network
     return {
-        "command": options.command(),
+        "command": options.public_command(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **plans.describe(plan),
         "model": {

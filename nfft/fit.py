@@ -71,7 +71,7 @@ class Fit:
         self.noted: set[tuple[str, int]] = set()
 
     def _parts(self, network: torch.nn.Module, recipe: Recipe) -> int:
-        return memory.parts(
+        mine = memory.parts(
             network,
             side=recipe.train_resolution,
             share=recipe.batch_size // self.accelerator.num_processes,
@@ -79,6 +79,8 @@ class Fit:
             bytes_each=4 if self.accelerator.mixed_precision == "no" else 2,
             device=self.accelerator.device,
         )
+        # Processes may have unequal memory, and must cut a batch alike.
+        return int(self.accelerator.gather(torch.tensor([mine], device=self.accelerator.device)).max())
 
     def restore(self) -> list[str]:
         """Take up the newest whole checkpoint; returns lines about damaged ones."""

@@ -24,6 +24,9 @@ SHARED = (
 )  # fmt: skip
 
 
+OFFLINE = f"To work offline, give --model a local folder or {PACKAGED}, which comes with nfft."
+
+
 @dataclass(frozen=True)
 class Source:
     """Where and how to look for a checkpoint on the Hub; see AutoNFNet.from_pretrained."""
@@ -69,9 +72,11 @@ def _find(name: str, model_args: dict[str, Any], source: Source | None = None) -
         return layout.random_weights(name.removeprefix("scratch:"), model_args)
     if model_args:
         raise UserError(f"--model-arg goes with --model scratch:...; {name} already has its weights.")
+    folder = Path(name).expanduser()
+    if source is not None and source.revision is not None and (name == PACKAGED or folder.is_dir()):
+        raise UserError(f"--revision {source.revision} is for the Hub; {name} is a folder here, and has but one.")
     if name == PACKAGED:
         return layout.open_folder(name, Path(str(importlib.resources.files("nfft") / "pretrained" / PACKAGED)))
-    folder = Path(name).expanduser()
     if folder.is_dir():
         return layout.open_folder(name, folder)
     if name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1:
@@ -193,8 +198,25 @@ def push(
             create_pr=create_pr,
         )
     except _failures() as error:
-        raise UserError(_sentence(error, repository)) from error
+        raise UserError(_sentence(error, repository, reaching="")) from error
     return commit.pr_url or commit.commit_url
+
+
+def card_there(repository: str, revision: str | None) -> str | None:
+    """The README.md that a repository has, if it is there and has one.
+
+    Raises:
+        UserError: when the Hub cannot be asked.
+    """
+    from huggingface_hub import HfApi, hf_hub_download
+
+    try:
+        api = HfApi(library_name="nfft")
+        if not api.repo_exists(repository) or not api.file_exists(repository, "README.md", revision=revision):
+            return None
+        return Path(hf_hub_download(repository, "README.md", revision=revision)).read_text(encoding="utf-8")
+    except _failures() as error:
+        raise UserError(_sentence(error, repository, reaching="")) from error
 
 
 def check_repository(name: str) -> None:
@@ -231,8 +253,12 @@ def _failures() -> tuple[type[Exception], ...]:
     return (HfHubHTTPError, HTTPError, OSError, RuntimeError, ValueError)
 
 
-def _sentence(error: BaseException, name: str) -> str:
-    """What went wrong and what to do, without a word of the client's, which may quote addresses and headers."""
+def _sentence(error: BaseException, name: str, reaching: str = OFFLINE) -> str:
+    """What went wrong and what to do, without a word of the client's, which may quote addresses and headers.
+
+    Args:
+        reaching: what can be done without the Hub.
+    """
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
@@ -244,7 +270,7 @@ def _sentence(error: BaseException, name: str) -> str:
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status is None and isinstance(error.__cause__, (HTTPError, OSError)):
         # The status, or what broke the connection, is in the cause of what the client says to this.
-        return _sentence(error.__cause__, name)
+        return _sentence(error.__cause__, name, reaching)
     if isinstance(error, GatedRepoError):
         return f"{name} is gated: ask for access on its page on the Hub, then `hf auth login`."
     if isinstance(error, LocalTokenNotFoundError):
@@ -258,7 +284,7 @@ def _sentence(error: BaseException, name: str) -> str:
         return _status(status, name)
     if isinstance(error, OSError) and "onsistency" in str(error):
         return f"what the Hub sent of {name} is incomplete: try again."
-    return _unreached(name)
+    return _unreached(name, reaching)
 
 
 def _status(status: int, name: str) -> str:
@@ -274,8 +300,5 @@ def _status(status: int, name: str) -> str:
     return known.get(status, other if status < 500 else trouble)
 
 
-def _unreached(name: str) -> str:
-    return (
-        f"the Hub could not be reached for the model {name}. To work offline, give --model a local folder or "
-        f"{PACKAGED}, which comes with nfft."
-    )
+def _unreached(name: str, reaching: str = OFFLINE) -> str:
+    return f"the Hub could not be reached for the model {name}. {reaching}".rstrip()

@@ -1,6 +1,5 @@
 """How a network lies in a folder: config.json and model.safetensors, as timm, transformers and the Hub read them."""
 
-import hashlib
 import json
 import math
 import tempfile
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from nfft import architectures, standardisation
 from nfft.errors import UserError, nearest
-from nfft.files import write_json, write_tensors
+from nfft.files import fingerprint_of, write_json, write_tensors
 from nfft.vetting import vet_config
 
 # For architectures that timm has no weights of: ImageNet's usual size, mean and standard deviation.
@@ -64,8 +63,7 @@ class Checkpoint:
         """Hash of the weights; None for random ones."""
         if self.folder is None:
             return None
-        with (self.folder / self.weights).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return fingerprint_of(self.folder / self.weights)
 
     @property
     def commit(self) -> str | None:
@@ -126,7 +124,7 @@ def open_folder(name: str, folder: Path) -> Checkpoint:
         raise UserError(f"{name}: expected config.json and model.safetensors in {folder}; config.json is missing.")
     try:
         config = json.loads(config_file.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{name}: config.json is not JSON ({error}).") from error
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
         raise UserError(f"{name}: config.json names no timm architecture; this is not a timm checkpoint.")

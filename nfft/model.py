@@ -37,8 +37,6 @@ def build(
         model.reset_classifier(len(classes))  # type: ignore[operator]
         initialise_classifier(model)
     set_stochastic_depth(model, stochastic_depth)
-    if not keeps_classifier(checkpoint, classes):
-        initialise_classifier(model)
     return model
 
 

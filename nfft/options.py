@@ -71,8 +71,10 @@ def evaluate_parser() -> argparse.ArgumentParser:
     made = _described("evaluate", "Score a checkpoint on a task, preprocessed as it is stored.", "")
     _add_model(made)
     made.add_argument("--task", required=True, help="as for nfft finetune")
-    made.add_argument("--split", choices=["train", "validation", "test"], help="(default: test, or else validation)")
-    made.add_argument("--resolution", type=_at_least(8), help="px to test at (default: the checkpoint's)")
+    made.add_argument(
+        "--split", choices=["train", "validation", "test", "all"], help="(default: test, or else validation)"
+    )
+    made.add_argument("--resolution", type=_between(8, 4096), help="px to test at (default: the checkpoint's)")
     made.add_argument("--set", action="append", default=[], metavar="task.FIELD=VALUE", help="a setting of the task")
     made.add_argument(
         "--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help="(default: by device)"
@@ -132,13 +134,19 @@ def _add_push(made: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
 
 
 def _at_least(least: int) -> Callable[[str], int]:
+    return _between(least, sys.maxsize)
+
+
+def _between(least: int, most: int) -> Callable[[str], int]:
+    expected = f"of at least {least}" if most == sys.maxsize else f"from {least} to {most}"
+
     def read(text: str) -> int:
         try:
             number = int(text)
         except ValueError:
             number = least - 1
-        if number < least:
-            raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}; got {text}")
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"expected a whole number {expected}; got {text}")
         return number
 
     return read
@@ -256,6 +264,18 @@ def command() -> str:
     if processes != "1":
         return shlex.join(["torchrun", "--nproc-per-node", processes, script, *arguments])
     return shlex.join(["nfft", "finetune", *arguments])
+
+
+def public_command() -> str:
+    """The same for others to read: of what lies on this machine, only the last parts of its paths."""
+    return shlex.join(_public(word) for word in shlex.split(command()))
+
+
+def _public(word: str) -> str:
+    name, separator, value = word.rpartition("=") if word.startswith("--") else ("", "", word)
+    is_path = value.startswith(("/", "~", "..")) or re.match(r"[A-Za-z]:\\", value)
+    script = value.endswith("nfft/finetune.py")
+    return word if not is_path else name + separator + ("nfft/finetune.py" if script else Path(value).name)
 
 
 def resume_command() -> str:

@@ -11,6 +11,11 @@ from nfft.recipe import Recipe
 Raw = bytes | str | np.ndarray | Image.Image
 
 
+# Pictures of pixels: Pillow would hand PostScript in a file of any name to Ghostscript, which runs it.
+FORMATS = (
+    "AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "SGI", "TGA", "TIFF",
+    "WEBP",
+)  # fmt: skip
 # Share of the picture that a training crop covers at least.
 MIN_COVERED = 0.1
 
@@ -55,9 +60,11 @@ def _decode(raw: Raw) -> Image.Image:
 
 
 def _opened(raw: bytes | str) -> Image.Image:
+    Image.init()  # asked for formats by name, Pillow loads none by itself
+    formats = [name for name in FORMATS if name in Image.OPEN]
     if isinstance(raw, bytes) and not raw:
         raise ValueError("the file is empty")
-    with Image.open(io.BytesIO(raw) if isinstance(raw, bytes) else raw) as image:
+    with Image.open(io.BytesIO(raw) if isinstance(raw, bytes) else raw, formats=formats) as image:
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
     return image

@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import hashlib
 import json
 import shlex
 from pathlib import Path
@@ -11,7 +12,7 @@ from nfft import command, options
 from nfft.errors import UserError
 from nfft.files import write_json, write_text
 
-EVALUATIONS, EVAL_RESULTS = "evaluations.json", Path(".eval_results") / "nfft.yaml"
+EVALUATIONS, PUSHED, EVAL_RESULTS = "evaluations.json", "pushed.json", Path(".eval_results") / "nfft.yaml"
 
 
 def push_main(arguments: list[str] | None = None) -> int:
@@ -24,10 +25,10 @@ def card_main(arguments: list[str] | None = None) -> int:
 
 def push(given: argparse.Namespace) -> int:
     """Push a run's folder, its card naming the repository."""
-    address = push_run(
+    lines = push_run(
         given.run, given.repository, private=given.private, revision=given.revision, create_pr=given.create_pr
     )
-    print(f"pushed to   {address}")
+    print("\n".join(lines))
     return 0
 
 
@@ -39,8 +40,10 @@ def rewrite(given: argparse.Namespace) -> int:
     return 0
 
 
-def push_run(folder: Path, repository: str, *, private: bool | None, revision: str | None, create_pr: bool) -> str:
-    """Put a run's network, card, results and plots into a repository; returns the address.
+def push_run(
+    folder: Path, repository: str, *, private: bool | None, revision: str | None, create_pr: bool
+) -> list[str]:
+    """Put a run's network, card, results and plots into a repository; returns lines that say so.
 
     Raises:
         UserError: when something is missing or the Hub cannot be reached; it says how to push later.
@@ -53,11 +56,12 @@ def push_run(folder: Path, repository: str, *, private: bool | None, revision: s
     for needed in (weights, "config.json", "results.json"):
         if not (folder / needed).is_file():
             raise UserError(f"{folder} has no {needed}: the run has not ended. Go on with it first (--resume).")
-    if facts.get("repository") != repository:
-        write_json(folder / "run.json", {**facts, "repository": repository})
-    write_card(folder)
+    before = (folder / "README.md").read_bytes() if (folder / "README.md").is_file() else None
+    later = shlex.join(["nfft", "push", str(folder), repository, *_flags(private, revision, create_pr)])
     try:
-        return hub.push(
+        _check_card_there(folder, repository, revision)
+        lines = write_card(folder, repository)
+        address = hub.push(
             folder,
             repository,
             private=private,
@@ -66,8 +70,39 @@ def push_run(folder: Path, repository: str, *, private: bool | None, revision: s
             message=f"{facts['model']['name']} fine-tuned on {facts['task']['name']}",
         )
     except UserError as error:
-        later = shlex.join(["nfft", "push", str(folder), repository, *_flags(private, revision, create_pr)])
+        if before is not None:
+            write_text(folder / "README.md", before.decode())
         raise UserError(f"{error} Nothing is lost: the run is whole in {folder}. To push it later: {later}") from error
+    # By the card that is there now, a change of it on the Hub can be told from one of ours.
+    write_json(folder / PUSHED, {"repository": repository, "card": _hash_of_card(folder)})
+    return [*lines, f"pushed to   {address}"]
+
+
+def _pushed(folder: Path) -> dict[str, Any]:
+    """Where the run was pushed to, and the hash of its card then."""
+    return _read(folder, PUSHED) if (folder / PUSHED).is_file() else {}
+
+
+def _check_card_there(folder: Path, repository: str, revision: str | None) -> None:
+    """See that the repository's card is one of this run's: what was written there by hand must not be lost."""
+    from nfft import hub
+
+    there = hub.card_there(repository, revision)
+    if there is None or _hash(there) in (_pushed(folder).get("card"), _hash_of_card(folder)):
+        return
+    raise UserError(
+        f"{repository} has a card that was changed there, or is not this run's. Save it as {folder / 'README.md'}, and "
+        "the sections that were written by hand will stay; or delete it there."
+    )
+
+
+def _hash_of_card(folder: Path) -> str | None:
+    file = folder / "README.md"
+    return _hash(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _flags(private: bool | None, revision: str | None, create_pr: bool) -> list[str]:
@@ -78,8 +113,11 @@ def _flags(private: bool | None, revision: str | None, create_pr: bool) -> list[
     ]
 
 
-def write_card(folder: Path) -> list[str]:
+def write_card(folder: Path, repository: str | None = None) -> list[str]:
     """README.md and, for data of the Hub, .eval_results/: from the run's facts, its hand-written sections kept.
+
+    Args:
+        repository: what the card calls the network; where it was pushed to, when absent.
 
     Returns:
         A line when generated text had been edited by hand: the old card is then kept beside the new one.
@@ -92,9 +130,11 @@ def write_card(folder: Path) -> list[str]:
         earlier = file.read_text(encoding="utf-8") if file.is_file() else None
     except UnicodeDecodeError as error:
         raise UserError(f"{file} is not UTF-8: save it so, or move it away.") from error
-    text = card.render_card(
-        facts, results, repository=facts.get("repository"), evaluations=evaluations(folder), earlier=earlier
-    )
+    name = repository or _pushed(folder).get("repository")
+    try:
+        text = card.render_card(facts, results, repository=name, evaluations=evaluations(folder), earlier=earlier)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"run.json or results.json in {folder} is damaged, or not a run's: {error!r}.") from error
     if earlier is not None and earlier != text and card.edited(earlier):
         kept = _free_name(folder)
         write_text(kept, earlier)
@@ -117,7 +157,7 @@ def evaluations(folder: Path) -> list[dict[str, Any]]:
     return _read(folder, EVALUATIONS) if (folder / EVALUATIONS).is_file() else []
 
 
-def add_evaluation(folder: Path, entry: dict[str, Any]) -> None:
+def add_evaluation(folder: Path, entry: dict[str, Any]) -> list[str]:
     """Add scores on other data to a run and its card; those of the same task, split and resolution give way."""
 
     def key(each: dict[str, Any]) -> tuple:
@@ -126,7 +166,7 @@ def add_evaluation(folder: Path, entry: dict[str, Any]) -> None:
     _read(folder, "run.json")
     others = [each for each in evaluations(folder) if key(each) != key(entry)]
     write_json(folder / EVALUATIONS, [*others, entry])
-    write_card(folder)
+    return write_card(folder)
 
 
 def _read(folder: Path, name: str) -> Any:

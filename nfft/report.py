@@ -64,7 +64,8 @@ class Report:
         figures = {"loss": loss, "top1": top1, "lr": lr, "clipped": clipped}
         # JSON has no NaN: a step that fp16 skipped clipped nothing.
         figures["clipped"] = clipped = clipped if math.isfinite(clipped) else 0.0
-        self._record(kind="train", step=step, **figures, images_per_second=images_per_second)
+        recorded = {name: value if math.isfinite(value) else None for name, value in figures.items()}
+        self._record(kind="train", step=step, **recorded, images_per_second=images_per_second)
         shown = (
             f"loss {loss:.3f} · top-1 {top1:.1%} · lr {lr:.2g} · clipped {clipped:.1%} · {images_per_second:,.0f} img/s"
         )

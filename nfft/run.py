@@ -51,6 +51,14 @@ def start(folder: Path, run: dict[str, Any], skipped: list[dict[str, Any]]) -> N
     write_text(folder / SKIPPED, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in skipped))
 
 
+def saved_setting(folder: Path, name: str) -> Any:
+    """A setting of the recipe that the run in `folder` was started with; None where it cannot be told."""
+    try:
+        return json.loads((folder / RUN).read_text())["recipe"]["settings"].get(name)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
 def resume(folder: Path, run: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """The run as it was started, after seeing that what decides the result is the same now.
 

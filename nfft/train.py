@@ -136,10 +136,12 @@ def train(
 
         stop = torch.tensor(float(stop_requested()), device=accelerator.device)
         totals = accelerator.reduce(torch.stack([loss, top1, share_clipped, stop]), reduction="mean").tolist()
-        if not math.isfinite(totals[0]):
+        # With fp16, gradients overflow now and then: its scaler has skipped the step and lowers the scale. When that
+        # happens in SAM's ascent, there is no loss to speak of either.
+        skipped = accelerator.scaler is not None and not math.isfinite(totals[2])
+        if not math.isfinite(totals[0]) and not (skipped and recipe.sam_rho is not None):
             raise Diverged(f"the loss at step {step + 1}", totals[0], recipe)
-        # With fp16, gradients overflow now and then: its scaler has skipped the step and lowers the scale.
-        if not math.isfinite(totals[2]) and accelerator.scaler is None:
+        if not math.isfinite(totals[2]) and not skipped:
             raise Diverged(f"a gradient at step {step + 1}", totals[2], recipe)
         if training.ema is not None:
             training.ema.update(training.network)

@@ -9,14 +9,18 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from nfft.errors import UserError
+from nfft.text import shorten
 
 LARGEST = {"side": 4096, "classes": 1_000_000, "number": 100_000, "blocks": 1_000}
+LARGEST_NUMBER = 10**15
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos", "random", "")
+CROP_MODES = ("center", "squash", "border", "")
 # Arguments of timm's constructors that fetch, open or call something.
 REFUSED = {
     "cache_dir", "checkpoint_path", "feature_cfg", "features_only", "kwargs_filter", "model_cfg", "pretrained",
     "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_custom_load", "pretrained_filter_fn", "scriptable",
 }  # fmt: skip
-DEPTHS = ("depths", "layers")
+DEPTHS = ("depth", "layer", "block", "stage", "repeat")
 FLOATS = ("F64", "F32", "F16", "BF16")
 SHOWN = 3
 
@@ -36,8 +40,13 @@ def vet_config(name: str, config: dict[str, Any]) -> None:
                 f"{name}: expected three numbers as {key} in the pretrained_cfg of config.json, as timm writes it; "
                 f"found {_shown(value)}."
             )
-    if not all(value > 0 for value in preprocessing["std"]):
+    if not all(1e-4 <= value <= 1e4 for value in preprocessing["std"]):
         raise UserError(f"{name}: std in config.json must be above 0; found {preprocessing['std']}.")
+    for key, known in (("interpolation", INTERPOLATIONS), ("crop_mode", CROP_MODES)):
+        if (preprocessing.get(key) or "") not in known:
+            raise UserError(f"{name}: {key} in config.json must be one of timm's; found {_shown(preprocessing[key])}.")
+    if not isinstance(preprocessing.get("license"), (str, type(None))):
+        raise UserError(f"{name}: license in config.json must be text; found {_shown(preprocessing['license'])}.")
     for key in ("input_size", "test_input_size"):
         size = preprocessing.get(key) or preprocessing["input_size"]
         if not (isinstance(size, list) and len(size) == 3 and all(_is_whole(side, LARGEST["side"]) for side in size)):
@@ -45,9 +54,10 @@ def vet_config(name: str, config: dict[str, Any]) -> None:
                 f"{name}: {key} in config.json must be three whole numbers up to {LARGEST['side']}; "
                 f"found {_shown(size)}."
             )
-    share = preprocessing.get("crop_pct")
-    if share is not None and not (_is_number(share) and 0.05 <= share <= 2):
-        raise UserError(f"{name}: crop_pct in config.json must be between 0.05 and 2; found {_shown(share)}.")
+    for key in ("crop_pct", "test_crop_pct"):
+        share = preprocessing.get(key)
+        if share is not None and not (_is_number(share) and 0.3 <= share <= 2):
+            raise UserError(f"{name}: {key} in config.json must be between 0.3 and 2; found {_shown(share)}.")
     _vet_classes(name, config, preprocessing)
     _vet_arguments(name, config.get("model_args") or {})
 
@@ -61,7 +71,7 @@ def _vet_classes(name: str, config: dict[str, Any], preprocessing: dict[str, Any
     names = config.get("label_names")
     if names is None:
         return
-    if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+    if not isinstance(names, list) or not all(isinstance(each, str) and _is_text(each) for each in names):
         raise UserError(f"{name}: label_names in config.json must be a list of names; found {_shown(names)}.")
     if len(names) != classes:
         raise UserError(f"{name}: config.json has {len(names)} label_names for {classes} classes; they must agree.")
@@ -73,7 +83,9 @@ def _vet_arguments(name: str, arguments: Any) -> None:
     for key, value in arguments.items():
         if key in REFUSED:
             raise UserError(f"{name}: model_args in config.json must describe a network; {key} is refused.")
-        blocks = sum(value) if key in DEPTHS and isinstance(value, list) and all(map(_is_number, value)) else 0
+        counts = value if isinstance(value, list) else [value]
+        counted = any(word in key for word in DEPTHS) and all(map(_is_number, counts))
+        blocks = sum(counts) if counted else 0
         if not _is_modest(value) or blocks > LARGEST["blocks"]:
             raise UserError(f"{name}: model_args in config.json has an absurd value: {key}={_shown(value)}.")
 
@@ -112,6 +124,7 @@ def _header(name: str, file: Path) -> dict[str, tuple[tuple[int, ...], str]]:
 def _compare(
     name: str, wanted: dict[str, tuple[tuple[int, ...], bool]], found: dict[str, tuple[tuple[int, ...], str]]
 ) -> None:
+    found = {shorten(key, 80): each for key, each in found.items()}
     differences = [f"{key} is missing" for key in wanted.keys() - found.keys()]
     differences += [f"{key} is not part of it" for key in found.keys() - wanted.keys()]
     for key in wanted.keys() & found.keys():
@@ -140,7 +153,14 @@ def vet_finite(name: str, network: nn.Module) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) < LARGEST_NUMBER if isinstance(value, int) else math.isfinite(value)
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be written at all: JSON may hold halves of characters."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _is_whole(value: Any, largest: int) -> bool:

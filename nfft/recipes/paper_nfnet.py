@@ -28,4 +28,5 @@ def recipe(facts: Facts) -> Recipe:
         stochastic_depth=0.1,
         train_resolution=facts.train_side,
         test_resolution=facts.test_side,
+        test_margin=32 if facts.test_side >= 192 else facts.test_side // 8,
     )

@@ -76,12 +76,45 @@ def test_classes_are_matched_by_name(run: Path, image_folder: Callable[..., Path
     assert rows == [3, 9] and len(scores["confusion"]) == 10
 
 
+def test_all_of_new_pictures_and_of_one_class_alone(run: Path, image_folder: Callable[..., Path]) -> None:
+    asked = ["--split", "all", "--output", "r.json"]
+    assert evaluation.main(["--model", str(run), "--task", str(image_folder("new", classes=["9", "3"])), *asked]) == 0
+    assert json.loads(Path("r.json").read_text())["scores"]["count"] == 16
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert evaluation.main(["--model", str(run), "--task", str(image_folder("one", classes=["5"])), *asked]) == 0
+    assert json.loads(Path("r.json").read_text())["scores"]["count"] == 8
+
+
+def test_nothing_else_is_replaced_and_a_card_gets_its_own_scores(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = (run / "results.json").read_bytes()
+    asked = ["--model", str(run), "--task", "digits"]
+    for wrong, sentence in (
+        (["--output", str(run / "results.json")], "is there already, and is no evaluation"),
+        (["--output", str(run)], "is a folder"),
+        (["--add-to", str(tmp_path)], "is not the folder of a run"),
+    ):
+        AcceleratorState._reset_state(reset_partial_state=True)
+        assert evaluation.main([*asked, *wrong]) == 2
+        assert sentence in complaint(capsys)
+    assert (run / "results.json").read_bytes() == own
+    import shutil
+
+    other = shutil.copytree(run, tmp_path / "other")
+    (other / "model.safetensors").write_bytes(b"others")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert evaluation.main([*asked, "--add-to", str(other)]) == 2
+    assert "the run there has other weights than --model" in complaint(capsys)
+
+
 def test_mistakes_of_evaluate(run: Path, image_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     folder = str(image_folder())
     assert evaluation.main(["--model", str(run), "--task", folder]) == 2
     assert re.search(
         r"the model tells 10 classes apart \(0, 1, 2, ...\); task photos has 2.*Fine-tune", complaint(capsys)
     )
+    AcceleratorState._reset_state(reset_partial_state=True)
     assert evaluation.main(["--model", str(run), "--task", folder, "--split", "test"]) == 2
     assert "--split test: the task has none; it has train, validation" in complaint(capsys)
     assert evaluation.main(["--model", "nowhere/", "--task", "digits"]) == 2
@@ -90,7 +123,7 @@ def test_mistakes_of_evaluate(run: Path, image_folder: Callable[..., Path], caps
     assert "the task has no setting 'metrik'; did you mean 'metric'" in complaint(capsys)
     with pytest.raises(SystemExit):
         evaluation.main(["--model", str(run), "--task", "digits", "--resolution", "2"])
-    assert "at least 8; got 2" in capsys.readouterr().err
+    assert "from 8 to 4096; got 2" in capsys.readouterr().err
 
 
 def test_pictures_in_lines_and_in_a_table(
@@ -110,6 +143,12 @@ def test_pictures_in_lines_and_in_a_table(
         rows = list(csv.DictReader(file))
     assert len(rows) == 6 and rows[0]["file"] == str(folder / "ant" / "0.png")
     assert sum(float(rows[0][f"score_{rank}"]) for rank in range(1, 11)) == pytest.approx(1, abs=1e-4)
+
+
+def test_a_picture_that_is_a_program_is_none(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("photo.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n")
+    assert prediction.main(["--model", str(run), "photo.jpg"]) == 2
+    assert "cannot identify image file" in capsys.readouterr().err
 
 
 def test_mistakes_of_predict(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

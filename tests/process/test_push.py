@@ -79,7 +79,7 @@ def test_one_commit_with_all_that_is_shared_and_nothing_else(hub: HubServer, nff
     assert 'AutoNFNet.from_pretrained("user/digits")' in card and "hf-hub:user/digits" in card
     everything = b"".join(files.values())
     assert WRITER.encode() not in everything and str(run.parent).encode() not in everything
-    assert json.loads(files["run.json"])["repository"] == "user/digits"
+    assert json.loads((run / "pushed.json").read_text())["repository"] == "user/digits"
 
 
 def test_pushed_again_only_what_has_changed_is_sent(hub: HubServer, nfft: Command, run: Path) -> None:
@@ -105,6 +105,20 @@ def test_a_large_network(hub: HubServer, nfft: Command, run: Path) -> None:
     hub.cut_upload(after=5 << 20, times=1)
     assert nfft("push", run, "user/large").returncode == 0, "the client takes it up where it was cut"
     assert hub.files("user/large")["model.safetensors"] == large
+
+
+def test_words_written_on_the_hub_are_not_lost(hub: HubServer, nfft: Command, run: Path, tmp_path: Path) -> None:
+    assert nfft("push", run, "user/digits").returncode == 0
+    edited = hub.files("user/digits")["README.md"].decode() + "\n## Written on the Hub\n\nKeep me.\n"
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "README.md").write_text(edited)
+    hub.add("user/digits", tmp_path / "there")
+    said = complaint(nfft("push", run, "user/digits"))
+    assert "has a card that was changed there" in said and f"Save it as {run / 'README.md'}" in said
+    assert hub.files("user/digits")["README.md"].decode() == edited
+    (run / "README.md").write_text(edited)
+    assert nfft("push", run, "user/digits").returncode == 0
+    assert "Keep me." in hub.files("user/digits")["README.md"].decode()
 
 
 def test_to_a_branch_and_as_a_proposal(hub: HubServer, nfft: Command, run: Path) -> None:
@@ -145,6 +159,8 @@ def test_what_fails_is_a_sentence_and_loses_nothing(
     assert f"Nothing is lost: the run is whole in {run}" in said
     assert said.endswith(f"To push it later: nfft push {run} user/digits --private")
     assert (run / "model.safetensors").read_bytes() == networks
+    assert not (run / "pushed.json").exists(), "it is not there yet"
+    assert "user/digits" not in (run / "README.md").read_text()
     assert {path.name for path in run.iterdir()} >= SHARED
 
 

@@ -228,6 +228,19 @@ def test_an_overflow_in_the_ascent_skips_the_step_and_lowers_the_scale(
     assert scaler.get_scale() < 3e38
 
 
+def test_a_run_goes_on_after_an_overflow_in_the_ascent(
+    accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scale_losses(accelerator, monkeypatch, scale=3e38)
+    network = Small()
+    network.body.weight.register_hook(lambda gradient: gradient * 1e4)
+    training = train.prepare(network, RECIPE, accelerator)
+    batches = iter([batch_of(seed=step) for step in range(6)])
+    settings = {"total_steps": 6, "seed": 0, "to_input": Tensor.float, "stop_requested": lambda: False}
+    steps = list(train.train(training, batches, RECIPE, accelerator, **settings))
+    assert len(steps) == 6 and not np.isfinite(steps[0].loss)
+
+
 def scale_losses(
     accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch, scale: float = 2.0**16
 ) -> torch.amp.GradScaler:

@@ -63,6 +63,14 @@ def test_the_good_one_loads(tmp_path: Path, weights: Path) -> None:
         ({"pretrained_cfg": {"std": [0, 1, 1]}}, "std in config.json must be above 0"),
         ({"pretrained_cfg": {"std": [float("nan"), 1, 1]}}, "three numbers as std"),
         ({"pretrained_cfg": {"crop_pct": 1e-9}}, "crop_pct in config.json must be between"),
+        ({"pretrained_cfg": {"interpolation": "x"}}, "interpolation in config.json must be one of timm's"),
+        ({"pretrained_cfg": {"crop_mode": ["center"]}}, "crop_mode in config.json must be one of timm's"),
+        ({"pretrained_cfg": {"test_crop_pct": "big"}}, "test_crop_pct in config.json must be between"),
+        ({"pretrained_cfg": {"mean": [10**400, 0, 0]}}, "three numbers as mean"),
+        ({"pretrained_cfg": {"std": [1e-300, 1, 1]}}, "std in config.json must be above 0"),
+        ({"pretrained_cfg": {"license": ["mit"]}}, "license in config.json must be text"),
+        ({"label_names": ["a", "b", "\ud800"]}, "label_names in config.json must be a list of names"),
+        ({"model_args": {"depth": 5000}}, "absurd value: depth="),
         ({"model_args": ["depths"]}, "model_args in config.json must be names with values"),
         ({"model_args": {"checkpoint_path": "/tmp/evil.pth"}}, "checkpoint_path is refused"),
         ({"model_args": {"pretrained_cfg_overlay": {"file": "/tmp/evil.pth"}}}, "pretrained_cfg_overlay is refused"),
@@ -118,6 +126,13 @@ def test_a_damaged_file_is_a_sentence(tmp_path: Path, weights: Path, damage: str
     (whole / "model.safetensors").write_bytes(damaged[damage])
     with pytest.raises(UserError, match=r"model.safetensors is damaged"):
         nfft.AutoNFNet.from_pretrained(whole)
+
+
+def test_a_config_of_brackets(tmp_path: Path, weights: Path) -> None:
+    written(tmp_path, weights)
+    (tmp_path / "config.json").write_text("[" * 200_000)
+    with pytest.raises(UserError, match=r"config.json is not JSON"):
+        nfft.AutoNFNet.from_pretrained(tmp_path)
 
 
 def test_absurd_sizes_take_no_memory(tmp_path: Path, weights: Path) -> None:
