@@ -56,7 +56,8 @@ def push_run(
     for needed in (weights, "config.json", "results.json"):
         if not (folder / needed).is_file():
             raise UserError(f"{folder} has no {needed}: the run has not ended. Go on with it first (--resume).")
-    before = (folder / "README.md").read_bytes() if (folder / "README.md").is_file() else None
+    card = folder / "README.md"
+    before = card.read_bytes() if card.is_file() else None
     later = shlex.join(["nfft", "push", str(folder), repository, *_flags(private, revision, create_pr)])
     try:
         _check_card_there(folder, repository, revision)
@@ -70,8 +71,8 @@ def push_run(
             message=f"{facts['model']['name']} fine-tuned on {facts['task']['name']}",
         )
     except UserError as error:
-        if before is not None:
-            write_text(folder / "README.md", before.decode())
+        if before is not None and card.read_bytes() != before:
+            write_text(card, before.decode())
         raise UserError(f"{error} Nothing is lost: the run is whole in {folder}. To push it later: {later}") from error
     # By the card that is there now, a change of it on the Hub can be told from one of ours.
     write_json(folder / PUSHED, {"repository": repository, "card": _hash_of_card(folder)})
