@@ -1,6 +1,5 @@
 """The only door to the Hub: find a checkpoint by name and bring it here; put a folder there."""
 
-import hashlib
 import importlib.resources
 import logging
 import re
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nfft.errors import UserError, nearest
-from nfft.files import UNWRITABLE
+from nfft.files import UNWRITABLE, fingerprint_of
 
 if TYPE_CHECKING:
     from nfft.layout import Checkpoint
@@ -143,9 +142,8 @@ def _check_download(name: str, file: Path) -> None:
     blob = file.resolve()
     if not (file.is_symlink() and re.fullmatch(r"[0-9a-f]{64}", blob.name)):
         return
-    with blob.open("rb") as content:
-        if hashlib.file_digest(content, "sha256").hexdigest() == blob.name:
-            return
+    if fingerprint_of(blob) == blob.name:
+        return
     blob.unlink()
     raise UserError(f"{name}: {file.name} was damaged on its way here and has been removed. Try again.")
 

@@ -14,7 +14,8 @@ def merge(given: argparse.Namespace) -> int:
     """Write the merged network into a new folder."""
     from nfft.auto import AutoNFNet
 
-    if given.output.exists() and any(given.output.iterdir()) if given.output.is_dir() else given.output.exists():
+    is_empty_folder = given.output.is_dir() and not any(given.output.iterdir())
+    if given.output.exists() and not is_empty_folder:
         raise UserError(f"{given.output} is there already. Choose another folder.")
     model = AutoNFNet.from_pretrained(given.model, revision=given.revision)
     if model.checkpoint.base is None:
