@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nfft.auto import AutoNFNet as AutoNFNet
+    from nfft.folding import fold as fold
 
 __version__ = "0.1.0"
 
@@ -14,4 +15,8 @@ def __getattr__(name: str) -> Any:
         from nfft.auto import AutoNFNet
 
         return AutoNFNet
+    if name == "fold":
+        from nfft.folding import fold
+
+        return fold
     raise AttributeError(f"module 'nfft' has no attribute {name!r}")

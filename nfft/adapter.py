@@ -4,7 +4,9 @@ config.json describes the network as it answers with the adapter, and names the 
 another base the changes would mean nothing.
 """
 
+import copy
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,16 @@ from nfft.errors import UserError
 from nfft.files import write_json, write_tensors
 from nfft.groups import classifier
 from nfft.layout import Checkpoint
+from nfft.text import shorten
 from nfft.vetting import tensors_of
 
 CONFIG, WEIGHTS = layout.ADAPTER_FILES
 PREFIX = "base_model.model."
 # What of adapter_config.json describes the adapter; anything else is peft's business with other libraries.
-READ = ("r", "lora_alpha", "use_dora", "use_rslora", "target_modules", "rank_pattern", "alpha_pattern")
+PATTERNS = ("rank_pattern", "alpha_pattern")
+READ = ("r", "lora_alpha", "use_dora", "use_rslora", "target_modules", *PATTERNS)
+LAYER = r"\^?[\w.\\-]+\$?"  # a name, as peft's patterns have it
+LARGEST_FACTOR = 1e15
 
 
 def save(
@@ -41,24 +47,32 @@ def save(
         described = layout.described(
             network, stage, checkpoint=checkpoint, classes=classes, preprocessing=preprocessing
         )
-        base = {"base": checkpoint.name, "revision": checkpoint.commit, "sha256": checkpoint.fingerprint}
+        local = Path(checkpoint.name).expanduser()
+        # So that a folder is found from wherever the adapter is loaded.
+        name = str(local.resolve()) if local == checkpoint.folder else checkpoint.name
+        base = {"base": name, "revision": checkpoint.commit, "sha256": checkpoint.fingerprint}
         write_json(stage / "config.json", {**described, layout.ADAPTER: base})
-        config.base_model_name_or_path, config.revision = checkpoint.name, checkpoint.commit
-        config.inference_mode = True
-        config.save_pretrained(str(stage))
+        saved = copy.copy(config)
+        saved.base_model_name_or_path, saved.revision, saved.inference_mode = name, checkpoint.commit, True
+        saved.save_pretrained(str(stage))
         write_tensors(stage / WEIGHTS, saved_tensors(network))
         for name in (WEIGHTS, CONFIG, "config.json"):
             (stage / name).replace(folder / name)
 
 
 def saved_tensors(network: nn.Module) -> dict[str, Tensor]:
-    """Adapters and classifier under the names that peft gives them in a file."""
+    """Adapters, classifier and, of networks with batch normalisation, statistics: as peft calls them in a file."""
     head = {id(parameter) for parameter in classifier(network).parameters()}
     return {
-        PREFIX + in_file(name): parameter
-        for name, parameter in network.named_parameters()
-        if ".lora_" in name or id(parameter) in head
+        PREFIX + in_file(name): tensor
+        for name, tensor in network.state_dict(keep_vars=True).items()
+        if ".lora_" in name or id(tensor) in head or is_statistic(tensor)
     }
+
+
+def is_statistic(tensor: Tensor) -> bool:
+    """Whether this part of a state dict is one that training moves without a gradient."""
+    return not isinstance(tensor, nn.Parameter) and tensor.is_floating_point()
 
 
 def in_file(name: str) -> str:
@@ -77,18 +91,22 @@ def merge_into(network: nn.Module, checkpoint: Checkpoint) -> None:
     config = read_config(checkpoint.name, checkpoint.folder / CONFIG)
     try:
         lora.attach(network, config)
-    except ValueError as error:
-        raise UserError(f"{checkpoint.name}: the adapter does not fit its base: {error}.") from error
-    own = {PREFIX + in_file(name): parameter for name, parameter in network.named_parameters()}
-    wanted = {name: own[name] for name in saved_tensors(network)}
+    except UserError as error:
+        raise UserError(f"{checkpoint.name}: {error}") from error
+    own = saved_tensors(network)
     found = tensors_of(
-        checkpoint.name, checkpoint.folder / WEIGHTS, {name: tuple(t.shape) for name, t in wanted.items()}
+        checkpoint.name, checkpoint.folder / WEIGHTS, {name: tuple(tensor.shape) for name, tensor in own.items()}
     )
     with torch.no_grad():
-        for name, parameter in wanted.items():
-            parameter.copy_(found[name])
+        for name, tensor in own.items():
+            if not bool(torch.isfinite(found[name]).all()):
+                raise UserError(f"{checkpoint.name}: the adapter is damaged: {name} has values that are not finite.")
+            tensor.copy_(found[name])
     for name, layer in list(lora.adapted(network)):
-        layer.merge(safe_merge=True)
+        try:
+            layer.merge(safe_merge=True)
+        except ValueError as error:
+            raise UserError(f"{checkpoint.name}: the adapter is damaged: at {name}, {error}.") from error
         parent, _, last = name.rpartition(".")
         setattr(network.get_submodule(parent), last, layer.get_base_layer())
     network.requires_grad_(True)
@@ -102,15 +120,30 @@ def read_config(name: str, file: Path) -> LoraConfig:
     """
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
-        kind, targets = stored["peft_type"], stored["target_modules"]
+        kind, is_plain = stored["peft_type"], _is_plain(stored)
         given = {key: stored[key] for key in READ if stored.get(key) is not None}
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise UserError(f"{name}: {file.name} is damaged or not peft's ({error}).") from error
-    plain = isinstance(targets, list) and all(isinstance(each, str) for each in targets)
-    if kind != "LORA" or not plain or not isinstance(stored.get("r"), int):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
+        raise UserError(f"{name}: {file.name} is damaged or not peft's ({shorten(repr(error), 80)}).") from error
+    if kind != "LORA":
         raise UserError(
-            f"{name}: expected a LoRA adapter that nfft made; found {kind!r}. Others are wrong on these convolutions."
+            f"{name}: expected a LoRA adapter that nfft made; found {shorten(repr(kind), 80)}. peft's others lose what "
+            "they learned when they are merged into weight-standardised convolutions."
         )
+    if not is_plain:
+        raise UserError(f"{name}: {file.name} is damaged: expected names of layers, with ranks and factors for them.")
     config = LoraConfig(**given)
     config._register_custom_module(lora.LAYERS)
     return config
+
+
+def _is_plain(stored: dict[str, Any]) -> bool:
+    """Whether the entries are such as nfft writes: names and numbers, and no expressions that take forever to match."""
+    targets, (ranks, factors) = stored["target_modules"], (stored.get(key) or {} for key in PATTERNS)
+    wholes, numbers = [stored["r"], *ranks.values()], [stored["lora_alpha"], *factors.values()]
+    return (
+        isinstance(targets, list)
+        and all(isinstance(each, str) for each in targets)
+        and all(re.fullmatch(LAYER, each) for each in (*ranks, *factors))
+        and all(type(each) is int for each in wholes)
+        and all(type(each) in (int, float) and abs(each) < LARGEST_FACTOR for each in numbers)
+    )

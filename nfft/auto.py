@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nfft import hub, layout, model
 from nfft.errors import UserError
+from nfft.folding import fold
 from nfft.preprocess import UnreadableImage, decode
 
 Picture = str | Path | bytes | Image.Image | np.ndarray
@@ -32,6 +33,7 @@ class AutoNFNet(nn.Module):
         super().__init__()
         self.network, self.labels, self.checkpoint = network, labels, checkpoint
         self.preprocessing = layout.stored(checkpoint)
+        self._folded: tuple[list, nn.Module] | None = None
         self.transform = layout.transform_of(self.preprocessing)
 
     @classmethod
@@ -94,19 +96,31 @@ class AutoNFNet(nn.Module):
         if top_k < 1:
             raise UserError(f"top_k must be at least 1; got {top_k}.")
         pictures, single = _pictures(images)
-        found = [self._named(row, top_k) for logits in self._over(pictures, batch_size, self) for row in logits]
+        found = [
+            self._named(row, top_k) for logits in self._over(pictures, batch_size, self.folded()) for row in logits
+        ]
         return found[0] if single else found
 
     def features(self, images: Picture | Sequence[Picture], batch_size: int = BATCH) -> Tensor:
         """What the classifier sees of pictures (as for `predict`): (n, features), or (features,) for one."""
         pictures, single = _pictures(images)
+        network: Any = self.folded()
 
         def pooled(pixels: Tensor) -> Tensor:
-            return self.network.forward_head(self.network.forward_features(pixels), pre_logits=True)  # type: ignore
+            return network.forward_head(network.forward_features(pixels), pre_logits=True)
 
         found = list(self._over(pictures, batch_size, pooled))
         rows = torch.cat(found) if found else torch.empty(0, int(self.network.num_features))  # type: ignore
         return rows[0] if single else rows
+
+    def folded(self) -> nn.Module:
+        """The network as `nfft.fold` makes it, for inference alone; made anew once its weights have changed."""
+        tensors = self.network.state_dict(keep_vars=True).values()
+        state = [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors]
+        if self._folded is None or self._folded[0] != state:
+            # In a tuple, it is no part of this module's own weights.
+            self._folded = state, fold(self.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self._folded[1]
 
     @torch.inference_mode()
     def _over(self, pictures: Sequence[Picture], size: int, each: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:

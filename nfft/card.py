@@ -72,6 +72,7 @@ def render_card(
         "few": FEW,
         "method": method if method["name"] != "full" else None,
         "adapter": method.get("is_adapter", False),
+        "probed": method.get("fits_features", False),
         "base": run["model"]["name"],
         "classes_count": len(run["data"]["classes"]),
     }
@@ -184,7 +185,7 @@ def _classes(scores: dict[str, Any]) -> dict[str, Any]:
 
 def _in_paper(run: dict[str, Any], results: dict[str, Any]) -> dict[str, Any] | None:
     """The paper's result that stands beside this run's, and whether it was trained for as long."""
-    if not results["test"]:
+    if not results["test"] or "total_steps" not in run["recipe"]["settings"]:
         return None
     model, settings, scores = run["model"], run["recipe"]["settings"], results["test"]
     row = paper.comparable(

@@ -90,7 +90,9 @@ def memory(count: float | None) -> str:
     """Bytes as MiB or GiB; a dash where they were not measured."""
     if not known(count) or not count:
         return ABSENT
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+    if count >= 2**30:
+        return f"{count / 2**30:.1f} GiB"
+    return f"{count / 2**20:.0f} MiB" if count >= 10 * 2**20 else f"{count / 2**20:.1f} MiB"
 
 
 def wilson(share: float | None, count: int) -> tuple[float, float] | None:

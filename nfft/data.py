@@ -11,6 +11,11 @@ from nfft.preprocess import Raw
 from nfft.table import SPLIT_NAMES, Table, open_tables
 from nfft.task import Task
 
+# As in arXiv 2109.01134 (CoOp).
+VALIDATION_SHOTS = 4
+# The last word of a seed says what it is for, as in the loader.
+SHOTS = 5
+
 
 @dataclass(frozen=True)
 class Split:
@@ -111,6 +116,36 @@ def load_whole(task: Task) -> tuple[list[str], Split]:
     if labels is None:
         raise UserError(f"task {task.name}: its images have no labels (all are -1).")
     return classes, Split("all", table.images(), np.arange(len(table)), labels, table.fingerprint())
+
+
+def few(data: Data, shots: int, seed: int) -> Data:
+    """`shots` training images of each class, drawn by the seed; and of each at most four to validate on.
+
+    Who has so few images has few to choose settings by, too. The test split stays whole.
+
+    Raises:
+        UserError: when a class has fewer images, or there is no test split: so few to validate on measure nothing.
+    """
+    labels, counts = np.unique(data.train.labels, return_counts=True)
+    if counts.min() < shots:
+        rarest = data.classes[labels[counts.argmin()]]
+        raise UserError(
+            f"--shots {shots}: there are {counts.min()} training images of {rarest}. Use {counts.min()} or less."
+        )
+    if data.test is None:
+        raise UserError(
+            "--shots: the task has no test split to be scored on. Hold one out: --set task.test_fraction=0.3"
+        )
+    train = data.train.keep(_drawn(data.train.labels, shots, seed))
+    validation = data.validation.keep(_drawn(data.validation.labels, min(shots, VALIDATION_SHOTS), seed))
+    return replace(data, train=train, validation=validation)
+
+
+def _drawn(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Indices of `count` images of each class, or all where it has fewer, ascending."""
+    rng = np.random.default_rng((seed, SHOTS))
+    chosen = [rng.permutation(np.flatnonzero(labels == label))[:count] for label in np.unique(labels)]
+    return np.sort(np.concatenate(chosen))
 
 
 def public_source(task: Task) -> str:

@@ -55,6 +55,11 @@ def is_fast_at_bf16() -> bool:
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
+def autocast_dtype(accelerator: Accelerator) -> torch.dtype | None:
+    """What autocast computes in; None where there is none."""
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision)
+
+
 def name_of(accelerator: Accelerator) -> str:
     """The precision in the words of --precision."""
     return next(name for name, mixed in MIXED.items() if mixed == accelerator.mixed_precision)

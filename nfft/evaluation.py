@@ -163,10 +163,13 @@ def predict(classifier: "AutoNFNet", split: "Split", resolution: int, accelerato
     from tqdm import tqdm
 
     from nfft import layout, model, score
-    from nfft.device import default_workers
-    from nfft.loader import evaluation_loader
+    from nfft.device import autocast_dtype, default_workers
+    from nfft.folding import fold
+    from nfft.loader import EvaluationImages, evaluation_loader
 
-    device, network = accelerator.device, classifier.network.to(accelerator.device)
+    device = accelerator.device
+    network = fold(classifier.network.to(device), dtype=autocast_dtype(accelerator))
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     preprocessing = layout.stored(classifier.checkpoint, resolution)
     mean, std = (torch.tensor(preprocessing[name], device=device).view(3, 1, 1) for name in ("mean", "std"))
 
@@ -175,14 +178,14 @@ def predict(classifier: "AutoNFNet", split: "Split", resolution: int, accelerato
             return network(model.normalise(images.to(device), mean, std))
 
     batches = evaluation_loader(
-        split,
-        layout.pixels_of(preprocessing),
+        EvaluationImages(split, layout.pixels_of(preprocessing)),
         batch_size=BATCH,
         rank=0,
         processes=1,
         workers=default_workers(accelerator),
     )
-    return score.predict(logits_of, tqdm(batches, "scoring", disable=None, leave=False, delay=2), list)
+    shown = tqdm(batches, "scoring", disable=None, leave=False, delay=2)
+    return score.predict({"": logits_of}, shown, list)[""]
 
 
 def announce(results: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from nfft.files import write_json
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from nfft.fit import Fit
+    from nfft.job import Job
     from nfft.plan import Plan
 
 
@@ -32,6 +32,7 @@ def finetune(given: argparse.Namespace) -> int:
     from nfft.device import lone_process, make_accelerator
     from nfft.fit import Fit
     from nfft.interrupt import Interrupt
+    from nfft.probe import Probe
     from nfft.report import Report
 
     folder = given.output_dir or options.default_folder(given)
@@ -47,24 +48,24 @@ def finetune(given: argparse.Namespace) -> int:
         # Another machine may have other memory; the run goes on as it was cut.
         parts = run.saved_setting(folder, "accumulation_steps")
         planned = replace(planned, recipe=replace(planned.recipe, accumulation_steps=parts))
-    fit = Fit(planned, accelerator, folder)
-    facts = describe(fit.plan, fit, accelerator)
+    job = (Probe if planned.method.fits_features else Fit)(planned, accelerator, folder)
+    facts = describe(job.plan, job, accelerator)
     notes += lone_process() + planned.notes
     if given.resume:
         facts, differences = run.resume(folder, facts)
-        notes += differences + fit.restore()
+        notes += differences + job.restore()
     elif is_main:
         run.start(folder, facts, planned.skipped)
     if is_main:
-        announce(facts, fit, notes)
-    with Interrupt() as interrupt, Report(folder, planned.total_steps, fit.training.step, speaks=is_main) as report:
-        finished = fit.run(report, interrupt.requested)
+        announce(facts, job, notes)
+    with Interrupt() as interrupt, Report(folder, planned.total_steps, job.step, speaks=is_main) as report:
+        finished = job.run(report, interrupt.requested)
     if not finished:
         if is_main:
-            print(f"stopped after step {fit.training.step}, saved. Go on with:", file=sys.stderr)
+            print(f"stopped after {job.reached or 'no step'}, saved. Go on with:", file=sys.stderr)
             print(f"  {options.resume_command()}", file=sys.stderr)
         return interrupt.exit_status
-    conclude(fit, facts, report.lines)
+    conclude(job, facts, report.lines)
     accelerator.end_training()
     if given.push_to is not None and is_main:
         print("\n".join(publish.push_run(folder, given.push_to, private=given.private, revision=None, create_pr=False)))
@@ -81,7 +82,7 @@ def push_notes(repository: str | None) -> list[str]:
     return [] if hub.has_token() else ["nobody is logged in to the Hub here: run `hf auth login` before the run ends"]
 
 
-def describe(plan: "Plan", fit: "Fit", accelerator: "Accelerator") -> dict[str, Any]:
+def describe(plan: "Plan", job: "Job", accelerator: "Accelerator") -> dict[str, Any]:
     """run.json: what was asked, what was settled, on what machine."""
     import datetime
 
@@ -91,7 +92,7 @@ def describe(plan: "Plan", fit: "Fit", accelerator: "Accelerator") -> dict[str, 
     from nfft import run
     from nfft.device import name_of
 
-    network = fit.training.network
+    network = job.network
     return {
         "command": options.public_command(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -113,7 +114,7 @@ def describe(plan: "Plan", fit: "Fit", accelerator: "Accelerator") -> dict[str, 
     }
 
 
-def announce(facts: dict[str, Any], fit: "Fit", notes: list[str]) -> None:
+def announce(facts: dict[str, Any], job: "Job", notes: list[str]) -> None:
     """Say what will run, before it does."""
     from nfft.layout import saved_classes
     from nfft.model import is_normalized, keeps_classifier
@@ -122,7 +123,7 @@ def announce(facts: dict[str, Any], fit: "Fit", notes: list[str]) -> None:
     data, model, machine = facts["data"], facts["model"], facts["hardware"]
     counts = ", ".join(f"{data[name]:,} {name}" for name in ("train", "validation", "test") if data[name])
     print(f"task    {facts['task']['name']}: {counts} images, {len(data['classes'])} classes")
-    source, head = fit.plan.checkpoint, ""
+    source, head = job.plan.checkpoint, ""
     if source.folder is not None and not keeps_classifier(source, data["classes"]):
         head = f"; new classifier in place of that for {saved_classes(source):,} classes"
     print(f"model   {model['name']}: {model['architecture']}, {model['parameters'] / 1e6:.2f} M parameters{head}")
@@ -132,7 +133,7 @@ def announce(facts: dict[str, Any], fit: "Fit", notes: list[str]) -> None:
             f"{name}={_shown(value)}" for name, value in method["settings"].items() if value is not None
         )
         print(f"method  {method['name']}: trains {model['trained']:,} parameters ({trained:.1%}) {settings}".rstrip())
-    if is_normalized(fit.training.network):
+    if is_normalized(job.network):
         print("        it has batch normalisation: recipes are tuned for normalizer-free networks")
     settings = facts["recipe"]["settings"]
     shown = [f"{name}={_shown(settings[name])}" for name in settings if matters(settings, name)]
@@ -141,13 +142,13 @@ def announce(facts: dict[str, Any], fit: "Fit", notes: list[str]) -> None:
     print(
         f"device  {machine['name']}, {facts['precision']}{processes}, {facts['threads']} threads, seed {facts['seed']}"
     )
-    print(f"folder  {fit.folder}")
+    print(f"folder  {job.folder}")
     if data["skipped"]:
         print(f"        {data['skipped']} images cannot be read and are left out: see skipped.jsonl")
     for line in notes:
         print(f"        {line}")
-    if fit.training.step:
-        print(f"        resumed after step {fit.training.step}")
+    if job.reached:
+        print(f"        resumed after {job.reached}")
     sys.stdout.flush()
 
 
@@ -161,65 +162,58 @@ def _wrapped(label: str, words: list[str]) -> str:
     return textwrap.fill(" ".join(words), 100, initial_indent=label, subsequent_indent=" " * len(label))
 
 
-def conclude(fit: "Fit", facts: dict[str, Any], lines: list[dict]) -> None:
+def conclude(job: "Job", facts: dict[str, Any], lines: list[dict]) -> None:
     """Keep the better weights, score them, and write the folder's results."""
     from nfft import run, score
 
-    plan = fit.plan
-    classes, resolution = plan.data.classes, plan.recipe.test_resolution
-    weights, validation = fit.keep_better()
-    test = fit.predict(plan.data.test, "raw") if plan.data.test is not None else None
-    if not fit.accelerator.is_main_process:
+    plan, outcome = job.plan, job.finish(lines)
+    if not job.accelerator.is_main_process:
         return
-    images = plan.total_steps * plan.recipe.batch_size
-    seconds = sum(plan.recipe.batch_size / line["images_per_second"] for line in lines if line["kind"] == "train")
-    scored = {
-        "validation": score.scores(validation[weights], split="validation", classes=classes, resolution=resolution),
-        "test": score.scores(test, split="test", classes=classes, resolution=resolution) if test is not None else None,
-    }
+    classes, resolution = plan.data.classes, plan.recipe.test_resolution
+    kept, test, training = outcome.validation[outcome.weights], outcome.test, outcome.training
     results = {
-        "weights": weights,
-        "candidates": {name: {"top1": each.top1, "loss": each.loss} for name, each in validation.items()},
-        **scored,
+        "weights": outcome.weights,
+        "candidates": {name: {"top1": each.top1, "loss": each.loss} for name, each in outcome.validation.items()},
+        "validation": score.scores(kept, split="validation", classes=classes, resolution=resolution),
+        "test": score.scores(test, split="test", classes=classes, resolution=resolution) if test is not None else None,
         "training": {
-            "steps": plan.total_steps,
-            "images": images,
-            "seconds": seconds,
-            "wall_seconds": fit.seconds,
-            "images_per_second": images / seconds,
-            "peak_memory_bytes": run.peak_memory(str(fit.accelerator.device)),
+            **training,
+            "wall_seconds": job.seconds,
+            "images_per_second": training["images"] / training["seconds"],
+            "peak_memory_bytes": run.peak_memory(str(job.accelerator.device)),
         },
     }
-    save_network(fit)
-    write_outputs(fit.folder, facts, results, lines)
-    farewell(fit.folder, results)
+    save_network(job)
+    write_outputs(job.folder, facts, results, lines)
+    farewell(job.folder, results)
 
 
-def save_network(fit: "Fit") -> None:
+def save_network(job: "Job") -> None:
     """The network as others load it: whole, or as changes of its checkpoint."""
     from nfft import layout
 
-    plan, network = fit.plan, fit.training.network
+    plan, network = job.plan, job.network
     preprocessing = layout.squashed(plan.checkpoint, plan.recipe.test_resolution, plan.recipe.test_margin)
     what: dict[str, Any] = {
         "checkpoint": plan.checkpoint, "classes": plan.data.classes, "preprocessing": preprocessing
     }  # fmt: skip
-    if fit.adapter is None:
-        layout.save(network, fit.folder, **what)
+    if job.adapter is None:
+        layout.save(network, job.folder, **what)
     else:
         from nfft import adapter
 
-        adapter.save(network, fit.folder, config=fit.adapter, **what)
+        adapter.save(network, job.folder, config=job.adapter, **what)
 
 
 def write_outputs(folder: Path, facts: dict[str, Any], results: dict[str, Any], lines: list[dict]) -> None:
     """results.json, plots and the card."""
-    from nfft import plot, publish
+    from nfft import plot, plot_methods, publish
 
     title = f"{facts['model']['name']} on {facts['task']['name']}"
     final = results["test"] or results["validation"]
     write_json(folder / "results.json", results)
-    plot.plot_curves(lines, folder / "curves.png", title)
+    draw = plot_methods.plot_penalties if facts["method"]["fits_features"] else plot.plot_curves
+    draw(lines, folder / "curves.png", title)
     plot.plot_confusion(final, folder / "confusion.png", f"{title}, {final['split']}")
     publish.write_card(folder)
 
@@ -230,6 +224,8 @@ def farewell(folder: Path, results: dict[str, Any]) -> None:
     if "ema" in candidates:
         compared = " against ".join(f"{name} {each['top1']:.2%}" for name, each in candidates.items())
         print(f"\nkept the {results['weights']} weights: validation top-1 {compared}")
+    if "l2" in results["training"]:
+        print(f"\nkept the classifier for l2 {results['training']['l2']:g}, the best on validation")
     for name in ("validation", "test"):
         if (found := results[name]) is not None:
             top5 = f", top-5 {found['top5']:.2%}" if found["top5"] is not None else ""

@@ -1,6 +1,5 @@
 """A run from its first step to its scores: the loop with evaluation, checkpoints and resumption around it."""
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -10,20 +9,18 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object, set_seed
+from accelerate.utils import gather_object
 from torch import Tensor
 
-from nfft import checkpoint, memory, model, score, train
+from nfft import checkpoint, memory, score, train
 from nfft.data import Split
-from nfft.device import default_workers, set_threads
 from nfft.errors import UserError
-from nfft.loader import evaluation_loader, train_loader
+from nfft.job import Job, Outcome
+from nfft.loader import EvaluationImages, evaluation_loader, train_loader
 from nfft.plan import Plan
 from nfft.preprocess import evaluation_view
 from nfft.recipe import Recipe
 from nfft.report import Report
-from nfft.run import SKIPPED
-from nfft.scan import Broken
 
 CHECKPOINTS = "checkpoints"
 # Beside the checkpoint that each evaluation saves.
@@ -31,44 +28,22 @@ SAVE_SECONDS = 600
 EVALUATION_BATCH = 128
 
 
-class Fit:
-    """One run of `plan`.
-
-    Args:
-        plan: what to train, on what, how.
-        accelerator: of this process.
-        folder: the run folder.
-    """
+class Fit(Job):
+    """One run of `plan`, step by step."""
 
     def __init__(self, plan: Plan, accelerator: Accelerator, folder: Path) -> None:
-        self.accelerator, self.folder = accelerator, folder
-        recipe, seed = plan.recipe, plan.request.seed
-        set_threads(recipe.threads)
-        set_seed(seed)
-        network = model.build(
-            plan.checkpoint, plan.data.classes, dropout=recipe.dropout, stochastic_depth=recipe.stochastic_depth
-        )
-        smallest = model.smallest_side(network)
-        for name in ("train_resolution", "test_resolution"):
-            if getattr(recipe, name) < smallest:
-                raise UserError(
-                    f"{name}={getattr(recipe, name)} is too small for {plan.checkpoint.architecture}, which shrinks "
-                    f"images {smallest} times. Use --set {name}={smallest} or more."
-                )
-        recipe = replace(recipe, accumulation_steps=recipe.accumulation_steps or self._parts(network, recipe))
+        super().__init__(plan, accelerator, folder)
+        recipe = self.plan.recipe
+        self.check_side("train_resolution")
+        recipe = replace(recipe, accumulation_steps=recipe.accumulation_steps or self._parts(self.network, recipe))
         self.plan = replace(plan, recipe=recipe)
-        self.adapter = plan.method.adapter(network)
-        plan.method.prepare(network)
-        self.training = train.prepare(network, recipe, accelerator, plan.method)
-        source = plan.checkpoint.preprocessing
-        self.mean = torch.tensor(source["mean"], device=accelerator.device).view(3, 1, 1)
-        self.std = torch.tensor(source["std"], device=accelerator.device).view(3, 1, 1)
-        self.workers = recipe.workers if recipe.workers is not None else default_workers(accelerator)
+        self.adapter = plan.method.adapter(self.network)
+        plan.method.prepare(self.network)
+        self.training = train.prepare(self.network, recipe, accelerator, plan.method)
 
         self.validation: dict[str, score.Predictions] = {}
         self.saved: Path | None = None
-        self.saved_at = self.began = time.monotonic()
-        self.noted: set[tuple[str, int]] = set()
+        self.saved_at = self.began
 
     def _parts(self, network: torch.nn.Module, recipe: Recipe) -> int:
         mine = memory.parts(
@@ -116,7 +91,7 @@ class Fit:
         due = {round(total * (n + 1) / evaluations) for n in range(evaluations)}
         try:
             for done in self._steps(stop_requested):
-                self._note_broken(self.plan.data.train, done.broken)
+                self.note_broken(self.plan.data.train, done.broken)
                 report.step(
                     done.step,
                     loss=done.loss,
@@ -167,7 +142,7 @@ class Fit:
         )
 
     def _validate(self, step: int, report: Report) -> None:
-        self.validation = self.predict_candidates()
+        self.validation = self.predict(self.plan.data.validation, self.candidates)
         # Checked before it is saved: weights can be finite and already beyond rescue.
         for each in self.validation.values():
             if not math.isfinite(each.loss):
@@ -175,9 +150,12 @@ class Fit:
         report.validation(step, {name: (each.loss, each.top1) for name, each in self.validation.items()})
 
     @property
-    def seconds(self) -> float:
-        """Time since the run began, evaluation included, interruptions not."""
-        return time.monotonic() - self.began
+    def reached(self) -> str:
+        return f"step {self.step}" if self.step else ""
+
+    @property
+    def step(self) -> int:
+        return self.training.step
 
     @property
     def candidates(self) -> list[str]:
@@ -200,40 +178,36 @@ class Fit:
         self.saved = checkpoint.save(self.folder / CHECKPOINTS, training.step, tensors, facts)
         self.saved_at = time.monotonic()
 
-    def predict_candidates(self) -> dict[str, score.Predictions]:
-        """Predictions over the validation split by each of `candidates`."""
-        return {weights: self.predict(self.plan.data.validation, weights) for weights in self.candidates}
-
-    def predict(self, split: Split, weights: str) -> score.Predictions:
-        """Predictions over all of `split` with "raw" or "ema" weights, gathered from every process."""
-        recipe, accelerator, training = self.plan.recipe, self.accelerator, self.training
-        network = training.network
+    def predict(self, split: Split, candidates: list[str]) -> dict[str, score.Predictions]:
+        """Predictions over all of `split` with "raw" and "ema" weights, gathered from every process."""
+        recipe, accelerator = self.plan.recipe, self.accelerator
         batches = evaluation_loader(
-            split,
-            partial(evaluation_view, resolution=recipe.test_resolution, margin=recipe.test_margin),
+            EvaluationImages(
+                split, partial(evaluation_view, resolution=recipe.test_resolution, margin=recipe.test_margin)
+            ),
             # No gradients are kept, so more images fit than in a training step.
             batch_size=min(EVALUATION_BATCH, 4 * recipe.batch_size // recipe.parts),
             rank=accelerator.process_index,
             processes=accelerator.num_processes,
             workers=self.workers,
         )
-
-        def logits_of(images: Tensor) -> Tensor:
-            with accelerator.autocast():
-                if weights == "ema":
-                    assert training.ema is not None
-                    return training.ema(network, self.to_input(images))
-                return network(self.to_input(images))
-
-        network.eval()
         self._share_buffers()
-        try:
-            found = score.predict(logits_of, batches, gather_object if accelerator.num_processes > 1 else list)
-        finally:
-            network.train()
+        networks = {weights: self._logits_of(weights) for weights in candidates}
+        found = score.predict(networks, batches, gather_object if accelerator.num_processes > 1 else list)
         if accelerator.is_main_process:
-            self._note_broken(split, found.broken)
+            self.note_broken(split, next(iter(found.values())).broken)
         return found
+
+    def _logits_of(self, weights: str) -> Callable[[Tensor], Tensor]:
+        """uint8 images -> logits by the "raw" or "ema" weights as they are now."""
+        ema = self.training.ema
+        folded = self.folded(ema.average if weights == "ema" and ema is not None else None)
+
+        def logits(images: Tensor) -> Tensor:
+            with self.accelerator.autocast():
+                return folded(self.to_input(images))
+
+        return logits
 
     def _share_buffers(self) -> None:
         """Give every process the main one's running statistics, the ones that are saved.
@@ -247,34 +221,19 @@ class Fit:
             if self.training.ema is not None and name in self.training.ema.average:
                 torch.distributed.broadcast(self.training.ema.average[name], src=0)
 
-    def to_input(self, images: Tensor) -> Tensor:
-        """uint8 images (n, 3, h, w) -> normalised floats on the device."""
-        return model.normalise(images.to(self.accelerator.device, non_blocking=True), self.mean, self.std)
-
-    def keep_better(self) -> tuple[str, dict[str, score.Predictions]]:
-        """Leave the network with the weights that do better on validation.
-
-        Returns:
-            Their name, and the validation predictions of all candidates.
-        """
+    def finish(self, lines: list[dict]) -> Outcome:
+        """Leave the network with the weights that do better on validation, and score them."""
         # The last step has scored them already, unless the run was resumed after it.
-        found = self.validation or self.predict_candidates()
+        found = self.validation or self.predict(self.plan.data.validation, self.candidates)
         best = max(found, key=lambda weights: (found[weights].top1, -found[weights].loss))
         if best == "ema":
             assert self.training.ema is not None
-            self.training.network.load_state_dict(self.training.ema.average)
-        return best, found
-
-    def _note_broken(self, split: Split, broken: list[Broken]) -> None:
-        """Add images that could not be read after all to skipped.jsonl, each once."""
-        new = [each for each in broken if (split.name, each.index) not in self.noted]
-        if not new:
-            return
-        self.noted.update((split.name, each.index) for each in new)
-        with (self.folder / SKIPPED).open("a") as file:
-            for each in new:
-                line = {"split": split.name, "image": split.where(each.index), "reason": each.reason}
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self.network.load_state_dict(self.training.ema.average)
+        test = self.plan.data.test
+        batch, steps = self.plan.recipe.batch_size, self.plan.total_steps
+        seconds = sum(batch / line["images_per_second"] for line in lines if line["kind"] == "train")
+        tested = self.predict(test, ["raw"])["raw"] if test is not None else None
+        return Outcome(best, found, tested, {"steps": steps, "images": steps * batch, "seconds": seconds})
 
 
 def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:

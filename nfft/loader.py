@@ -7,6 +7,7 @@ and of a run that was killed and resumed.
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from nfft.recipe import Recipe
 from nfft.scan import Broken
 
 # An RGB image to uint8 pixels (side, side, 3).
-View = Callable[[Image.Image], np.ndarray]
+View = Callable[..., np.ndarray]
 # Decoded images are kept in memory when a split's pixels fit in this many bytes.
 CACHE_BYTES = 1 << 30
 # The last word of a seed says what it is for, so that no two uses share a stream.
@@ -199,9 +200,23 @@ class EvaluationImages(Dataset[tuple[np.ndarray | None, int, int, str]]):
     def __getitem__(self, index: int) -> tuple[np.ndarray | None, int, int, str]:
         label = int(self.split.labels[index])
         try:
-            return self.view(decode(self.split[index])), label, index, ""
+            return self.view_of(decode(self.split[index]), index), label, index, ""
         except UnreadableImage as error:
             return None, label, index, str(error)
+
+    def view_of(self, image: Image.Image, index: int) -> np.ndarray:
+        return self.view(image)
+
+
+class AugmentedImages(EvaluationImages):
+    """The training views of one epoch, unmixed, to be looked at in order."""
+
+    def __init__(self, split: Split, recipe: Recipe, seed: int, epoch: int) -> None:
+        super().__init__(split, partial(train_view, recipe=recipe))
+        self.seed, self.epoch = seed, epoch
+
+    def view_of(self, image: Image.Image, index: int) -> np.ndarray:
+        return self.view(image, rng=np.random.default_rng((self.seed, self.epoch, index, VIEW)))
 
 
 def collate_evaluation(samples: Sequence[tuple[np.ndarray | None, int, int, str]]) -> Batch:
@@ -242,13 +257,13 @@ def train_loader(
 
 
 def evaluation_loader(
-    split: Split, view: View, *, batch_size: int, rank: int, processes: int, workers: int
+    images: EvaluationImages, *, batch_size: int, rank: int, processes: int, workers: int, first: int = 0
 ) -> DataLoader:
-    """Every `processes`-th image from `rank` on, each once: shards of unequal length, nothing padded."""
-    mine = list(range(rank, len(split), processes))
+    """Every `processes`-th image from `first` + `rank` on, each once: shards of unequal length, nothing padded."""
+    mine = list(range(first + rank, len(images), processes))
     batches = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
     return DataLoader(
-        EvaluationImages(split, view),
+        images,
         batch_sampler=batches,
         collate_fn=collate_evaluation,
         num_workers=workers,

@@ -9,18 +9,28 @@ import copy
 import fnmatch
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from typing import Any, cast
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
+from peft import LoraConfig, PeftConfig, PeftType, inject_adapter_in_model
 from peft.tuners.lora.layer import LoraLayer
-from peft.tuners.tuners_utils import check_adapters_to_merge
+from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
 from torch import Tensor, nn
 
+from nfft.agc import EPS
 from nfft.errors import UserError, nearest
 from nfft.groups import classifier
 
 ADAPTER = "default"
+TINY = 1e-12
+# What of peft's description the layer below heeds, or has no part in.
+HEEDED = {
+    "alpha_pattern", "auto_mapping", "base_model_name_or_path", "exclude_modules", "inference_mode",
+    "init_lora_weights", "layers_pattern", "layers_to_transform", "lora_alpha", "lora_dropout", "modules_to_save",
+    "peft_type", "peft_version", "r", "rank_pattern", "revision", "target_modules", "task_type", "use_dora",
+    "use_rslora",
+}  # fmt: skip
 
 
 class WeightSpaceConv2d(nn.Module, LoraLayer):
@@ -44,6 +54,7 @@ class WeightSpaceConv2d(nn.Module, LoraLayer):
 
     def update_layer(self, adapter_name: str, r: int, lora_alpha: int, config: LoraConfig, **_: Any) -> None:
         """Add an adapter of rank `r`; its first change of the weight is zero."""
+        check_heeded(config)
         weight = self.base.weight
         rows, fan_in = weight.flatten(1).shape
         if not 1 <= r <= min(rows, fan_in):
@@ -52,12 +63,14 @@ class WeightSpaceConv2d(nn.Module, LoraLayer):
             )
         self.r[adapter_name], self.lora_alpha[adapter_name] = r, lora_alpha
         self.scaling[adapter_name] = lora_alpha / (math.sqrt(r) if config.use_rslora else r)
+        self.use_rslora[adapter_name] = config.use_rslora
         self.lora_dropout[adapter_name] = nn.Dropout(config.lora_dropout) if config.lora_dropout else nn.Identity()
         a, b = nn.Linear(fan_in, r, bias=False), nn.Linear(r, rows, bias=False)
         if config.init_lora_weights:
             nn.init.zeros_(b.weight)
         self.lora_A[adapter_name], self.lora_B[adapter_name] = a, b
         if config.use_dora:
+            check_length(self.base)
             lengths = torch.ones(rows) if self.is_standardised else weight.detach().float().flatten(1).norm(dim=1)
             self.lora_magnitude_vector[adapter_name] = Magnitude(lengths)
         self.use_dora[adapter_name] = config.use_dora
@@ -73,16 +86,16 @@ class WeightSpaceConv2d(nn.Module, LoraLayer):
         a, b = (cast(nn.Linear, factors[adapter]).weight for factors in (self.lora_A, self.lora_B))
         with torch.autocast(a.device.type, enabled=False):
             change = b.float() @ a.float() * self.scaling[adapter]
-        return self.lora_dropout[adapter](change).view_as(self.base.weight)
+        return change.view_as(self.base.weight)
 
     def changed(self, adapters: Sequence[str]) -> dict[str, Tensor]:
-        """The base layer's tensors with these adapters' changes."""
+        """The base layer's tensors with these adapters' changes, of which dropout leaves out a part in training."""
         base: Any = self.base
         tensors: dict[str, Tensor] = {"weight": base.weight}
         for adapter in adapters:
             if adapter not in self.lora_A:
                 continue
-            change = self.get_delta_weight(adapter)
+            change = self.lora_dropout[adapter](self.get_delta_weight(adapter))
             tensors["weight"] = tensors["weight"] + change.to(base.weight.dtype)
             if self.use_dora[adapter]:
                 vector = cast(Magnitude, self.lora_magnitude_vector[adapter]).weight
@@ -91,7 +104,7 @@ class WeightSpaceConv2d(nn.Module, LoraLayer):
                     tensors["gain"] = tensors.get("gain", base.gain) * magnitude
                 else:
                     rows = tensors["weight"].flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-                    tensors["weight"] = tensors["weight"] * (magnitude / rows)
+                    tensors["weight"] = tensors["weight"] * (magnitude / rows.clamp(min=TINY))
         return tensors
 
     def forward(self, x: Tensor) -> Tensor:
@@ -107,7 +120,7 @@ class WeightSpaceConv2d(nn.Module, LoraLayer):
     @torch.no_grad()
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Make the change of the active adapters that of the base layer; the outputs stay equal to the bit."""
-        adapters = check_adapters_to_merge(self, adapter_names)
+        adapters = [each for each in check_adapters_to_merge(self, adapter_names) if each in self.lora_A]
         if not adapters:
             return
         base, training = self.base, self.training
@@ -148,6 +161,34 @@ class Magnitude(nn.Module):
 LAYERS: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: WeightSpaceConv2d}
 
 
+def check_heeded(config: LoraConfig) -> None:
+    """See that `config` asks for nothing that would be passed over without a word.
+
+    Raises:
+        ValueError: naming what it asks for.
+    """
+    plain, names = LoraConfig(), [each.name for each in fields(LoraConfig) if each.name not in HEEDED]
+    asked = [name for name in names if getattr(config, name) != getattr(plain, name)]
+    if not isinstance(config.init_lora_weights, bool):
+        asked.append("init_lora_weights")
+    if asked:
+        raise ValueError(f"{asked[0]}={getattr(config, asked[0])!r} has no meaning for convolutions here; leave it out")
+
+
+def check_length(convolution: nn.Conv2d) -> None:
+    """See that the units of `convolution` have a length that DoRA can train.
+
+    Raises:
+        ValueError: where its weight is standardised and has no gain.
+    """
+    from timm.layers import StdConv2d, StdConv2dSame
+
+    if isinstance(convolution, (StdConv2d, StdConv2dSame)):
+        raise ValueError(
+            f"DoRA trains the length of a unit, and {type(convolution).__name__} takes it away; use LoRA without it"
+        )
+
+
 def convolutions(network: nn.Module) -> dict[str, nn.Conv2d]:
     """Every convolution but a classifier, by name: those of the body, of shortcuts and of squeeze-and-excite."""
     head = classifier(network)
@@ -158,7 +199,7 @@ def convolutions(network: nn.Module) -> dict[str, nn.Conv2d]:
 def chosen(network: nn.Module, patterns: str | None) -> dict[str, nn.Conv2d]:
     """The convolutions whose names match any of `patterns`, such as "conv1,attn*"; all when absent.
 
-    A pattern is compared with the whole name and with its last part.
+    A pattern is compared with the whole name and with each of its parts.
 
     Raises:
         UserError: for a pattern that matches none, with the nearest names.
@@ -208,16 +249,38 @@ def configure(
     return config
 
 
-def attach(network: nn.Module, config: LoraConfig) -> None:
-    """Put adapters into `network`, in place; they and the classifier are all that is trained."""
+def attach(network: nn.Module, config: PeftConfig) -> None:
+    """Put adapters into `network`, in place; they and the classifier are all that is trained.
+
+    Raises:
+        UserError: when they would not be of the layers above, or do not fit.
+    """
+    if not isinstance(config, LoraConfig) or config.peft_type != PeftType.LORA or not is_registered(config):
+        raise UserError(
+            f"{type(config).__name__}: on weight-standardised convolutions peft's own layers lose 80 to 100 % of what "
+            "was learned when they are merged, without a word. Use LoraConfig, after "
+            "config._register_custom_module(nfft.lora.LAYERS)."
+        )
     # peft would wrap the classifier in a copy of itself: here it is trained where it is, and saved as peft would.
     changes = copy.copy(config)
     changes.modules_to_save = None
-    inject_adapter_in_model(changes, network, adapter_name=ADAPTER)
+    try:
+        inject_adapter_in_model(changes, network, adapter_name=ADAPTER)
+    except ValueError as error:
+        raise UserError(f"these adapters do not fit {type(network).__name__}: {str(error).rstrip('.')}.") from error
+    layers = [(name, each) for name, each in network.named_modules() if isinstance(each, BaseTunerLayer)]
+    for name, layer in layers:
+        if not isinstance(layer, WeightSpaceConv2d) or layer is classifier(network):
+            raise UserError(f"adapters are for convolutions, and the classifier is trained whole; {name} is targeted.")
     network.train(network.training)  # new layers are made for training
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(".lora_" in name)
     classifier(network).requires_grad_(True)
+
+
+def is_registered(config: LoraConfig) -> bool:
+    """Whether peft will use the layer above for every convolution."""
+    return (config._custom_modules or {}).get(nn.Conv2d) is WeightSpaceConv2d
 
 
 def adapted(network: nn.Module) -> Iterator[tuple[str, WeightSpaceConv2d]]:
@@ -235,6 +298,6 @@ def floors(network: nn.Module) -> dict[Tensor, Tensor]:
     found = {}
     for _, layer in adapted(network):
         a, b = (cast(nn.Linear, factors[ADAPTER]).weight for factors in (layer.lora_A, layer.lora_B))
-        lengths = layer.base.weight.float().flatten(1).norm(dim=1, keepdim=True)
+        lengths = layer.base.weight.float().flatten(1).norm(dim=1, keepdim=True).clamp(min=EPS)
         found[cast(Tensor, b)] = lengths / (a.float().norm() * layer.scaling[ADAPTER])
     return found

@@ -17,6 +17,12 @@ class Method:
 
     # Whether what is trained is saved as changes of the checkpoint, beside which they are loaded.
     is_adapter: ClassVar[bool] = False
+    # Whether the classifier is fitted to features that are computed once, in place of steps through the network.
+    fits_features: ClassVar[bool] = False
+
+    def heeds(self, setting: str) -> bool:
+        """Whether a setting of the recipe has any part in this."""
+        return True
 
     def adapter(self, network: "nn.Module") -> "LoraConfig | None":
         """peft's description of what will be added to `network`; None where nothing is."""

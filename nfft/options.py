@@ -19,6 +19,7 @@ class Request:
 
     Attributes:
         changes: settings by name, of the recipe or, as "task.NAME" and "method.NAME", of the task and the method.
+        shots: training images of each class, drawn by the seed; all when absent.
     """
 
     task: str
@@ -28,6 +29,7 @@ class Request:
     model_args: Mapping[str, Any]
     changes: Mapping[str, str]
     seed: int
+    shots: int | None = None
 
 
 EXAMPLES = """examples:
@@ -38,12 +40,19 @@ an interrupted run goes on with the same command and --resume
 """
 
 
+COMPARE = """a setting of one method bears its name: --set lora.rank=16
+interrupted, or run again with more seeds or methods, it runs what is missing
+"""
+METHODS = ["probe", "head-and-gains", "lora", "last-stages", "full"]
+
+
 def parser() -> argparse.ArgumentParser:
     """The arguments of `nfft finetune`."""
     made = _described(
         "finetune", "Fine-tune a Normalizer-Free network on labelled images, as its authors did.", EXAMPLES
     )
     how = _add_run(made)
+    _add_method(how)
     how.add_argument(
         "--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help="(default: by device)"
     )
@@ -59,10 +68,28 @@ def parser() -> argparse.ArgumentParser:
 def look_parser() -> argparse.ArgumentParser:
     """The arguments of `nfft look`."""
     made = _described("look", "Write a sheet of the first training images of a run, as the network will see them.", "")
-    _add_run(made)
+    _add_method(_add_run(made))
     where = made.add_argument_group("where")
     where.add_argument("--images", type=_even, default=24, help="an even number of images (default: %(default)s)")
     where.add_argument("--output", type=Path, default=Path("look.png"), help="a PNG (default: %(default)s)")
+    return made
+
+
+def compare_parser() -> argparse.ArgumentParser:
+    """The arguments of `nfft compare`."""
+    made = _described(
+        "compare", "Fine-tune with several methods and seeds, and set the outcomes side by side.", COMPARE
+    )
+    how = _add_run(made)
+    how.add_argument("--methods", type=_names, default=METHODS, help="(default: " + ",".join(METHODS) + ")")
+    how.add_argument(
+        "--seeds", type=_at_least(1), default=3, help="runs of each, from seed 0 on (default: %(default)s)"
+    )
+    how.add_argument(
+        "--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help="(default: by device)"
+    )
+    where = made.add_argument_group("where")
+    where.add_argument("--output-dir", type=Path, help="(default: runs/compare-TASK-MODEL)")
     return made
 
 
@@ -152,6 +179,13 @@ def _between(least: int, most: int) -> Callable[[str], int]:
     return read
 
 
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"expected names with commas between them, each once; got {text}")
+    return names
+
+
 def _described(name: str, purpose: str, epilog: str) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         prog=f"nfft {name}",
@@ -189,15 +223,16 @@ def _add_run(made: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         metavar="NAME=VALUE",
         help="an argument of the timm architecture, with scratch: alone; may be repeated",
     )
+    what.add_argument(
+        "--shots", type=_at_least(1), metavar="K", help="train on K images of each class, drawn by the seed"
+    )
     how = made.add_argument_group("how")
     how.add_argument("--recipe", default="auto", help="a recipe's name (default: %(default)s)")
-    how.add_argument("--method", default="full", help="what of the network is trained (default: %(default)s)")
     duration = how.add_mutually_exclusive_group()
     duration.add_argument("--steps", help="optimizer steps in all")
     duration.add_argument("--epochs", help="passes over the training images")
     how.add_argument("--batch-size", help="images an optimizer step sees, over all processes")
     how.add_argument("--lr", help="peak learning rate")
-    how.add_argument("--seed", type=int, default=0, help="of order, augmentation and new weights (default: 0)")
     how.add_argument(
         "--set",
         action="append",
@@ -206,6 +241,11 @@ def _add_run(made: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         help="any setting of the recipe, or as task.FIELD and method.FIELD of these; may be repeated",
     )
     return how
+
+
+def _add_method(how: argparse._ArgumentGroup) -> None:
+    how.add_argument("--method", default="full", help="what of the network is trained (default: %(default)s)")
+    how.add_argument("--seed", type=int, default=0, help="of order, augmentation and new weights (default: 0)")
 
 
 def default_folder(options: argparse.Namespace) -> Path:
@@ -231,6 +271,7 @@ def request(options: argparse.Namespace) -> Request:
         model_args={name: _number(text) for name, text in pairs(options.model_arg, "--model-arg").items()},
         changes={**pairs(options.set, "--set"), **{name: text for name, text in plain.items() if text is not None}},
         seed=options.seed,
+        shots=options.shots,
     )
 
 

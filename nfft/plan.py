@@ -48,6 +48,8 @@ class Plan:
     @property
     def notes(self) -> list[str]:
         """Lines about settings that are allowed and seldom meant."""
+        if not self.method.heeds("randaugment"):
+            return []
         magnitude, side = self.recipe.randaugment, self.recipe.train_resolution
         if magnitude is None or not randaugment.blanks(magnitude, side):
             return []
@@ -68,12 +70,19 @@ def make(request: Request) -> Plan:
     changes = read_changes(Recipe, _part(request, ""), whose="recipe")
     method = catalog.method(request.method)
     method = replace(method, **read_changes(type(method), _part(request, "method."), whose="method"))
+    if unheeded := [name for name in changes if not method.heeds(name)]:
+        raise UserError(
+            f"{unheeded[0]} has no part in --method {request.method}. Leave it out, or use another --method."
+        )
     task = catalog.task(request.task)
     task = replace(task, **read_changes(Task, _part(request, "task."), whose="task"))
     checkpoint = hub.find(request.model, dict(request.model_args))
     if method.is_adapter and checkpoint.folder is None:
         raise UserError(f"--method {request.method} changes a checkpoint; {checkpoint.name} has no weights to change.")
-    loaded, skipped, sizes, fingerprint = _readable(task, data.load(task))
+    loaded = data.load(task)
+    if request.shots is not None:
+        loaded = data.few(loaded, request.shots, request.seed)
+    loaded, skipped, sizes, fingerprint = _readable(task, loaded)
     facts = Facts(
         images=len(loaded.train),
         classes=len(loaded.classes),
@@ -85,7 +94,8 @@ def make(request: Request) -> Plan:
         asked_batch=changes.get("batch_size"),
     )
     recipe = change(change(recipe_of(facts), read_changes(Recipe, task.suggests, whose="recipe")), changes)
-    _check_batch(recipe, len(loaded.train))
+    if not method.fits_features:
+        _check_batch(recipe, len(loaded.train))
     pixels = int(sizes.prod(axis=1).sum())
     return Plan(request, task, loaded, skipped, pixels, fingerprint, checkpoint, recipe, method)
 
@@ -152,17 +162,22 @@ def describe(plan: Plan) -> dict[str, Any]:
     test = plan.data.test
     return {
         "task": {**{name: getattr(task, name) for name in shown}, "source": data.public_source(task)},
-        "recipe": {"name": request.recipe, "settings": settings},
+        "recipe": {
+            "name": request.recipe,
+            "settings": {name: value for name, value in settings.items() if plan.method.heeds(name)},
+        },
         "method": {
             "name": request.method,
             "settings": asdict(plan.method),
             "is_adapter": plan.method.is_adapter,
+            "fits_features": plan.method.fits_features,
         },
         "data": {
             "classes": plan.data.classes,
             "train": len(plan.data.train),
             "validation": len(plan.data.validation),
             "test": len(test) if test is not None else 0,
+            "shots": request.shots,
             "skipped": len(plan.skipped),
             "fingerprint": plan.fingerprint,
         },

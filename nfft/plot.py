@@ -71,7 +71,7 @@ def plot_curves(metrics: list[dict], path: Path, title: str) -> None:
     _draw_rates(rates, metrics)
     rates.set_xlabel("optimizer step")
     rates.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _draw_progress(axes: "Axes", metrics: list[dict], key: str, scale: float, digits: int) -> None:
@@ -88,13 +88,13 @@ def _draw_progress(axes: "Axes", metrics: list[dict], key: str, scale: float, di
             style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.4}
             axes.plot(steps, scale * values, label=f"validation, {label}", **style)
             ends.append((scale * values, colour))
-    _strip(axes)
+    strip(axes)
     _label_ends(axes, ends, digits)
 
 
 def _draw_rates(axes: "Axes", metrics: list[dict]) -> None:
     """Learning rate on the left axis; on the right the percentage of units clipped, where there was clipping."""
-    _strip(axes)
+    strip(axes)
     steps, values = _series(metrics, "lr", kind="train")
     axes.plot(steps, values, color=RATE, linewidth=1.8, marker="." if len(steps) == 1 else None)
     axes.set_ylabel("learning rate", color=RATE)
@@ -135,7 +135,7 @@ def _smoothed(values: "ndarray") -> "ndarray":
     return np.where(finite, total / np.maximum(count, 1), math.nan)
 
 
-def _strip(axes: "Axes") -> None:
+def strip(axes: "Axes") -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color=FAINT, linewidth=0.7)
     axes.set_axisbelow(True)
@@ -195,7 +195,7 @@ def plot_confusion(scores: dict, path: Path, title: str) -> None:
     else:
         _draw_scale(figure, mistakes, (1 + 0.2 / side, 0.5, 0.12 / side, 0.5))
         _list_pairs(figure.add_axes((1 + 1.1 / side, 0, 3 / side, 1)), scores["confusion"], names)
-    _save(figure, path, trim=True)
+    save(figure, path, trim=True)
 
 
 def _draw_matrix(axes: "Axes", shares: "ndarray", names: list[str], step: int) -> Any:
@@ -265,7 +265,7 @@ def _list_pairs(axes: "Axes", confusion: list[list[int]], names: list[str]) -> N
         below += height
 
 
-def _save(figure: "Figure", path: Path, trim: bool = False) -> None:
+def save(figure: "Figure", path: Path, trim: bool = False) -> None:
     """Write `figure`, or all that is drawn when `trim`, beside `path`, then put it in its place."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -298,4 +298,4 @@ def plot_images(images: "ndarray", captions: list[str], path: Path, title: str) 
         axes.imshow(image, interpolation="nearest")
         text = "\n".join(shorten(line, NAME) for line in caption.splitlines())
         axes.set_xlabel(text, fontsize=7, parse_math=False)
-    _save(figure, path)
+    save(figure, path)

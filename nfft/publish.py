@@ -52,10 +52,13 @@ def push_run(
 
     hub.check_repository(repository)
     facts = _read(folder, "run.json")
-    weights = "adapter_model.safetensors" if facts.get("method", {}).get("is_adapter") else "model.safetensors"
+    is_adapter = facts.get("method", {}).get("is_adapter")
+    weights = "adapter_model.safetensors" if is_adapter else "model.safetensors"
     for needed in (weights, "config.json", "results.json"):
         if not (folder / needed).is_file():
             raise UserError(f"{folder} has no {needed}: the run has not ended. Go on with it first (--resume).")
+    if is_adapter:
+        _check_base(folder)
     card = folder / "README.md"
     before = card.read_bytes() if card.is_file() else None
     later = shlex.join(["nfft", "push", str(folder), repository, *_flags(private, revision, create_pr)])
@@ -77,6 +80,20 @@ def push_run(
     # By the card that is there now, a change of it on the Hub can be told from one of ours.
     write_json(folder / PUSHED, {"repository": repository, "card": _hash_of_card(folder)})
     return [*lines, f"pushed to   {address}"]
+
+
+def _check_base(folder: Path) -> None:
+    """See that others can have what an adapter changes."""
+    from nfft import hub
+    from nfft.card_metadata import hub_id
+    from nfft.layout import ADAPTER
+
+    base = _read(folder, "config.json").get(ADAPTER, {}).get("base")
+    if base != hub.PACKAGED and hub_id(base) is None:
+        raise UserError(
+            f"{folder} is an adapter for {base}, a folder that is only here. Push that, and train on its name on the "
+            f"Hub; or share all in one: `nfft merge {folder} merged`, and AutoNFNet's push_to_hub."
+        )
 
 
 def _pushed(folder: Path) -> dict[str, Any]:

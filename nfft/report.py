@@ -90,6 +90,22 @@ class Report:
         else:
             print(text, file=self.stream, flush=True)
 
+    def extracted(self, name: str, images: int, seconds: float) -> None:
+        """Note that features of `images` images are there, and the time it took to compute them."""
+        if not self.speaks:
+            return
+        self._record(kind="features", name=name, images=images, seconds=seconds)
+        print(f"features of {name}: {images:,} images, {seconds:.1f} s", file=self.stream, flush=True)
+
+    def solved(self, l2: float, *, iterations: int, train_loss: float, loss: float, top1: float) -> None:
+        """Note the classifier for one penalty: its losses on train and validation, and its top-1 on validation."""
+        if not self.speaks:
+            return
+        figures = {"train_loss": train_loss, "loss": loss, "top1": top1}
+        self._record(kind="solution", l2=l2, iterations=iterations, **figures)
+        shown = f"l2 {l2:<8g} validation top-1 {top1:.1%}, loss {loss:.3f} · train loss {train_loss:.3f}"
+        print(f"{shown} · {iterations} iterations", file=self.stream, flush=True)
+
     def _record(self, **line: Any) -> None:
         self.lines.append(line)
         self.file.write(json.dumps(line) + "\n")

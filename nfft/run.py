@@ -88,7 +88,7 @@ def resume(folder: Path, run: dict[str, Any]) -> tuple[dict[str, Any], list[str]
 def _decisive(run: dict[str, Any]) -> dict[str, Any]:
     settings = {name: value for name, value in run["recipe"]["settings"].items() if name not in FREE}
     method = run.get("method", {"name": "full", "settings": {}})
-    data = {f"{name} images": run["data"][name] for name in ("train", "validation", "test")}
+    data = {f"{name} images": run["data"].get(name) for name in ("train", "validation", "test", "shots")}
     return {
         **settings,
         **{f"method.{name}": value for name, value in method["settings"].items()},

@@ -1,7 +1,7 @@
 """Metrics over a split: every image counted once, however many processes share them."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,8 @@ from nfft.errors import UserError
 from nfft.loader import Batch
 from nfft.scan import Broken
 
+# Indices, labels, best classes, confidences, losses.
+Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 CALIBRATION_BINS = 15
 TOP = 5
 
@@ -47,36 +49,49 @@ class Predictions:
 
 @torch.no_grad()
 def predict(
-    logits_of: Callable[[Tensor], Tensor], batches: Iterable[Batch], gather: Callable[[list], list]
-) -> Predictions:
-    """Classify this process's `batches` and gather every process's outcome.
+    networks: Mapping[str, Callable[[Tensor], Tensor]], batches: Iterable[Batch], gather: Callable[[list], list]
+) -> dict[str, Predictions]:
+    """What each of several networks says of this process's `batches`, read once, with every process's outcome.
 
     Args:
-        logits_of: uint8 images (n, 3, h, w) -> logits (n, classes), without communication between processes.
+        networks: by name, uint8 images (n, 3, h, w) -> logits (n, classes), without communication between processes.
         gather: concatenates the lists of all processes; the identity for one.
     """
     began = time.perf_counter()
-    rows: list[tuple[np.ndarray, ...]] = []
+    rows: dict[str, list[Rows]] = {name: [] for name in networks}
     broken: list[Broken] = []
     for batch in batches:
         broken += batch.broken
         if len(batch.labels):
-            rows.append(
-                (batch.indices.numpy(), batch.labels.numpy(), *_outcome(logits_of(batch.images).float(), batch))
-            )
-    rows, broken = gather(rows), gather(broken)
+            for name, logits_of in networks.items():
+                rows[name].append(_outcome(batch.indices.numpy(), batch.labels, logits_of(batch.images)))
+    broken = gather(broken)
+    return {name: _joined(gather(found), broken, began) for name, found in rows.items()}
+
+
+def of_logits(rows: Iterable[tuple[np.ndarray, Tensor, Tensor]], broken: list[Broken], seconds: float) -> Predictions:
+    """Predictions out of the indices (n,), labels (n,) and logits (n, classes) of each part of a split.
+
+    Args:
+        seconds: that it took to get as far as what the logits were made of.
+    """
+    began = time.perf_counter() - seconds
+    return _joined([_outcome(*each) for each in rows], broken, began)
+
+
+def _outcome(indices: np.ndarray, labels: Tensor, logits: Tensor) -> Rows:
+    log_probabilities = logits.float().log_softmax(dim=1).cpu()
+    best = log_probabilities.topk(min(TOP, logits.shape[1]), dim=1)
+    losses = -log_probabilities.gather(1, labels[:, None]).squeeze(1)
+    return indices, labels.numpy(), best.indices.numpy(), best.values[:, 0].exp().numpy(), losses.numpy()
+
+
+def _joined(rows: list[Rows], broken: list[Broken], began: float) -> Predictions:
     if not rows:
         raise UserError("none of the images to score can be read any more: is their disk still there?")
     indices, labels, top, confidence, losses = (np.concatenate(column) for column in zip(*rows, strict=True))
     order = np.argsort(indices)
     return Predictions(labels[order], top[order], confidence[order], losses[order], broken, time.perf_counter() - began)
-
-
-def _outcome(logits: Tensor, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    log_probabilities = logits.log_softmax(dim=1).cpu()
-    best = log_probabilities.topk(min(TOP, logits.shape[1]), dim=1)
-    losses = -log_probabilities.gather(1, batch.labels[:, None]).squeeze(1)
-    return best.indices.numpy(), best.values[:, 0].exp().numpy(), losses.numpy()
 
 
 def scores(predictions: Predictions, *, split: str, classes: list[str], resolution: int) -> dict:

@@ -34,8 +34,8 @@ class Lora(Method):
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1:
             raise UserError(f"method.dropout must be at least 0 and below 1; got {self.dropout}.")
-        if self.alpha is not None and not self.alpha > 0:
-            raise UserError(f"method.alpha must be above 0; got {self.alpha}.")
+        if self.alpha is not None and not 0 < self.alpha < 1e15:
+            raise UserError(f"method.alpha must be above 0, and a number; got {self.alpha}.")
 
     def prepare(self, network: "nn.Module") -> None:
         from nfft import lora

@@ -14,19 +14,20 @@ PACKAGE = Path(nfft.__file__).parent
 # A module imports from those before it. A new module goes where its own imports allow.
 ORDER = [
     "errors", "files", "agc", "groups", "ema", "sam", "schedule", "standardisation", "architectures", "memory",
-    "interrupt", "report", "text", "plot", "recipe", "task", "method", "randaugment", "preprocess", "catalog",
-    "checkpoint", "vetting", "layout", "lora", "adapter", "model", "paper", "card_text", "card_parts",
-    "card_metadata", "card", "hub", "auto", "run", "options", "table", "data", "scan", "device", "loader", "score",
-    "train", "plan", "fit", "command", "publish", "finetune", "look", "evaluation", "prediction", "merge", "cli",
+    "interrupt", "report", "text", "plot", "plot_methods", "recipe", "task", "method", "randaugment", "preprocess",
+    "catalog", "checkpoint", "vetting", "layout", "lora", "folding", "adapter", "model", "paper", "card_text",
+    "card_parts", "card_metadata", "card", "hub", "auto", "run", "options", "grid", "table", "data", "scan",
+    "device", "loader", "score", "train", "plan", "job", "fit", "features", "logistic", "probe", "command",
+    "publish", "finetune", "compare", "look", "evaluation", "prediction", "merge", "cli",
 ]  # fmt: skip
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 DOORS = {
     "datasets": {"table"},
     # The card's metadata are the Hub's own class.
     "huggingface_hub": {"hub", "card_metadata"},
-    "matplotlib": {"plot"},
+    "matplotlib": {"plot", "plot_methods"},
     "jinja2": {"card"},
-    "peft": {"lora", "adapter", "method"},
+    "peft": {"lora", "adapter", "job", "method"},
     "safetensors": {"checkpoint", "files", "model", "vetting"},
 }
 

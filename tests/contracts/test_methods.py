@@ -1,6 +1,7 @@
 """Every method: what it trains, that it learns, resumes and comes back from what it saved."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,9 @@ def test_layer_decay_slows_what_is_far_from_the_classifier() -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_learns_and_comes_back_as_it_was_scored(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    asked = ["--task", "digits", "--method", name, "--steps", "30", "--precision", "fp32", "--set", "evaluations=2"]
+    asked = ["--task", "digits", "--method", name, "--precision", "fp32"]
+    if catalog.method(name).heeds("total_steps"):
+        asked += ["--steps", "30", "--set", "evaluations=2"]
     assert finetune.main([*asked, "--output-dir", str(folder)]) == 0
     results = json.loads((folder / "results.json").read_text())
     assert results["test"]["top1"] > 0.5
@@ -118,3 +121,21 @@ def test_an_adapter_resumes_to_the_bit_and_is_merged(tmp_path: Path) -> None:
         assert torch.equal(merged(images), loaded(images))
     assert merge.main([str(tmp_path / "merged"), str(tmp_path / "again")]) == 2
     assert merge.main([str(whole), str(tmp_path / "merged")]) == 2
+
+
+@pytest.mark.parametrize("name", ["loha", "lokr", "ia3", "oft", "boft", "adalora", "vera", "hra", "LoHa"])
+def test_methods_of_pefts_are_refused_with_the_reason(name: str) -> None:
+    with pytest.raises(UserError, match=rf"--method {name} .* lose 80 to 100 % .* Use --method lora\.$"):
+        catalog.method(name)
+
+
+def test_dora_is_a_setting_of_lora() -> None:
+    with pytest.raises(UserError, match=r"lose 80 to 100 % .* Use --method lora --set method\.dora=true\.$"):
+        catalog.method("dora")
+    assert "dora" in {field.name for field in fields(catalog.method("lora"))}
+    assert not set(METHODS) & set(catalog.INSTEAD)
+
+
+def test_methods_that_are_misspelt() -> None:
+    with pytest.raises(UserError, match="unknown method 'lorra'; did you mean 'lora'"):
+        catalog.method("lorra")

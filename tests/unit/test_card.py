@@ -242,7 +242,7 @@ def test_interval_matches_published_values():
 
 def test_numbers_and_names_in_words():
     assert [duration(seconds) for seconds in (3.44, 61, 3720)] == ["3.4 s", "1 min", "1 h 2 min"]
-    assert [memory(count) for count in (None, 0, 3 * 2**20, 2**31)] == ["–", "–", "3 MiB", "2.0 GiB"]
+    assert [memory(count) for count in (None, 0, 3 * 2**20, 2**31)] == ["–", "–", "3.0 MiB", "2.0 GiB"]
     values = (None, True, 0.1 + 0.2, np.float32(0.5), np.int64(3), "a|b", [1, 2])
     assert [setting(value) for value in values] == ["none", "true", "0.3", "0.5", "3", "a\\|b", "\\[1, 2\\]"]
     assert listed(["a"]) == "a"

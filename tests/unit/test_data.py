@@ -9,7 +9,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 from PIL import Image
 
-from nfft.data import Data, Split, load, stratified
+from nfft.data import Data, Split, few, load, stratified
 from nfft.errors import UserError
 from nfft.task import Task
 
@@ -180,3 +180,25 @@ def test_fewer_training_images_leave_no_class_without() -> None:
     )
     counts = np.bincount(load(task).train.labels) + np.bincount(load(task).validation.labels, minlength=3)
     assert counts.tolist() == [8, 4, 1]
+
+
+def test_shots_are_as_many_of_each_class_by_the_seed(tmp_path: Path) -> None:
+    write_images(tmp_path / "photos" / "train", {"ant": 60, "bee": 40, "wasp": 100})
+    write_images(tmp_path / "photos" / "test", {"ant": 2, "bee": 3, "wasp": 4})
+    data = load(Task(name="photos", source=str(tmp_path / "photos")))
+    drawn = few(data, 5, seed=0)
+    assert counts(drawn.train) == {0: 5, 1: 5, 2: 5}
+    assert counts(drawn.validation) == {0: 4, 1: 4, 2: 4}
+    assert raws(drawn.train) < raws(data.train) and raws(drawn.validation) < raws(data.validation)
+    assert counts(drawn.test) == counts(data.test)
+    assert raws(few(data, 5, seed=0).train) == raws(drawn.train) != raws(few(data, 5, seed=1).train)
+    one = few(data, 1, seed=0)
+    assert counts(one.train) == counts(one.validation) == {0: 1, 1: 1, 2: 1}
+    with pytest.raises(UserError, match=r"there are 36 training images of bee\. Use 36 or less"):
+        few(data, 50, seed=0)
+
+
+def test_shots_need_a_test_split(tmp_path: Path) -> None:
+    data = load(Task(name="photos", source=str(write_images(tmp_path / "photos", {"ant": 20, "bee": 20}))))
+    with pytest.raises(UserError, match=r"no test split.*--set task\.test_fraction=0\.3"):
+        few(data, 2, seed=0)

@@ -14,7 +14,7 @@ from torch import Tensor
 from nfft import loader
 from nfft.data import Split
 from nfft.errors import UserError
-from nfft.loader import Batch, Key, MicroBatches, evaluation_loader, train_loader
+from nfft.loader import Batch, EvaluationImages, Key, MicroBatches, evaluation_loader, train_loader
 from nfft.preprocess import cut_mix, decode, evaluation_view, train_view
 from nfft.randaugment import distort
 from nfft.recipe import Recipe
@@ -290,7 +290,9 @@ def test_evaluation_covers_each_image_once(images: int, processes: int, batch_si
     split = make_split(images)
     seen = []
     for rank in range(processes):
-        for batch in evaluation_loader(split, VIEW, batch_size=batch_size, rank=rank, processes=processes, workers=0):
+        for batch in evaluation_loader(
+            EvaluationImages(split, VIEW), batch_size=batch_size, rank=rank, processes=processes, workers=0
+        ):
             assert len(batch.labels) <= batch_size
             for image, label, index in zip(batch.images, batch.labels.tolist(), batch.indices.tolist(), strict=True):
                 seen.append(index)
@@ -303,7 +305,7 @@ def test_evaluation_covers_each_image_once(images: int, processes: int, batch_si
 def test_evaluation_leaves_broken_images_out() -> None:
     split = make_split(4)
     split.images[0] = split.images[1] = split.images[2] = b""
-    first, second = evaluation_loader(split, VIEW, batch_size=2, rank=0, processes=1, workers=0)
+    first, second = evaluation_loader(EvaluationImages(split, VIEW), batch_size=2, rank=0, processes=1, workers=0)
     assert len(first.labels) == len(first.indices) == 0
     assert [broken.index for broken in first.broken] == [0, 1]
     assert second.indices.tolist() == [3]
@@ -315,5 +317,5 @@ def test_making_batches_leaves_the_global_generator_alone() -> None:
     wanted = torch.rand(3)
     torch.manual_seed(0)
     batches_of(make_split(), RECIPE, range(2))
-    list(evaluation_loader(make_split(), VIEW, batch_size=4, rank=0, processes=1, workers=0))
+    list(evaluation_loader(EvaluationImages(make_split(), VIEW), batch_size=4, rank=0, processes=1, workers=0))
     assert torch.equal(torch.rand(3), wanted)

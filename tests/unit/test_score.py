@@ -1,5 +1,7 @@
 """Scores agree with scikit-learn and with sums done by hand, in whatever order images come."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,13 @@ from nfft.scan import Broken
 from nfft.score import Predictions, calibration_error, predict, scores
 
 IMAGES, CLASSES = 60, 7
+
+
+def predicted(
+    logits_of: Callable[[Tensor], Tensor], batches: list[Batch], gather: Callable[[list], list]
+) -> Predictions:
+    """What one network says."""
+    return predict({"one": logits_of}, batches, gather)["one"]
 
 
 def make_batches(logits: Tensor, labels: Tensor, sizes: list[int], order: Tensor | None = None) -> list[Batch]:
@@ -31,7 +40,7 @@ def made_up() -> tuple[Tensor, Tensor]:
 
 
 def found() -> Predictions:
-    return predict(lambda images: images, make_batches(*made_up(), [25, 25, 10]), list)
+    return predicted(lambda images: images, make_batches(*made_up(), [25, 25, 10]), list)
 
 
 def test_agrees_with_scikit_learn() -> None:
@@ -60,7 +69,7 @@ def test_agrees_with_scikit_learn() -> None:
 def test_by_hand() -> None:
     logits = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]]).log()
     labels = torch.tensor([0, 1, 1, 0])
-    predictions = predict(lambda images: images, make_batches(logits, labels, [4]), list)
+    predictions = predicted(lambda images: images, make_batches(logits, labels, [4]), list)
     got = scores(predictions, split="validation", classes=["a", "b"], resolution=8)
     assert got["top1"] == 0.75
     assert got["top5"] is None, "five of two classes are no achievement"
@@ -74,7 +83,7 @@ def test_by_hand() -> None:
 
 def test_a_class_without_images_does_not_count_in_the_mean() -> None:
     logits = torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]])
-    predictions = predict(lambda images: images, make_batches(logits, torch.tensor([0, 1]), [2]), list)
+    predictions = predicted(lambda images: images, make_batches(logits, torch.tensor([0, 1]), [2]), list)
     got = scores(predictions, split="test", classes=["a", "b", "never"], resolution=8)
     assert got["mean_per_class"] == 0.5
     assert got["per_class"][2] == {"name": "never", "count": 0, "precision": 0.0, "recall": 0.0, "f1": 0.0}
@@ -110,7 +119,7 @@ def test_calibration_error_bin_by_bin() -> None:
 def test_order_of_batches_does_not_matter() -> None:
     logits, labels = made_up()
     shuffled = make_batches(logits, labels, [7, 31, 22], torch.randperm(IMAGES, generator=torch.manual_seed(1)))
-    other = predict(lambda images: images, shuffled, list)
+    other = predicted(lambda images: images, shuffled, list)
     one = found()
     for name in ("labels", "top", "confidence", "losses"):
         np.testing.assert_array_equal(getattr(other, name), getattr(one, name))
@@ -123,8 +132,8 @@ def test_shards_are_gathered() -> None:
     theirs[0].broken.append(Broken(99, "torn"))
     # Their part is what they would have sent: first the rows, then the broken ones.
     sent: list[list] = []
-    predict(lambda images: images, theirs, lambda part: sent.append(list(part)) or part)
-    both = predict(lambda images: images, mine, lambda part: part + sent.pop(0))
+    predicted(lambda images: images, theirs, lambda part: sent.append(list(part)) or part)
+    both = predicted(lambda images: images, mine, lambda part: part + sent.pop(0))
     one = found()
     for name in ("labels", "top", "confidence", "losses"):
         np.testing.assert_array_equal(getattr(both, name), getattr(one, name))
@@ -135,15 +144,15 @@ def test_unreadable_images_are_left_out() -> None:
     logits, labels = made_up()
     batches = make_batches(logits, labels, [30, 30])
     empty = Batch(torch.empty(0, 3, 1, 1), labels[:0], labels[:0], torch.ones(0), labels[:0], [Broken(60, "empty")])
-    predictions = predict(lambda images: images, [*batches, empty], list)
+    predictions = predicted(lambda images: images, [*batches, empty], list)
     assert len(predictions.labels) == IMAGES
     assert predictions.broken == [Broken(60, "empty")]
     with pytest.raises(UserError, match="none of the images"):
-        predict(lambda images: images, [empty], list)
+        predicted(lambda images: images, [empty], list)
 
 
 def test_half_precision_logits_are_scored_in_float32() -> None:
     logits, labels = made_up()
-    half = predict(lambda images: images.bfloat16(), make_batches(logits, labels, [IMAGES]), list)
-    exact = predict(lambda images: images.bfloat16().float(), make_batches(logits, labels, [IMAGES]), list)
+    half = predicted(lambda images: images.bfloat16(), make_batches(logits, labels, [IMAGES]), list)
+    exact = predicted(lambda images: images.bfloat16().float(), make_batches(logits, labels, [IMAGES]), list)
     np.testing.assert_array_equal(half.losses, exact.losses)

@@ -1,0 +1,170 @@
+"""`nfft compare`: the same task with several methods, to see what each reaches, and at what price."""
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nfft import command, grid, options
+from nfft.errors import UserError, nearest
+from nfft.files import write_json, write_text
+from nfft.grid import Cell
+
+# What a run leaves for others to load.
+NETWORK = ("model.safetensors", "config.json", "adapter_model.safetensors", "adapter_config.json")
+HEADER = ("Method", "Top-1 %", "95 % interval", "Trained", "Time", "Peak memory", "On disk")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    return command.run(compare, options.compare_parser().parse_args(arguments))
+
+
+def compare(given: argparse.Namespace) -> int:
+    """Run what is missing; print the table, and write it with a plot. Returns 1 when a run failed."""
+    from nfft import plot_methods
+
+    check(given)
+    folder = given.output_dir or Path("runs") / f"compare-{options.default_folder(given).name}"
+    cells = {method: cells_of(given, method) for method in given.methods}
+    # Seed by seed, so that whoever stops early has something of every method.
+    order = [cells[method][seed] for seed in range(given.seeds) for method in given.methods]
+    print(f"folder  {folder}\nruns    {len(order)}: {len(given.methods)} methods, {given.seeds} seeds", flush=True)
+    try:
+        failed = grid.run(order, folder, lambda line: print(f"        {line}", flush=True))
+    except KeyboardInterrupt:
+        print("stopped; what is done stays. The same command runs what is missing:", file=sys.stderr)
+        print(f"  {options.command()}", file=sys.stderr)
+        return 130
+    rows = [row for method in given.methods if (row := row_of(method, cells[method], folder))]
+    if rows:
+        title = f"{Path(given.task).stem} with {options.default_folder(given).name.split('-', 1)[-1]}"
+        table = as_markdown(rows)
+        write_json(folder / "compare.json", {"command": options.public_command(), "methods": rows})
+        write_text(folder / "compare.md", table)
+        plot_methods.plot_comparison(rows, folder / "compare.png", title)
+        print("\n" + as_text(rows))
+        print(f"\nwritten to  {folder}/: compare.md, compare.json, compare.png, and a folder a run")
+    return 1 if failed else 0
+
+
+def check(given: argparse.Namespace) -> None:
+    """See that what is named exists, before the first of many runs.
+
+    Raises:
+        UserError: as `nfft finetune` would.
+    """
+    from nfft import catalog
+    from nfft.recipe import Recipe, read_changes
+    from nfft.task import Task
+
+    catalog.task(given.task)
+    catalog.recipe(given.recipe)
+    kinds = {"": Recipe, "task": Task, **{name: type(catalog.method(name)) for name in given.methods}}
+    for name, value in options.pairs(given.set, "--set").items():
+        part, _, setting = name.rpartition(".")
+        if part not in kinds:
+            raise UserError(
+                f"--set {name}: a setting's name may begin with task or a method that is compared; "
+                f"{nearest(part, [kind for kind in kinds if kind])}"
+            )
+        read_changes(kinds[part], {setting: value}, whose=part or "recipe")
+
+
+def cells_of(given: argparse.Namespace, method: str) -> list[Cell]:
+    """A method's runs, one a seed, with the settings that it heeds."""
+    from nfft import catalog
+
+    heeds = catalog.method(method).heeds
+    shared = ["--task", given.task, "--model", given.model, "--recipe", given.recipe, "--precision", given.precision]
+    if given.shots is not None:
+        shared += ["--shots", str(given.shots)]
+    for argument in given.model_arg:
+        shared += ["--model-arg", argument]
+    for option, setting, value in (
+        ("--steps", "total_steps", given.steps),
+        ("--epochs", "epochs", given.epochs),
+        ("--batch-size", "batch_size", given.batch_size),
+        ("--lr", "lr", given.lr),
+    ):
+        if value is not None and heeds(setting):
+            shared += [option, value]
+    for name, value in options.pairs(given.set, "--set").items():
+        part, _, setting = name.rpartition(".")
+        if part == method:
+            shared += ["--set", f"method.{setting}={value}"]
+        elif part == "task" or (not part and heeds(setting)):
+            shared += ["--set", f"{name}={value}"]
+    return [Cell(f"{method}-{seed}", (*shared, "--method", method, "--seed", str(seed))) for seed in range(given.seeds)]
+
+
+def row_of(method: str, cells: Sequence[Cell], folder: Path) -> dict[str, Any] | None:
+    """What the runs of a method have in common and how they differ; None where none is done."""
+    done = [(cell, results) for cell in cells if (results := cell.results(folder))]
+    if not done:
+        return None
+    scores = [results["test"] or results["validation"] for _, results in done]
+    top1 = [each["top1"] for each in scores]
+    low, high = interval(top1)
+    last = done[-1][0]
+    files = [folder / last.name / name for name in NETWORK]
+    return {
+        "method": method,
+        "split": scores[0]["split"],
+        "images": scores[0]["count"],
+        "top1": top1,
+        "low": low,
+        "high": high,
+        "trained": last.facts(folder)["model"]["trained"],
+        "parameters": last.facts(folder)["model"]["parameters"],
+        "wall_seconds": [results["training"]["wall_seconds"] for _, results in done],
+        "peak_memory_bytes": max(results["training"]["peak_memory_bytes"] for _, results in done),
+        "disk_bytes": sum(file.stat().st_size for file in files if file.is_file()),
+    }
+
+
+def interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
+    """Ends of the 95 % interval of the mean, by Student's t; none for one value."""
+    from scipy.stats import t
+
+    if len(values) < 2:
+        return None, None
+    mean = math.fsum(values) / len(values)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    reach = float(t.ppf(0.975, len(values) - 1)) * math.sqrt(variance / len(values))
+    return mean - reach, mean + reach
+
+
+def as_rows(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
+    from nfft.card_text import memory
+
+    return [
+        (
+            row["method"],
+            f"{100 * math.fsum(row['top1']) / len(row['top1']):.2f}",
+            "–" if row["low"] is None else f"{100 * max(0, row['low']):.2f} to {100 * min(1, row['high']):.2f}",
+            f"{row['trained']:,} ({row['trained'] / row['parameters']:.1%})",
+            f"{math.fsum(row['wall_seconds']) / len(row['wall_seconds']):,.0f} s",
+            memory(row["peak_memory_bytes"]),
+            memory(row["disk_bytes"]),
+        )
+        for row in rows
+    ]
+
+
+def as_text(rows: Sequence[dict[str, Any]]) -> str:
+    """The table in columns, for a terminal."""
+    lines = [HEADER, *as_rows(rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
+    first, *rest = widths
+    return "\n".join(
+        "  ".join([line[0].ljust(first), *(text.rjust(width) for text, width in zip(line[1:], rest, strict=True))])
+        for line in lines
+    )
+
+
+def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """The table for a README."""
+    lines = [HEADER, ("---", *("---:" for _ in HEADER[1:])), *as_rows(rows)]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)

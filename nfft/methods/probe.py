@@ -1,0 +1,48 @@
+"""probe: the classifier alone, fitted to what the network makes of the images, which is computed once.
+
+The quickest way to a classifier, and a measure of how well a checkpoint's features tell the classes apart. The L2
+penalty that does best on validation is chosen (`method.l2` sets it); `method.views` adds augmented views of the
+training images.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from nfft.errors import UserError
+from nfft.method import Method, train_only
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe(Method):
+    """Attributes:
+    l2: half of this times the squared length of the weights (of standardised features) is added to the loss; the
+        best of eleven from 1 down to 1e-5 when absent.
+    views: augmented views of each training image, beside the plain one.
+    """
+
+    l2: float | None = None
+    views: int = 0
+    fits_features: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.l2 is not None and not 0 <= self.l2 < math.inf:
+            raise UserError(f"method.l2 must be a finite number of at least 0; got {self.l2}.")
+        if self.views < 0:
+            raise UserError(f"method.views must be at least 0; got {self.views}.")
+
+    def heeds(self, setting: str) -> bool:
+        looks = ("test_resolution", "test_margin", "workers", "threads")
+        crops = ("train_resolution", "crop_area", "crop_aspect", "flip")
+        return setting in looks or (self.views > 0 and setting in crops)
+
+    def prepare(self, network: "nn.Module") -> None:
+        from nfft.groups import classifier
+
+        train_only(network, classifier(network).parameters())
+
+
+METHOD = Probe()

@@ -1,0 +1,99 @@
+"""Pictures of tuning methods: a probe's path of penalties, and several methods side by side."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nfft.plot import TRAIN, VALIDATION, save, strip
+from nfft.text import shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB")
+MARKERS = "osD^vPX"
+
+
+def plot_penalties(metrics: list[dict], path: Path, title: str) -> None:
+    """Write a PNG of a probe's top-1 and loss against its L2 penalty.
+
+    Args:
+        metrics: the lines of a run's metrics file; those of kind "solution" are drawn.
+        path: where to write; what is there is replaced at once.
+        title: shown above the panels.
+    """
+    from matplotlib.figure import Figure
+
+    solutions = [line for line in metrics if line["kind"] == "solution"]
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    top1, loss = figure.subplots(2, 1, sharex=True)
+    figure.suptitle(shorten(title, 70), fontsize=12, fontweight="bold", parse_math=False)
+    penalties = [line["l2"] for line in solutions]
+    _, _, colour, marker = VALIDATION[0]
+    validation: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4, "label": "validation"}
+    top1.plot(penalties, [100 * line["top1"] for line in solutions], **validation)
+    loss.plot(penalties, [line["loss"] for line in solutions], **validation)
+    loss.plot(
+        penalties, [line["train_loss"] for line in solutions], color=TRAIN, marker="s", markersize=4, label="train"
+    )
+    best = max(solutions, key=lambda line: (line["top1"], -line["loss"]))
+    for axes, name in ((top1, "top-1 accuracy (%)"), (loss, "loss")):
+        axes.set_ylabel(name)
+        strip(axes)
+        if len(penalties) > 1:
+            axes.axvline(best["l2"], color="#999999", linewidth=0.8, linestyle=":")
+    top1.annotate(
+        f"chosen: {best['l2']:g}, {best['top1']:.1%}", (0.99, 0.03), xycoords="axes fraction", ha="right", fontsize=9
+    )
+    if len(penalties) > 1:
+        loss.set_xscale("log")
+        loss.invert_xaxis()
+    loss.set_xlabel("L2 penalty of the classifier, weaker to the right")
+    loss.legend(frameon=False, fontsize=9)
+    save(figure, path)
+
+
+def plot_comparison(rows: list[dict[str, Any]], path: Path, title: str) -> None:
+    """Write a PNG of accuracy against training time: a mark a method, with the interval over its seeds.
+
+    Args:
+        rows: of each method its "method" (a name), "top1" and "wall_seconds" (of each seed), and "low" and "high", the
+            ends of the interval of the mean top-1 (None for one seed).
+        path: where to write; what is there is replaced at once.
+        title: shown above.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    figure.suptitle(shorten(title, 70), fontsize=12, fontweight="bold", parse_math=False)
+    for number, row in enumerate(rows):
+        _draw_method(axes, row, COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)])
+    axes.set_xscale("log")
+    _plain_ticks(axes)
+    axes.set_xlabel("time of a run, evaluation included (s)")
+    axes.set_ylabel("test top-1 (%)" if all(row["split"] == "test" for row in rows) else "validation top-1 (%)")
+    strip(axes)
+    axes.margins(x=0.15, y=0.15)
+    save(figure, path)
+
+
+def _draw_method(axes: "Axes", row: dict[str, Any], colour: str, marker: str) -> None:
+    time, top1 = _mean(row["wall_seconds"]), 100 * _mean(row["top1"])
+    axes.plot(row["wall_seconds"], [100 * each for each in row["top1"]], marker, color=colour, alpha=0.3, markersize=4)
+    if row["low"] is not None:
+        axes.vlines(time, 100 * row["low"], 100 * row["high"], color=colour, linewidth=1.4)
+    axes.plot([time], [top1], marker, color=colour, markersize=8)
+    offset: dict[str, Any] = {"textcoords": "offset points", "fontsize": 10, "color": colour, "va": "center"}
+    axes.annotate(row["method"], (time, top1), (9, 0), parse_math=False, **offset)
+
+
+def _plain_ticks(axes: "Axes") -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,161 @@
+"""A run that fits the classifier alone: every image goes through the body once, and a convex problem is solved."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nfft import features, logistic, run, score
+from nfft.data import Split
+from nfft.errors import UserError
+from nfft.features import Features
+from nfft.groups import classifier
+from nfft.job import Job, Outcome
+from nfft.loader import AugmentedImages, EvaluationImages
+from nfft.logistic import Rows, Solution
+from nfft.preprocess import evaluation_view
+from nfft.report import Report
+
+FOLDER = "features"
+# The path of penalties ends when so many in a row have not made validation better.
+PATIENCE = 4
+
+
+class Probe(Job):
+    """One run of `plan` that trains the classifier on what the network makes of the images."""
+
+    solution: Solution
+    validation: score.Predictions
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.plan.method.prepare(self.network)
+        self.head = classifier(self.network)
+        if self.head.bias is None:
+            raise UserError(
+                f"{self.plan.checkpoint.architecture} has a classifier without bias, which cannot be fitted alone. "
+                "Use another --method."
+            )
+        self.views = int(self.plan.method.views)  # type: ignore[attr-defined]
+        if self.views:
+            self.check_side("train_resolution")
+        self.network.to(self.accelerator.device)
+        self.body = self.folded()
+        self.found: dict[str, Features] = {}
+        self.solving = 0.0
+
+    @property
+    def step(self) -> int:
+        return 0
+
+    @property
+    def reached(self) -> str:
+        rows = sum(each.rows for each in self.found.values())
+        return f"{rows:,} images" if rows else ""
+
+    def restore(self) -> list[str]:
+        for name, images, facts in self._wanted():
+            self.found[name] = self._find(name, images.split, facts)
+        return []
+
+    def run(self, report: Report, stop_requested: Callable[[], bool]) -> bool:
+        for name, images, facts in self._wanted():
+            found = self.found[name] = self._find(name, images.split, facts)
+            if not found.is_complete:
+                width = self.head.weight.shape[1]
+                complete = features.extract(
+                    found, images, self._features, width, self.accelerator,
+                    workers=self.workers, stop_requested=stop_requested,
+                )  # fmt: skip
+                if not complete:
+                    return False
+            if self.accelerator.is_main_process:
+                self.note_broken(images.split, found.broken)
+                report.extracted(name, len(found.labels), found.seconds)
+        if self.accelerator.is_main_process:
+            self._solve(report)
+        return True
+
+    def finish(self, lines: list[dict]) -> Outcome:
+        if not self.accelerator.is_main_process:
+            return Outcome("raw", {}, None, {})
+        assert self.head.bias is not None
+        with torch.no_grad():
+            self.head.weight.copy_(self.solution.weight.view_as(self.head.weight))
+            self.head.bias.copy_(self.solution.bias)
+        test = self._predict("test", self.solution) if "test" in self.found else None
+        training = {
+            "l2": self.solution.l2,
+            "images": sum(len(each.labels) for each in self.found.values()),
+            "seconds": sum(each.seconds for each in self.found.values()) + self.solving,
+        }
+        return Outcome("raw", {"raw": self.validation}, test, training)
+
+    def _wanted(self) -> list[tuple[str, EvaluationImages, dict[str, Any]]]:
+        """What goes through the network: a name, the images, and what tells them from others of this run."""
+        data, recipe, seed = self.plan.data, self.plan.recipe, self.plan.request.seed
+        view = partial(evaluation_view, resolution=recipe.test_resolution, margin=recipe.test_margin)
+        sides = {"resolution": recipe.test_resolution, "margin": recipe.test_margin}
+        wanted: list[tuple[str, EvaluationImages, dict[str, Any]]] = [
+            (split.name, EvaluationImages(split, view), sides) for split in data.splits
+        ]
+        crops = {name: getattr(recipe, name) for name in ("train_resolution", "crop_area", "crop_aspect", "flip")}
+        for epoch in range(self.views):
+            images = AugmentedImages(data.train, recipe, seed, epoch)
+            wanted.append((f"train-{epoch}", images, {**crops, "seed": seed, "epoch": epoch}))
+        return wanted
+
+    def _find(self, name: str, split: Split, facts: dict[str, Any]) -> Features:
+        checkpoint = self.plan.checkpoint
+        everything = {
+            **facts,
+            "data": self.plan.fingerprint,
+            "split": split.name,
+            "images": split.fingerprint,
+            "rows": hashlib.sha256(split.rows.tobytes()).hexdigest(),
+            "architecture": checkpoint.architecture,
+            "arguments": dict(checkpoint.arguments),
+            "weights": checkpoint.fingerprint,
+            "precision": self.accelerator.mixed_precision,
+            "versions": run.versions(),
+        }
+        return features.find(self.folder / FOLDER / f"{name}.npy", split.labels, everything, self.accelerator)
+
+    @torch.inference_mode()
+    def _features(self, images: Tensor) -> Tensor:
+        with self.accelerator.autocast():
+            pixels = self.to_input(images).contiguous(memory_format=torch.channels_last)
+            return self.body.forward_head(self.body.forward_features(pixels), pre_logits=True).flatten(1)
+
+    def _solve(self, report: Report) -> None:
+        """Keep the solution of the path that does best on validation."""
+        began = time.perf_counter()
+        rows = Rows([each for name, each in self.found.items() if name.startswith("train")], self.accelerator.device)
+        asked = self.plan.method.l2  # type: ignore[attr-defined]
+        worse = 0
+        for solution in logistic.path(rows, len(self.plan.data.classes), logistic.L2 if asked is None else [asked]):
+            found = self._predict("validation", solution)
+            figures = {"train_loss": solution.loss, "loss": found.loss, "top1": found.top1}
+            report.solved(solution.l2, iterations=solution.iterations, **figures)
+            if not hasattr(self, "solution") or (found.top1, -found.loss) > (
+                self.validation.top1,
+                -self.validation.loss,
+            ):
+                self.solution, self.validation, worse = solution, found, 0
+            else:
+                worse += 1
+            if worse == PATIENCE:
+                break
+        self.solving = time.perf_counter() - began
+
+    def _predict(self, name: str, solution: Solution) -> score.Predictions:
+        found, began = self.found[name], time.perf_counter()
+        chunks = found.chunks(logistic.CHUNK)
+        logits = [solution.logits(found.values[rows]) for rows in chunks]
+        labels = [torch.from_numpy(found.labels[rows]) for rows in chunks]
+        spent = found.seconds + time.perf_counter() - began
+        return score.of_logits(zip(chunks, labels, logits, strict=True), found.broken, spent)
