@@ -49,8 +49,10 @@ def clip_gradients(
         limit = clipping * unit_norm(parameter).clamp(min=floor)
         norm = unit_norm(gradient)
         over = norm > limit
-        scale = torch.where(over, limit / norm.clamp(min=TINY), 1.0)
-        gradient.mul_(scale.to(gradient.dtype))
+        # On a CPU one knows at once, and most gradients are short enough to stay as they are.
+        if gradient.device.type != "cpu" or over.any():
+            scale = torch.where(over, limit / norm.clamp(min=TINY), 1.0)
+            gradient.mul_(scale.to(gradient.dtype))
         clipped.append(over.sum())
         finite.append(norm.isfinite().all())
         units += over.numel()

@@ -11,6 +11,7 @@ from nfft import command, grid, options
 from nfft.errors import UserError, nearest
 from nfft.files import write_json, write_text
 from nfft.grid import Cell
+from nfft.interrupt import Interrupt
 
 # What a run leaves for others to load.
 NETWORK = ("model.safetensors", "config.json", "adapter_model.safetensors", "adapter_config.json")
@@ -31,12 +32,12 @@ def compare(given: argparse.Namespace) -> int:
     # Seed by seed, so that whoever stops early has something of every method.
     order = [cells[method][seed] for seed in range(given.seeds) for method in given.methods]
     print(f"folder  {folder}\nruns    {len(order)}: {len(given.methods)} methods, {given.seeds} seeds", flush=True)
-    try:
-        failed = grid.run(order, folder, lambda line: print(f"        {line}", flush=True))
-    except KeyboardInterrupt:
-        print("stopped; what is done stays. The same command runs what is missing:", file=sys.stderr)
+    with Interrupt() as interrupt:
+        failed = grid.run(order, folder, lambda line: print(f"        {line}", flush=True), interrupt.requested)
+    if interrupt.requested():
+        print("stopped; what is done stays. The same command goes on:", file=sys.stderr)
         print(f"  {options.command()}", file=sys.stderr)
-        return 130
+        return interrupt.exit_status
     rows = [row for method in given.methods if (row := row_of(method, cells[method], folder))]
     if rows:
         title = f"{Path(given.task).stem} with {options.default_folder(given).name.split('-', 1)[-1]}"

@@ -34,12 +34,12 @@ class Ema:
     @torch.no_grad()
     def update(self, module: nn.Module) -> None:
         """Move the average towards the weights that an optimizer step has just made."""
+        tensors = module.state_dict()
+        averaged = [name for name, tensor in tensors.items() if tensor.is_floating_point()]
         towards = 1 - self.decay_at(self.step)
-        for name, tensor in module.state_dict().items():
-            if tensor.is_floating_point():
-                self.average[name].lerp_(tensor, towards)
-            else:
-                self.average[name].copy_(tensor)
+        torch._foreach_lerp_([self.average[name] for name in averaged], [tensors[name] for name in averaged], towards)
+        for name in tensors.keys() - set(averaged):
+            self.average[name].copy_(tensors[name])
         self.step += 1
 
     def __call__(self, module: nn.Module, images: Tensor) -> Tensor:

@@ -91,12 +91,14 @@ def extract(
     *,
     workers: int,
     stop_requested: Callable[[], bool],
+    show: Callable[[int], None],
 ) -> bool:
     """Compute the rows that are missing, each process its share; the main one writes them.
 
     Args:
         features_of: uint8 images (n, 3, h, w) -> features (n, width).
         stop_requested: polled once a batch; when any process says yes, all stop, and what there is stays.
+        show: is told after each batch how many rows there are.
 
     Returns:
         Whether all rows are there now.
@@ -127,6 +129,7 @@ def extract(
             found.broken += broken
         found.rows = min(total, found.rows + processes * BATCH)
         found.seconds += time.perf_counter() - began
+        show(found.rows)
         stop = torch.tensor(float(stop_requested()), device=accelerator.device)
         stops = accelerator.reduce(stop, reduction="sum").item() > 0
         if values is not None and (found.is_complete or stops or count % NOTED == 0):

@@ -1,6 +1,8 @@
 """Many runs, each in a process and a folder of its own: what is there is not run again, what fails stops no other."""
 
+import contextlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ from nfft.errors import UserError
 from nfft.files import write_json
 
 CELL = "cell.json"
+POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -45,15 +48,18 @@ class Failed:
     reason: str
 
 
-def run(cells: Sequence[Cell], folder: Path, say: Callable[[str], None]) -> list[Failed]:
+def run(
+    cells: Sequence[Cell], folder: Path, say: Callable[[str], None], stop_requested: Callable[[], bool]
+) -> list[Failed]:
     """Run the cells that are not done, in order.
 
     Args:
         say: is told a line about each.
+        stop_requested: polled all the time; once it says yes, the run that is under way saves itself, and no other
+            begins.
 
     Raises:
         UserError: when a folder holds a run of other arguments, before any is run.
-        KeyboardInterrupt: once the run that was under way has saved itself.
     """
     for cell in cells:
         _check(cell, folder)
@@ -63,7 +69,9 @@ def run(cells: Sequence[Cell], folder: Path, say: Callable[[str], None]) -> list
         say(f"{len(cells) - len(left)} of {len(cells)} runs are done already")
     for number, cell in enumerate(left, start=1):
         began = time.monotonic()
-        reason = _run(cell, folder)
+        reason = _run(cell, folder, stop_requested)
+        if stop_requested():
+            break
         results = cell.results(folder)
         if results is None:
             failed.append(Failed(cell, reason))
@@ -89,7 +97,7 @@ def _check(cell: Cell, folder: Path) -> None:
         raise UserError(f"{place} holds a run of other settings. Choose another --output-dir, or delete it.")
 
 
-def _run(cell: Cell, folder: Path) -> str:
+def _run(cell: Cell, folder: Path, stop_requested: Callable[[], bool]) -> str:
     """Run or go on with a cell, what it prints in a file beside its folder; returns the last line of that."""
     place = folder / cell.name
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -98,12 +106,26 @@ def _run(cell: Cell, folder: Path) -> str:
     resume = ["--resume"] if (place / "run.json").is_file() else []
     # -P: a folder called nfft where the command is given is not to be taken for the package.
     command = [sys.executable, "-P", "-m", "nfft.cli", "finetune", *cell.arguments, "--output-dir", str(place), *resume]
-    with log.open("a") as output, subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process:
+    # In a session of its own, it hears of an interruption from here alone, and once.
+    with (
+        log.open("a") as output,
+        subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True) as process,
+    ):
         try:
-            process.wait()
-        except KeyboardInterrupt:
-            # The terminal has told the run too: it finishes its step and saves.
-            process.wait()
+            _wait(process, stop_requested)
+        except BaseException:
+            process.kill()
             raise
     said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return said[-1] if said else f"it ended with status {process.returncode} and said nothing"
+
+
+def _wait(process: subprocess.Popen, stop_requested: Callable[[], bool]) -> None:
+    """Wait for a run to end, by itself or, when a stop is asked for, after its step."""
+    told = False
+    while process.poll() is None:
+        if stop_requested() and not told:
+            process.send_signal(signal.SIGINT)
+            told = True
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(POLL_SECONDS)

@@ -293,7 +293,8 @@ def floors(network: nn.Module) -> dict[Tensor, Tensor]:
     """Lengths that AGC may take the rows of B for, shape (out, 1): B starts at zero, and could not move otherwise.
 
     A row of B that changes by its floor times lambda changes the raw weight of its unit by at most lambda of that
-    unit's length: what AGC allows the weight itself.
+    unit's length: what AGC allows the weight itself. On digits that is worth 4 to 5 points of top-1 over the paper's
+    eps, and without clipping a learning rate of 0.5 diverges: LOG.md has the runs.
     """
     found = {}
     for _, layer in adapted(network):

@@ -19,6 +19,8 @@ class Method:
     is_adapter: ClassVar[bool] = False
     # Whether the classifier is fitted to features that are computed once, in place of steps through the network.
     fits_features: ClassVar[bool] = False
+    # Of the learning rate that a recipe has for training every weight.
+    lr_factor: ClassVar[float] = 1.0
 
     def heeds(self, setting: str) -> bool:
         """Whether a setting of the recipe has any part in this."""

@@ -93,7 +93,9 @@ def make(request: Request) -> Plan:
         pretrained=checkpoint.folder is not None,
         asked_batch=changes.get("batch_size"),
     )
-    recipe = change(change(recipe_of(facts), read_changes(Recipe, task.suggests, whose="recipe")), changes)
+    recipe = recipe_of(facts)
+    recipe = replace(recipe, lr=recipe.lr * method.lr_factor)
+    recipe = change(change(recipe, read_changes(Recipe, task.suggests, whose="recipe")), changes)
     if not method.fits_features:
         _check_batch(recipe, len(loaded.train))
     pixels = int(sizes.prod(axis=1).sum())

@@ -71,20 +71,21 @@ def plot_comparison(rows: list[dict[str, Any]], path: Path, title: str) -> None:
     axes.set_xscale("log")
     _plain_ticks(axes)
     axes.set_xlabel("time of a run, evaluation included (s)")
-    axes.set_ylabel("test top-1 (%)" if all(row["split"] == "test" for row in rows) else "validation top-1 (%)")
+    axes.set_ylabel(f"{rows[0]['split']} top-1 (%)")
     strip(axes)
-    axes.margins(x=0.15, y=0.15)
+    axes.margins(x=0.1, y=0.1)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=10, labelspacing=0.9)
     save(figure, path)
 
 
 def _draw_method(axes: "Axes", row: dict[str, Any], colour: str, marker: str) -> None:
+    """The mean with its interval, and each seed, fainter."""
     time, top1 = _mean(row["wall_seconds"]), 100 * _mean(row["top1"])
     axes.plot(row["wall_seconds"], [100 * each for each in row["top1"]], marker, color=colour, alpha=0.3, markersize=4)
     if row["low"] is not None:
-        axes.vlines(time, 100 * row["low"], 100 * row["high"], color=colour, linewidth=1.4)
-    axes.plot([time], [top1], marker, color=colour, markersize=8)
-    offset: dict[str, Any] = {"textcoords": "offset points", "fontsize": 10, "color": colour, "va": "center"}
-    axes.annotate(row["method"], (time, top1), (9, 0), parse_math=False, **offset)
+        axes.vlines(time, 100 * max(0, row["low"]), 100 * min(1, row["high"]), color=colour, linewidth=1.4)
+    label = f"{row['method']}\n{top1:.1f} %, {time:.3g} s"
+    axes.plot([time], [top1], marker, color=colour, markersize=8, linestyle="none", label=label)
 
 
 def _plain_ticks(axes: "Axes") -> None:

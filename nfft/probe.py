@@ -66,10 +66,10 @@ class Probe(Job):
         for name, images, facts in self._wanted():
             found = self.found[name] = self._find(name, images.split, facts)
             if not found.is_complete:
-                width = self.head.weight.shape[1]
                 complete = features.extract(
-                    found, images, self._features, width, self.accelerator,
+                    found, images, self._features, self.head.weight.shape[1], self.accelerator,
                     workers=self.workers, stop_requested=stop_requested,
+                    show=partial(report.extracting, name, images=len(found.labels)),
                 )  # fmt: skip
                 if not complete:
                     return False

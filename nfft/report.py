@@ -43,12 +43,6 @@ class Report:
         temporary.replace(self.path)
         self.file = self.path.open("a")
         self.shown_step, self.shown_at = self.first_step, time.perf_counter()
-        if self.stream.isatty():
-            from tqdm import tqdm
-
-            form = "{percentage:3.0f}% |{bar:20}| step {n_fmt}/{total_fmt}{postfix} · {elapsed}<{remaining}"
-            total, done = self.total_steps, self.first_step
-            self.bar = tqdm(total=total, initial=done, bar_format=form, file=self.stream, dynamic_ncols=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -70,9 +64,8 @@ class Report:
             f"loss {loss:.3f} · top-1 {top1:.1%} · lr {lr:.2g} · clipped {clipped:.1%} · {images_per_second:,.0f} img/s"
         )
         now = time.perf_counter()
-        if self.bar is not None:
-            self.bar.set_postfix_str(shown, refresh=False)
-            self.bar.update(step - self.bar.n)
+        if self.stream.isatty():
+            self._move_bar("step ", step, self.total_steps, start=self.first_step, shown=shown)
         elif now - self.shown_at >= PLAIN_SECONDS or step == self.total_steps:
             left = (self.total_steps - step) * (now - self.shown_at) / (step - self.shown_step)
             self.shown_step, self.shown_at = step, now
@@ -90,10 +83,22 @@ class Report:
         else:
             print(text, file=self.stream, flush=True)
 
-    def extracted(self, name: str, images: int, seconds: float) -> None:
-        """Note that features of `images` images are there, and the time it took to compute them."""
+    def extracting(self, name: str, done: int, images: int) -> None:
+        """Show that features of `done` images of a split of `images` are there."""
         if not self.speaks:
             return
+        now = time.perf_counter()
+        if self.stream.isatty():
+            self._move_bar(f"features of {name} ", done, images)
+        elif now - self.shown_at >= PLAIN_SECONDS:
+            self.shown_at = now
+            print(f"features of {name}: {done:,} of {images:,} images", file=self.stream, flush=True)
+
+    def extracted(self, name: str, images: int, seconds: float) -> None:
+        """Note that features of all images of a split are there, and the time it took to compute them."""
+        if not self.speaks:
+            return
+        self._remove_bar()
         self._record(kind="features", name=name, images=images, seconds=seconds)
         print(f"features of {name}: {images:,} images, {seconds:.1f} s", file=self.stream, flush=True)
 
@@ -105,6 +110,23 @@ class Report:
         self._record(kind="solution", l2=l2, iterations=iterations, **figures)
         shown = f"l2 {l2:<8g} validation top-1 {top1:.1%}, loss {loss:.3f} · train loss {train_loss:.3f}"
         print(f"{shown} · {iterations} iterations", file=self.stream, flush=True)
+
+    def _move_bar(self, name: str, done: int, total: int, *, start: int = 0, shown: str = "") -> None:
+        from tqdm import tqdm
+
+        if self.bar is None:
+            form = "{percentage:3.0f}% |{bar:20}| NAME{n_fmt}/{total_fmt}{postfix} · {elapsed}<{remaining}"
+            form = form.replace("NAME", name)
+            self.bar = tqdm(total=total, initial=start, bar_format=form, file=self.stream, dynamic_ncols=True)
+        if shown:
+            self.bar.set_postfix_str(shown, refresh=False)
+        self.bar.update(done - self.bar.n)
+
+    def _remove_bar(self) -> None:
+        if self.bar is not None:
+            self.bar.leave = False
+            self.bar.close()
+            self.bar = None
 
     def _record(self, **line: Any) -> None:
         self.lines.append(line)

@@ -86,6 +86,8 @@ def prepare(network: nn.Module, recipe: Recipe, accelerator: Accelerator, method
         lr=recipe.lr,
         momentum=recipe.momentum,
         nesterov=recipe.momentum > 0,
+        # Decay, momentum and step in one pass over memory. With a loss scaler, steps are skipped from outside.
+        fused=accelerator.scaler is None and accelerator.device.type in ("cpu", "cuda"),
     )
     ema = Ema(network, recipe.ema_decay) if recipe.ema_decay is not None else None
     if recipe.gradient_checkpointing:

@@ -30,6 +30,8 @@ class Lora(Method):
     dora: bool = False
     targets: str | None = None
     is_adapter: ClassVar[bool] = True
+    # LOG.md has the sweep.
+    lr_factor: ClassVar[float] = 2.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.dropout < 1:

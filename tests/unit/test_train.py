@@ -268,5 +268,6 @@ def test_scaled_gradients_are_clipped_after_unscaling(accelerator: Accelerator, 
         stop_requested=lambda: False,
     )
     assert all(step.clipped > 0 for step in steps)
+    # Without a scaler SGD is fused, and rounds otherwise.
     for mine, other in zip(network.parameters(), plain.network.parameters(), strict=True):
-        assert mine.equal(other)
+        torch.testing.assert_close(mine, other, rtol=1e-6, atol=1e-7)
