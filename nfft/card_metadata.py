@@ -30,14 +30,16 @@ LICENCES = {
 
 def of_run(run: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
     """The head of a run's card: names and plain values."""
-    model, task = run["model"], run["task"]
+    model, task, is_adapter = run["model"], run["task"], run.get("method", {}).get("is_adapter", False)
     dataset, base = hub_id(task["source"]), hub_id(model["name"])
     evaluated = [entry for scores in (results["test"], results["validation"]) for entry in _results(task, scores)]
     return _plain(
         model["architecture"],
         model["licence"],
         base_model=base,
-        base_model_relation="finetune" if base else None,
+        base_model_relation=("adapter" if is_adapter else "finetune") if base else None,
+        # The Hub shows code for this library: timm cannot load an adapter.
+        library="peft" if is_adapter else "timm",
         datasets=[dataset] if dataset else None,
         metrics=["accuracy"],
         model_name=one_line(f"{model['architecture']} on {task['title'] or task['name']}") if evaluated else None,
@@ -50,12 +52,12 @@ def of_network(architecture: str, licence: str | None, base: str | None) -> dict
     return _plain(architecture, licence, base_model=base)
 
 
-def _plain(architecture: str, licence: str | None, **values: Any) -> dict[str, Any]:
+def _plain(architecture: str, licence: str | None, library: str = "timm", **values: Any) -> dict[str, Any]:
     from huggingface_hub import ModelCardData
 
     tags = [tag for tag in TAGS if tag not in ("nfnet", "normalizer-free") or is_normalizer_free(architecture)]
     values |= _licence(licence)
-    return ModelCardData(library_name="timm", pipeline_tag="image-classification", tags=tags, **values).to_dict()
+    return ModelCardData(library_name=library, pipeline_tag="image-classification", tags=tags, **values).to_dict()
 
 
 def to_yaml(head: dict[str, Any]) -> str:

@@ -10,11 +10,10 @@ from typing import Any
 from nfft import command, grid, options
 from nfft.errors import UserError, nearest
 from nfft.files import write_json, write_text
+from nfft.finetune import NETWORK
 from nfft.grid import Cell
 from nfft.interrupt import Interrupt
 
-# What a run leaves for others to load.
-NETWORK = ("model.safetensors", "config.json", "adapter_model.safetensors", "adapter_config.json")
 HEADER = ("Method", "Top-1 %", "95 % interval", "Trained", "Time", "Peak memory", "On disk")
 
 

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 from nfft import command, options
 from nfft.files import write_json
 
+# What a run leaves for others to load.
+NETWORK = ("model.safetensors", "adapter_model.safetensors", "adapter_config.json", "config.json")
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
@@ -225,7 +228,7 @@ def farewell(folder: Path, results: dict[str, Any]) -> None:
         compared = " against ".join(f"{name} {each['top1']:.2%}" for name, each in candidates.items())
         print(f"\nkept the {results['weights']} weights: validation top-1 {compared}")
     if "l2" in results["training"]:
-        print(f"\nkept the classifier for l2 {results['training']['l2']:g}, the best on validation")
+        print(f"\nkept the classifier for l2 {results['training']['l2']:g}, of the lowest loss on validation")
     for name in ("validation", "test"):
         if (found := results[name]) is not None:
             top5 = f", top-5 {found['top5']:.2%}" if found["top5"] is not None else ""
@@ -234,7 +237,8 @@ def farewell(folder: Path, results: dict[str, Any]) -> None:
         print("            the task has no test split; validation chose the weights, so its score flatters a little")
     training = results["training"]
     print(f"training    {training['seconds']:.0f} s, {training['images_per_second']:,.0f} img/s")
-    print(f"written to  {folder}/: model.safetensors, config.json, README.md, results.json, curves.png, confusion.png")
+    network = ", ".join(name for name in NETWORK if (folder / name).is_file())
+    print(f"written to  {folder}/: {network}, README.md, results.json, curves.png, confusion.png")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from torch import Tensor
 from nfft.features import Features
 
 # From the strongest down, each from the solution of the one before it.
-L2 = tuple(float(f"{10 ** (-half / 2):.2g}") for half in range(0, 11))
+L2 = tuple(float(f"{10 ** (-half / 2):.2g}") for half in range(-2, 11))
 CHUNK = 8192
 # Features are kept as float32 on the device when they fit in this many bytes.
 CACHE_BYTES = 1 << 30

@@ -79,6 +79,11 @@ def make(request: Request) -> Plan:
     checkpoint = hub.find(request.model, dict(request.model_args))
     if method.is_adapter and checkpoint.folder is None:
         raise UserError(f"--method {request.method} changes a checkpoint; {checkpoint.name} has no weights to change.")
+    if method.is_adapter and checkpoint.base is not None:
+        raise UserError(
+            f"{checkpoint.name} is an adapter itself, and --method {request.method} would make one of it. Make a whole "
+            f"network of it first: nfft merge {request.model} merged."
+        )
     loaded = data.load(task)
     if request.shots is not None:
         loaded = data.few(loaded, request.shots, request.seed)

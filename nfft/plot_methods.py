@@ -35,7 +35,7 @@ def plot_penalties(metrics: list[dict], path: Path, title: str) -> None:
     loss.plot(
         penalties, [line["train_loss"] for line in solutions], color=TRAIN, marker="s", markersize=4, label="train"
     )
-    best = max(solutions, key=lambda line: (line["top1"], -line["loss"]))
+    best = min(solutions, key=lambda line: line["loss"])
     for axes, name in ((top1, "top-1 accuracy (%)"), (loss, "loss")):
         axes.set_ylabel(name)
         strip(axes)

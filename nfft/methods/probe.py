@@ -1,8 +1,8 @@
 """probe: the classifier alone, fitted to what the network makes of the images, which is computed once.
 
 The quickest way to a classifier, and a measure of how well a checkpoint's features tell the classes apart. The L2
-penalty that does best on validation is chosen (`method.l2` sets it); `method.views` adds augmented views of the
-training images.
+penalty with the lowest loss on validation is chosen (`method.l2` sets it); `method.views` adds augmented views of the
+training images. LOG.md sets it beside steps of SGD.
 """
 
 import math
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Probe(Method):
     """Attributes:
     l2: half of this times the squared length of the weights (of standardised features) is added to the loss; the
-        best of eleven from 1 down to 1e-5 when absent.
+        best of thirteen from 10 down to 1e-5 when absent.
     views: augmented views of each training image, beside the plain one.
     """
 

@@ -119,6 +119,8 @@ def test_an_adapter_resumes_to_the_bit_and_is_merged(tmp_path: Path) -> None:
     with torch.no_grad():
         merged, loaded = (nfft.AutoNFNet.from_pretrained(each) for each in (tmp_path / "merged", whole))
         assert torch.equal(merged(images), loaded(images))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert finetune.main([*asked, "--model", str(whole), "--output-dir", str(tmp_path / "twice")]) == 2
     assert merge.main([str(tmp_path / "merged"), str(tmp_path / "again")]) == 2
     assert merge.main([str(whole), str(tmp_path / "merged")]) == 2
 

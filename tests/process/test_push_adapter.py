@@ -80,7 +80,7 @@ def test_what_is_pushed_of_an_adapter(
 
     card = files["README.md"].decode()
     head = yaml.safe_load(card.split("---\n")[1])
-    assert head["base_model"] == "user/base" and head["library_name"] in ("timm", "peft")
+    assert (head["base_model"], head["base_model_relation"], head["library_name"]) == ("user/base", "adapter", "peft")
     (told,) = re.findall(r"```python\n(from peft.*?)```", card, re.DOTALL)
     succeed(python("-c", LOAD, "run", "user/digits", told))
 
