@@ -8,7 +8,8 @@ import numpy as np
 
 from nfft.errors import UserError, nearest
 from nfft.preprocess import Raw
-from nfft.table import SPLIT_NAMES, Table, open_tables
+from nfft.source import SPLIT_NAMES
+from nfft.table import Table, open_tables
 from nfft.task import Task
 
 # As in arXiv 2109.01134 (CoOp).

@@ -1,7 +1,6 @@
-"""A task's columns of images and labels, split by split; the only door to `datasets`."""
+"""A task's images and labels, split by split."""
 
 import contextlib
-import glob
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,31 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from nfft.errors import UserError, nearest
-from nfft.files import UNWRITABLE
+from nfft.columns import image_column, label_column
+from nfft.errors import UserError
 from nfft.preprocess import Raw
+from nfft.source import load_dataset
 from nfft.task import Task
-
-IMAGE_NAMES = (
-    "image",
-    "img",
-    "pixel_values",
-    "image_path",
-    "file_path",
-    "filepath",
-    "path",
-    "file_name",
-    "filename",
-    "file",
-)
-LABEL_NAMES = ("label", "labels", "class", "category", "target", "fine_label", "label_name", "class_name", "species")
-
-
-SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "validation": ("validation", "val", "valid", "dev"),
-    "test": ("test", "testing"),
-}
 
 
 class Table(Protocol):
@@ -62,7 +41,7 @@ def open_tables(task: Task) -> dict[str, Table]:
         return {"train": _arrays(task)}
     path = Path(task.source).expanduser()
     root = path.resolve().parent if path.is_file() else path.resolve()
-    return {name: DatasetTable(task, split, root) for name, split in _load_dataset(task, task.source).items()}
+    return {name: DatasetTable(task, split, root) for name, split in load_dataset(task, task.source).items()}
 
 
 def _arrays(task: Task) -> "Arrays":
@@ -120,7 +99,7 @@ class DatasetTable:
         from datasets import Image
 
         self.task, self.root = task, root
-        self.image = _image_column(task, dataset.features)
+        self.image = image_column(task, dataset.features)
         if isinstance(dataset.features[self.image], Image):
             dataset = dataset.cast_column(self.image, Image(decode=False))
         self.dataset = dataset
@@ -144,7 +123,7 @@ class DatasetTable:
         return digest.hexdigest()
 
     def class_names(self) -> list[str]:
-        column, feature = self._label()
+        column, feature = label_column(self.task, self.dataset.features)
         if names := getattr(feature, "names", None):
             return list(names)
         values = self._values(column)
@@ -152,7 +131,7 @@ class DatasetTable:
 
     def labels(self, classes: list[str]) -> np.ndarray | None:
         """Indices into `classes`; None where every label is -1, the mark of a hidden test set."""
-        column, feature = self._label()
+        column, feature = label_column(self.task, self.dataset.features)
         names = getattr(feature, "names", None)
         values = self._values(column)
         if names is not None:
@@ -178,33 +157,6 @@ class DatasetTable:
                 raise UserError(f"task {self.task.name}: row {row} has no label (column {column!r} is empty there).")
         return values
 
-    def _label(self) -> tuple[str, Any]:
-        from datasets import ClassLabel, Value
-
-        features, task = self.dataset.features, self.task
-        column = task.label
-        if column is None:
-            typed = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
-            named = [name for name in LABEL_NAMES if name in features]
-            candidates = ([name for name in named if name in typed] or typed or named)[:1]
-            if not candidates:
-                raise UserError(
-                    f"task {task.name}: no label column found among {', '.join(features)}. "
-                    "A folder of images needs one folder a class, two at least; else name it with --set task.label=..."
-                )
-            column = candidates[0]
-        if column not in features:
-            raise UserError(f"task {task.name}: no column {column!r}; {nearest(column, features)}")
-        feature = features[column]
-        if isinstance(feature, Value) and feature.dtype.startswith(("float", "double")):
-            raise UserError(
-                f"task {task.name}: the labels in column {column!r} are floating-point numbers; classes are whole "
-                "numbers or text. Convert the column, or name another with --set task.label=..."
-            )
-        if not isinstance(feature, ClassLabel | Value):
-            raise UserError(f"task {task.name}: column {column!r} holds {_kind(feature)}, not one class an image.")
-        return column, feature
-
 
 class _ImageColumn(Sequence):
     """Raw images of a dataset by row: bytes where they are embedded, else a path."""
@@ -229,96 +181,3 @@ class _ImageColumn(Sequence):
         if value is None:
             return b""
         return value if isinstance(value, bytes) else str(self.root / value)
-
-
-def _kind(feature: Any) -> str:
-    return getattr(feature, "dtype", type(feature).__name__)
-
-
-def _image_column(task: Task, features: Any) -> str:
-    from datasets import Image, Value
-
-    if task.image is not None:
-        if task.image not in features:
-            raise UserError(f"task {task.name}: no column {task.image!r}; {nearest(task.image, features)}")
-        feature = features[task.image]
-        encoded = isinstance(feature, Value) and feature.dtype.removeprefix("large_") in ("string", "binary")
-        if not (encoded or isinstance(feature, Image | dict)):
-            raise UserError(
-                f"task {task.name}: column {task.image!r} holds {_kind(feature)}, not images or their paths. "
-                "Name another with --set task.image=..."
-            )
-        return task.image
-    typed = [name for name, feature in features.items() if isinstance(feature, Image)]
-    named = [name for name in IMAGE_NAMES if name in features]
-    candidates = typed or named
-    if not candidates:
-        raise UserError(
-            f"task {task.name}: no images found; expected one folder of them a class, or a table with a column of "
-            f"images. Its columns are {', '.join(features)}: name it with --set task.image=..."
-        )
-    return candidates[0]
-
-
-def _is_repository(folder: Path) -> bool:
-    """Whether a folder is laid out like a dataset on the Hub, rather than as folders of images."""
-    marks = ("README.md", "*.parquet", "data/*.parquet", "*/*.parquet", "metadata.*", "*.json*", "*.csv")
-    return any(next(folder.glob(mark), None) is not None for mark in marks)
-
-
-def _image_files(folder: Path) -> dict[str, str]:
-    """Patterns of a folder's images by split: its own folders are splits if all are named so, else classes.
-
-    `datasets` would take any word in a path for a split: a class "train station" for train.
-    """
-    inside = [each.name for each in folder.iterdir() if each.is_dir() and not each.name.startswith(".")]
-    words = {word for names in SPLIT_NAMES.values() for word in names}
-    if inside and words.issuperset(inside):
-        return {name: f"{glob.escape(str(folder / name))}/**" for name in inside}
-    return {"train": f"{glob.escape(str(folder))}/**"}
-
-
-def _load_dataset(task: Task, source: str) -> Any:
-    """A `datasets.DatasetDict`, with the library's failures put in words."""
-    import datasets
-    from datasets import exceptions
-
-    datasets.disable_progress_bars()
-    # What fails is raised too, and said in one sentence below.
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
-    path = Path(source).expanduser()
-    try:
-        if path.is_file():
-            builder = "parquet" if path.suffix == ".parquet" else "csv"
-            options = {"sep": "\t"} if path.suffix == ".tsv" else {}
-            return datasets.load_dataset(builder, data_files=str(path), **options)
-        if path.is_dir() and not _is_repository(path):
-            return datasets.load_dataset("imagefolder", data_files=_image_files(path), drop_labels=False)
-        return datasets.load_dataset(str(path) if path.is_dir() else source, task.config)
-    except (exceptions.DataFilesNotFoundError, datasets.data_files.EmptyDatasetError) as error:
-        if path.is_dir():
-            raise UserError(
-                f"no images found in {source}. Expected one folder a class, or a table with rows."
-            ) from error
-        raise UserError(f"the dataset {source} holds no files that `datasets` can read.") from error
-    except exceptions.DatasetNotFoundError as error:
-        raise UserError(
-            f"{source} is neither a folder here nor a dataset on the Hub: check its spelling, or that you have access "
-            "(`hf auth login`)."
-        ) from error
-    except (ConnectionError, OSError, TimeoutError) as error:
-        if error.errno in UNWRITABLE:
-            raise
-        if path.exists():
-            raise UserError(f"{source} could not be read: {error}") from error
-        raise UserError(
-            f"the Hub could not be reached for the dataset {source}, which is not cached here. To work offline, "
-            "give --task a local folder, or run once online."
-        ) from error
-    except (ValueError, RuntimeError, datasets.exceptions.DatasetGenerationError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        if "corresponds to no data" in reason:
-            raise UserError(
-                f"no images found in {source}. Expected one folder a class, or a table with rows."
-            ) from error
-        raise UserError(f"the data of task {task.name} could not be read: {reason}") from error

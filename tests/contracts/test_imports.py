@@ -16,13 +16,13 @@ ORDER = [
     "errors", "files", "agc", "groups", "ema", "sam", "schedule", "standardisation", "architectures", "memory",
     "interrupt", "report", "text", "plot", "plot_methods", "recipe", "task", "method", "randaugment", "preprocess",
     "catalog", "checkpoint", "vetting", "layout", "lora", "folding", "adapter", "model", "paper", "card_text",
-    "card_parts", "card_metadata", "card", "hub", "auto", "run", "options", "grid", "table", "data", "scan",
-    "device", "loader", "score", "train", "plan", "job", "fit", "features", "logistic", "probe", "command",
-    "publish", "finetune", "compare", "look", "evaluation", "prediction", "merge", "cli",
+    "card_parts", "card_metadata", "card", "hub", "auto", "run", "options", "grid", "columns", "source", "table",
+    "data", "scan", "device", "loader", "score", "train", "plan", "job", "fit", "features", "logistic", "probe",
+    "command", "publish", "finetune", "compare", "look", "evaluation", "prediction", "merge", "cli",
 ]  # fmt: skip
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 DOORS = {
-    "datasets": {"table"},
+    "datasets": {"columns", "source", "table"},
     # The card's metadata are the Hub's own class.
     "huggingface_hub": {"hub", "card_metadata"},
     "matplotlib": {"plot", "plot_methods"},
