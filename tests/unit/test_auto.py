@@ -130,3 +130,27 @@ def test_timms_weights_without_names_have_those_of_imagenet(tmp_path: Path) -> N
     loaded = nfft.AutoNFNet.from_pretrained(tmp_path)
     assert loaded.labels[0].startswith("tench") and len(loaded.labels) == 1000
     assert loaded.transform(Image.fromarray(PIXELS)).shape == (3, 64, 64), "evaluated at its test size"
+
+
+def test_predictions_follow_weights_that_have_changed(checkpoint: Path) -> None:
+    model = nfft.AutoNFNet.from_pretrained(checkpoint)
+    picture = PIXELS
+    before = model.features(picture)
+    assert model.folded() is model.folded()
+    with torch.no_grad():
+        model.network.stem.conv1.weight.mul_(torch.rand_like(model.network.stem.conv1.weight))
+    after = model.features(picture)
+    assert not torch.equal(before, after)
+    with torch.no_grad():
+        expected = model.network.forward_head(
+            model.network.forward_features(model.transform(Image.fromarray(picture))[None]), pre_logits=True
+        )
+    torch.testing.assert_close(after, expected[0], rtol=1e-4, atol=1e-5)
+    assert not any("folded" in name for name in model.state_dict())
+
+
+def test_fold_is_to_be_had_from_the_package(checkpoint: Path) -> None:
+    model = nfft.AutoNFNet.from_pretrained(checkpoint)
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(nfft.fold(model.network)(images), model(images), rtol=1e-4, atol=1e-5)
