@@ -4,6 +4,7 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def compare(given: argparse.Namespace) -> int:
         return interrupt.exit_status
     rows = [row for method in given.methods if (row := row_of(method, cells[method], folder))]
     if rows:
-        title = f"{Path(given.task).stem} with {options.default_folder(given).name.split('-', 1)[-1]}"
+        title = f"{Path(given.task).stem} with {Path(given.model).name}"
         table = as_markdown(rows)
         write_json(folder / "compare.json", {"command": options.public_command(), "methods": rows})
         write_text(folder / "compare.md", table)
@@ -75,8 +76,15 @@ def check(given: argparse.Namespace) -> None:
 def cells_of(given: argparse.Namespace, method: str) -> list[Cell]:
     """A method's runs, one a seed, with the settings that it heeds."""
     from nfft import catalog
+    from nfft.recipe import read_changes
 
-    heeds = catalog.method(method).heeds
+    changes = {
+        name.removeprefix(f"{method}."): value
+        for name, value in options.pairs(given.set, "--set").items()
+        if name.startswith(f"{method}.")
+    }
+    chosen = catalog.method(method)
+    heeds = replace(chosen, **read_changes(type(chosen), changes, whose=method)).heeds
     shared = ["--task", given.task, "--model", given.model, "--recipe", given.recipe, "--precision", given.precision]
     if given.shots is not None:
         shared += ["--shots", str(given.shots)]
@@ -143,7 +151,7 @@ def as_rows(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
         (
             row["method"],
             f"{100 * math.fsum(row['top1']) / len(row['top1']):.2f}",
-            "–" if row["low"] is None else f"{100 * max(0, row['low']):.2f} to {100 * min(1, row['high']):.2f}",
+            spread(row),
             f"{row['trained']:,} ({row['trained'] / row['parameters']:.1%})",
             f"{math.fsum(row['wall_seconds']) / len(row['wall_seconds']):,.0f} s",
             memory(row["peak_memory_bytes"]),
@@ -151,6 +159,13 @@ def as_rows(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
         )
         for row in rows
     ]
+
+
+def spread(row: dict[str, Any]) -> str:
+    """The interval of the mean; none where seeds make no difference, as to a probe of plain images."""
+    if row["low"] is None or len(set(row["top1"])) == 1:
+        return "–"
+    return f"{100 * max(0, row['low']):.2f} to {100 * min(1, row['high']):.2f}"
 
 
 def as_text(rows: Sequence[dict[str, Any]]) -> str:

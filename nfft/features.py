@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -124,6 +125,12 @@ def extract(
         batch = next(batches, None)
         mine = [] if batch is None else [(batch.indices.numpy(), _rows(batch, features_of, width), batch.broken)]
         for indices, rows, broken in gather_object(mine) if processes > 1 else mine:
+            # Every process sees the rows of all, and says the same.
+            if not np.isfinite(rows).all():
+                raise UserError(
+                    "some features are not finite, or beyond 65,504. Instead of --precision fp16 use bf16 or fp32; "
+                    "else this checkpoint cannot be probed: use another --method."
+                )
             if values is not None:
                 values[indices] = rows
             found.broken += broken
@@ -144,7 +151,12 @@ def _open_file(found: Features, width: int) -> np.memmap:
     if not found.rows:
         found.path.parent.mkdir(parents=True, exist_ok=True)
         _beside(found.path).unlink(missing_ok=True)
-        return np.lib.format.open_memmap(found.path, mode="w+", dtype=KEPT, shape=(len(found.labels), width))
+        values = np.lib.format.open_memmap(found.path, mode="w+", dtype=KEPT, shape=(len(found.labels), width))
+        # A page that is written later without room on the disk would end the process without a word.
+        if hasattr(os, "posix_fallocate"):
+            with found.path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, found.path.stat().st_size)
+        return values
     return np.lib.format.open_memmap(found.path, mode="r+")
 
 
@@ -152,13 +164,7 @@ def _rows(batch: Batch, features_of: Callable[[Tensor], Tensor], width: int) -> 
     if not len(batch.labels):
         return np.empty((0, width), KEPT)
     with np.errstate(over="ignore"):
-        rows = features_of(batch.images).float().cpu().numpy().astype(KEPT)
-    if not np.isfinite(rows).all():
-        raise UserError(
-            "the network's features are not finite, or beyond 65,504: its classifier cannot be fitted alone. "
-            "Use another checkpoint or another --method."
-        )
-    return rows
+        return features_of(batch.images).float().cpu().numpy().astype(KEPT)
 
 
 def _beside(path: Path) -> Path:

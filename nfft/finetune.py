@@ -7,6 +7,7 @@ nfft finetune --task digits
 import argparse
 import os
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,20 +57,22 @@ def finetune(given: argparse.Namespace) -> int:
     notes += lone_process() + planned.notes
     if given.resume:
         facts, differences = run.resume(folder, facts)
-        notes += differences + job.restore()
     elif is_main:
         run.start(folder, facts, planned.skipped)
-    if is_main:
-        announce(facts, job, notes)
-    with Interrupt() as interrupt, Report(folder, planned.total_steps, job.step, speaks=is_main) as report:
-        finished = job.run(report, interrupt.requested)
-    if not finished:
+    with run.hold(folder) if is_main else nullcontext():
+        if given.resume:
+            notes += differences + job.restore()
         if is_main:
-            print(f"stopped after {job.reached or 'no step'}, saved. Go on with:", file=sys.stderr)
-            print(f"  {options.resume_command()}", file=sys.stderr)
-        return interrupt.exit_status
-    conclude(job, facts, report.lines)
-    accelerator.end_training()
+            announce(facts, job, notes)
+        with Interrupt() as interrupt, Report(folder, planned.total_steps, job.step, speaks=is_main) as report:
+            finished = job.run(report, interrupt.requested)
+        if not finished:
+            if is_main:
+                print(f"stopped after {job.reached or 'no step'}, saved. Go on with:", file=sys.stderr)
+                print(f"  {options.resume_command()}", file=sys.stderr)
+            return interrupt.exit_status
+        conclude(job, facts, report.lines)
+        accelerator.end_training()
     if given.push_to is not None and is_main:
         print("\n".join(publish.push_run(folder, given.push_to, private=given.private, revision=None, create_pr=False)))
     return 0

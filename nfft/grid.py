@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -125,7 +124,7 @@ def _wait(process: subprocess.Popen, stop_requested: Callable[[], bool]) -> None
     told = False
     while process.poll() is None:
         if stop_requested() and not told:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
             told = True
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(POLL_SECONDS)

@@ -1,17 +1,19 @@
-"""Ctrl-C and a scheduler's SIGTERM: finish the step, save, then leave."""
+"""Ctrl-C, a scheduler's SIGTERM, a terminal that is closed: finish the step, save, then leave."""
 
 import signal
 from types import FrameType
 
+SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+
 
 class Interrupt:
-    """While active, the first SIGINT or SIGTERM is remembered and the second acts as usual."""
+    """While active, the first of SIGNALS is remembered and the second acts as usual."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
 
     def __enter__(self) -> "Interrupt":
-        self.before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nfft.errors import UserError
 from nfft.features import Features
 
 # From the strongest down, each from the solution of the one before it.
@@ -55,6 +56,8 @@ class Rows:
     def __init__(self, parts: Sequence[Features], device: torch.device) -> None:
         self.parts, self.device = parts, device
         self.count = sum(len(part.readable) for part in parts)
+        if not self.count:
+            raise UserError("none of the training images can be read any more: is their disk still there?")
         self.width = parts[0].values.shape[1]
         total, squares = np.zeros(self.width), np.zeros(self.width)
         for part, rows in self._chunks():
@@ -72,9 +75,10 @@ class Rows:
         return iter(self.kept) if self.kept is not None else self._read()
 
     def _read(self) -> Iterator[tuple[Tensor, Tensor]]:
+        mean, scale = self.mean.astype(np.float32), self.scale.astype(np.float32)
         for part, rows in self._chunks():
-            values = (part.values[rows].astype(np.float32) - self.mean) / self.scale
-            yield torch.from_numpy(values).float().to(self.device), torch.from_numpy(part.labels[rows]).to(self.device)
+            values = (part.values[rows].astype(np.float32) - mean) / scale
+            yield torch.from_numpy(values).to(self.device), torch.from_numpy(part.labels[rows]).to(self.device)
 
     def _chunks(self) -> Iterator[tuple[Features, np.ndarray]]:
         return ((part, rows) for part in self.parts for rows in part.chunks(CHUNK))

@@ -85,9 +85,11 @@ def make(request: Request) -> Plan:
             f"network of it first: nfft merge {request.model} merged."
         )
     loaded = data.load(task)
-    if request.shots is not None:
-        loaded = data.few(loaded, request.shots, request.seed)
     loaded, skipped, sizes, fingerprint = _readable(task, loaded)
+    if request.shots is not None:
+        readable = loaded.train.rows
+        loaded = data.few(loaded, request.shots, request.seed)
+        sizes = sizes[np.searchsorted(readable, loaded.train.rows)]
     facts = Facts(
         images=len(loaded.train),
         classes=len(loaded.classes),

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nfft import features, logistic, run, score
@@ -28,9 +30,6 @@ PATIENCE = 3
 class Probe(Job):
     """One run of `plan` that trains the classifier on what the network makes of the images."""
 
-    solution: Solution
-    validation: score.Predictions
-
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.plan.method.prepare(self.network)
@@ -45,8 +44,27 @@ class Probe(Job):
             self.check_side("train_resolution")
         self.network.to(self.accelerator.device)
         self.body = self.folded()
+        self._check_features()
         self.found: dict[str, Features] = {}
+        self.best: tuple[Solution, score.Predictions] | None = None
         self.solving = 0.0
+
+    @torch.inference_mode()
+    def _check_features(self) -> None:
+        """See that the classifier gets the features as they are kept, and nothing else."""
+        side = self.plan.recipe.test_resolution
+        images = torch.zeros(2, 3, side, side, dtype=torch.uint8)
+        images[1] = 255
+        with self.accelerator.autocast():
+            expected = self.body(self.to_input(images)).float()
+        features = self._features(images).float()
+        weight, bias = self.head.weight.flatten(1), self.head.bias
+        found = F.linear(features, weight, bias) if features.shape[1] == weight.shape[1] else None
+        if found is None or (found - expected).abs().max() > 0.1 * expected.abs().max() + 1e-3:
+            raise UserError(
+                f"{self.plan.checkpoint.architecture} does more to its features than multiply them by the classifier's "
+                "weight, which cannot be fitted alone. Use another --method."
+            )
 
     @property
     def step(self) -> int:
@@ -60,6 +78,7 @@ class Probe(Job):
     def restore(self) -> list[str]:
         for name, images, facts in self._wanted():
             self.found[name] = self._find(name, images.split, facts)
+        self.began -= sum(each.seconds for each in self.found.values())
         return []
 
     def run(self, report: Report, stop_requested: Callable[[], bool]) -> bool:
@@ -73,27 +92,30 @@ class Probe(Job):
                 )  # fmt: skip
                 if not complete:
                     return False
+                if self.accelerator.is_main_process:
+                    self.note_broken(images.split, found.broken)
             if self.accelerator.is_main_process:
-                self.note_broken(images.split, found.broken)
                 report.extracted(name, len(found.labels), found.seconds)
-        if self.accelerator.is_main_process:
-            self._solve(report)
-        return True
+        stopped = self.accelerator.is_main_process and not self._solve(report, stop_requested)
+        # The other processes wait here for the main one to be done.
+        everyone = torch.tensor(float(stopped), device=self.accelerator.device)
+        return self.accelerator.reduce(everyone, reduction="sum").item() == 0
 
     def finish(self, lines: list[dict]) -> Outcome:
         if not self.accelerator.is_main_process:
             return Outcome("raw", {}, None, {})
-        assert self.head.bias is not None
+        assert self.head.bias is not None and self.best is not None
+        solution, validation = self.best
         with torch.no_grad():
-            self.head.weight.copy_(self.solution.weight.view_as(self.head.weight))
-            self.head.bias.copy_(self.solution.bias)
-        test = self._predict("test", self.solution) if "test" in self.found else None
+            self.head.weight.copy_(solution.weight.view_as(self.head.weight))
+            self.head.bias.copy_(solution.bias)
+        test = self._predict("test", solution) if "test" in self.found else None
         training = {
-            "l2": self.solution.l2,
+            "l2": solution.l2,
             "images": sum(len(each.labels) for each in self.found.values()),
             "seconds": sum(each.seconds for each in self.found.values()) + self.solving,
         }
-        return Outcome("raw", {"raw": self.validation}, test, training)
+        return Outcome("raw", {"raw": validation}, test, training)
 
     def _wanted(self) -> list[tuple[str, EvaluationImages, dict[str, Any]]]:
         """What goes through the network: a name, the images, and what tells them from others of this run."""
@@ -115,10 +137,12 @@ class Probe(Job):
             **facts,
             "data": self.plan.fingerprint,
             "split": split.name,
-            "images": split.fingerprint,
+            "images": split.fingerprint or content_of(split),
             "rows": hashlib.sha256(split.rows.tobytes()).hexdigest(),
             "architecture": checkpoint.architecture,
             "arguments": dict(checkpoint.arguments),
+            "mean": list(checkpoint.preprocessing["mean"]),
+            "std": list(checkpoint.preprocessing["std"]),
             "weights": checkpoint.fingerprint,
             "precision": self.accelerator.mixed_precision,
             "versions": run.versions(),
@@ -131,8 +155,8 @@ class Probe(Job):
             pixels = self.to_input(images).contiguous(memory_format=torch.channels_last)
             return self.body.forward_head(self.body.forward_features(pixels), pre_logits=True).flatten(1)
 
-    def _solve(self, report: Report) -> None:
-        """Keep the solution of the path that does best on validation."""
+    def _solve(self, report: Report, stop_requested: Callable[[], bool]) -> bool:
+        """Keep the solution of the path that does best on validation; False when a stop was asked for."""
         began = time.perf_counter()
         rows = Rows([each for name, each in self.found.items() if name.startswith("train")], self.accelerator.device)
         asked = self.plan.method.l2  # type: ignore[attr-defined]
@@ -142,18 +166,29 @@ class Probe(Job):
             figures = {"train_loss": solution.loss, "loss": found.loss, "top1": found.top1}
             report.solved(solution.l2, iterations=solution.iterations, **figures)
             # The loss: on a small split, the count of right answers says less than how right they are.
-            if not hasattr(self, "solution") or found.loss < self.validation.loss:
-                self.solution, self.validation, worse = solution, found, 0
+            if self.best is None or found.loss < self.best[1].loss:
+                self.best, worse = (solution, found), 0
             else:
                 worse += 1
             if worse == PATIENCE:
                 break
+            if stop_requested():
+                return False
         self.solving = time.perf_counter() - began
+        return True
 
     def _predict(self, name: str, solution: Solution) -> score.Predictions:
-        found, began = self.found[name], time.perf_counter()
+        found = self.found[name]
         chunks = found.chunks(logistic.CHUNK)
-        logits = [solution.logits(found.values[rows]) for rows in chunks]
-        labels = [torch.from_numpy(found.labels[rows]) for rows in chunks]
-        spent = found.seconds + time.perf_counter() - began
-        return score.of_logits(zip(chunks, labels, logits, strict=True), found.broken, spent)
+        outcomes = (
+            (rows, torch.from_numpy(found.labels[rows]), solution.logits(found.values[rows])) for rows in chunks
+        )
+        return score.of_logits(outcomes, found.broken, found.seconds)
+
+
+def content_of(split: Split) -> str:
+    """Hash of the images of a split that are arrays in memory."""
+    digest = hashlib.sha256()
+    for index in range(len(split)):
+        digest.update(np.ascontiguousarray(split[index]).tobytes())
+    return digest.hexdigest()

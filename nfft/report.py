@@ -89,7 +89,7 @@ class Report:
             return
         now = time.perf_counter()
         if self.stream.isatty():
-            self._move_bar(f"features of {name} ", done, images)
+            self._move_bar(f"features of {name} ", done, images, start=done)
         elif now - self.shown_at >= PLAIN_SECONDS:
             self.shown_at = now
             print(f"features of {name}: {done:,} of {images:,} images", file=self.stream, flush=True)

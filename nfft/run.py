@@ -3,6 +3,8 @@
 import json
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 from nfft.errors import UserError
 from nfft.files import write_json, write_text
 
-RUN, SKIPPED = "run.json", "skipped.jsonl"
+RUN, SKIPPED, LOCK = "run.json", "skipped.jsonl", ".lock"
 VERSIONS = ("torch", "timm", "accelerate", "datasets", "huggingface_hub", "safetensors")
 # May differ between a run and its resumption: they change how it runs, not what comes out.
 FREE = ("workers", "threads")
@@ -49,6 +51,29 @@ def start(folder: Path, run: dict[str, Any], skipped: list[dict[str, Any]]) -> N
         ) from error
     write_json(folder / RUN, run)
     write_text(folder / SKIPPED, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in skipped))
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Keep other processes from working on the run in `folder`.
+
+    Raises:
+        UserError: when one does already.
+    """
+    try:
+        import fcntl
+    except ImportError:  # only Unix has it
+        yield
+        return
+    with (folder / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"another process is at work on the run in {folder}. Wait for it, or stop it.") from error
+        except OSError:
+            pass  # some network file systems have no locks
+        yield
+        (folder / LOCK).unlink(missing_ok=True)
 
 
 def saved_setting(folder: Path, name: str) -> Any:

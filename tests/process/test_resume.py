@@ -105,3 +105,17 @@ def test_interrupt_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
 
     assert finetune.main([*COMMON, "--output-dir", str(folder), "--resume"]) == 0
     assert metrics(folder)[-1]["step"] == STEPS
+
+
+def test_two_processes_do_not_work_on_one_run(tmp_path: Path) -> None:
+    first = start(tmp_path / "run")
+    wait_for_step(first, tmp_path / "run", 1)
+    second = start(tmp_path / "run", "--resume")
+    _, said = second.communicate()
+    assert second.returncode == 2
+    assert "another process is at work on the run" in said
+    first.kill()
+    first.communicate()
+    third = start(tmp_path / "run", "--resume")
+    _, said = third.communicate()
+    assert third.returncode == 0, said
