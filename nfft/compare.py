@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -153,7 +154,7 @@ def as_rows(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
             f"{100 * math.fsum(row['top1']) / len(row['top1']):.2f}",
             spread(row),
             f"{row['trained']:,} ({row['trained'] / row['parameters']:.1%})",
-            f"{math.fsum(row['wall_seconds']) / len(row['wall_seconds']):,.0f} s",
+            f"{statistics.median(row['wall_seconds']):,.0f} s",
             memory(row["peak_memory_bytes"]),
             memory(row["disk_bytes"]),
         )

@@ -1,6 +1,7 @@
 """Pictures of tuning methods: a probe's path of penalties, and several methods side by side."""
 
 from pathlib import Path
+from statistics import mean, median
 from typing import TYPE_CHECKING, Any
 
 from nfft.plot import TRAIN, VALIDATION, save, strip
@@ -79,8 +80,8 @@ def plot_comparison(rows: list[dict[str, Any]], path: Path, title: str) -> None:
 
 
 def _draw_method(axes: "Axes", row: dict[str, Any], colour: str, marker: str) -> None:
-    """The mean with its interval, and each seed, fainter."""
-    time, top1 = _mean(row["wall_seconds"]), 100 * _mean(row["top1"])
+    """The mean at the median time, with its interval; and each seed, fainter."""
+    time, top1 = median(row["wall_seconds"]), 100 * mean(row["top1"])
     axes.plot(row["wall_seconds"], [100 * each for each in row["top1"]], marker, color=colour, alpha=0.3, markersize=4)
     if row["low"] is not None:
         axes.vlines(time, 100 * max(0, row["low"]), 100 * min(1, row["high"]), color=colour, linewidth=1.4)
@@ -94,7 +95,3 @@ def _plain_ticks(axes: "Axes") -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
