@@ -67,8 +67,9 @@ def hold(folder: Path) -> Iterator[None]:
         return
     with (folder / LOCK).open("w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            # Not flock: loader processes, which outlive a run that is killed by a moment, would have it too.
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
             raise UserError(f"another process is at work on the run in {folder}. Wait for it, or stop it.") from error
         except OSError:
             pass  # some network file systems have no locks
