@@ -79,13 +79,10 @@ def cells_of(given: argparse.Namespace, method: str) -> list[Cell]:
     from nfft import catalog
     from nfft.recipe import read_changes
 
-    changes = {
-        name.removeprefix(f"{method}."): value
-        for name, value in options.pairs(given.set, "--set").items()
-        if name.startswith(f"{method}.")
-    }
+    settings = [(*name.rpartition("."), value) for name, value in options.pairs(given.set, "--set").items()]
+    own = {setting: value for part, _, setting, value in settings if part == method}
     chosen = catalog.method(method)
-    heeds = replace(chosen, **read_changes(type(chosen), changes, whose=method)).heeds
+    heeds = replace(chosen, **read_changes(type(chosen), own, whose=method)).heeds
     shared = ["--task", given.task, "--model", given.model, "--recipe", given.recipe, "--precision", given.precision]
     if given.shots is not None:
         shared += ["--shots", str(given.shots)]
@@ -99,12 +96,11 @@ def cells_of(given: argparse.Namespace, method: str) -> list[Cell]:
     ):
         if value is not None and heeds(setting):
             shared += [option, value]
-    for name, value in options.pairs(given.set, "--set").items():
-        part, _, setting = name.rpartition(".")
+    for part, dot, setting, value in settings:
         if part == method:
             shared += ["--set", f"method.{setting}={value}"]
         elif part == "task" or (not part and heeds(setting)):
-            shared += ["--set", f"{name}={value}"]
+            shared += ["--set", f"{part}{dot}{setting}={value}"]
     return [Cell(f"{method}-{seed}", (*shared, "--method", method, "--seed", str(seed))) for seed in range(given.seeds)]
 
 
@@ -139,9 +135,8 @@ def interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]
 
     if len(values) < 2:
         return None, None
-    mean = math.fsum(values) / len(values)
-    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    reach = float(t.ppf(0.975, len(values) - 1)) * math.sqrt(variance / len(values))
+    mean, error = statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values))
+    reach = float(t.ppf(0.975, len(values) - 1)) * error
     return mean - reach, mean + reach
 
 
@@ -151,7 +146,7 @@ def as_rows(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
     return [
         (
             row["method"],
-            f"{100 * math.fsum(row['top1']) / len(row['top1']):.2f}",
+            f"{100 * statistics.fmean(row['top1']):.2f}",
             spread(row),
             f"{row['trained']:,} ({row['trained'] / row['parameters']:.1%})",
             f"{statistics.median(row['wall_seconds']):,.0f} s",

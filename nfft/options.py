@@ -53,9 +53,7 @@ def parser() -> argparse.ArgumentParser:
     )
     how = _add_run(made)
     _add_method(how)
-    how.add_argument(
-        "--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help="(default: by device)"
-    )
+    _add_precision(how)
     where = made.add_argument_group("where")
     where.add_argument("--output-dir", type=Path, help="the run folder (default: runs/TASK-MODEL)")
     where.add_argument("--resume", action="store_true", help="take up the run in the folder where it was left")
@@ -85,9 +83,7 @@ def compare_parser() -> argparse.ArgumentParser:
     how.add_argument(
         "--seeds", type=_at_least(1), default=3, help="runs of each, from seed 0 on (default: %(default)s)"
     )
-    how.add_argument(
-        "--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help="(default: by device)"
-    )
+    _add_precision(how)
     where = made.add_argument_group("where")
     where.add_argument("--output-dir", type=Path, help="(default: runs/compare-TASK-MODEL)")
     return made
@@ -103,9 +99,7 @@ def evaluate_parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--resolution", type=_between(8, 4096), help="px to test at (default: the checkpoint's)")
     made.add_argument("--set", action="append", default=[], metavar="task.FIELD=VALUE", help="a setting of the task")
-    made.add_argument(
-        "--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help="(default: by device)"
-    )
+    _add_precision(made)
     made.add_argument("--output", type=Path, help="a JSON file (default: runs/evaluate-.../results.json)")
     made.add_argument("--add-to", type=Path, metavar="RUN", help="a run's folder, whose card is to show the scores")
     return made
@@ -152,6 +146,12 @@ def _add_model(made: argparse.ArgumentParser) -> None:
         "--model", required=True, help="a run's folder, a checkpoint's id on the Hub or its folder, or nfnet-nano"
     )
     made.add_argument("--revision", help="a branch, tag or commit of the model's repository")
+
+
+def _add_precision(made: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    made.add_argument(
+        "--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help="(default: by device)"
+    )
 
 
 def _add_push(made: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

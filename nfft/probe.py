@@ -83,7 +83,8 @@ class Probe(Job):
 
     def run(self, report: Report, stop_requested: Callable[[], bool]) -> bool:
         for name, images, facts in self._wanted():
-            found = self.found[name] = self._find(name, images.split, facts)
+            # What an interrupted run has left was found when it was restored.
+            found = self.found[name] = self.found.get(name) or self._find(name, images.split, facts)
             if not found.is_complete:
                 complete = features.extract(
                     found, images, self._features, self.head.weight.shape[1], self.accelerator,
