@@ -24,7 +24,7 @@ from nfft.report import Report
 
 FOLDER = "features"
 # The path of penalties ends when so many in a row have not lowered the loss on validation.
-PATIENCE = 3
+PATIENCE = 2
 
 
 class Probe(Job):
@@ -165,7 +165,7 @@ class Probe(Job):
         for solution in logistic.path(rows, len(self.plan.data.classes), logistic.L2 if asked is None else [asked]):
             found = self._predict("validation", solution)
             figures = {"train_loss": solution.loss, "loss": found.loss, "top1": found.top1}
-            report.solved(solution.l2, iterations=solution.iterations, **figures)
+            report.solved(solution.l2, iterations=solution.iterations, settled=solution.settled, **figures)
             # The loss: on a small split, the count of right answers says less than how right they are.
             if self.best is None or found.loss < self.best[1].loss:
                 self.best, worse = (solution, found), 0

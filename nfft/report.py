@@ -102,14 +102,15 @@ class Report:
         self._record(kind="features", name=name, images=images, seconds=seconds)
         print(f"features of {name}: {images:,} images, {seconds:.1f} s", file=self.stream, flush=True)
 
-    def solved(self, l2: float, *, iterations: int, train_loss: float, loss: float, top1: float) -> None:
+    def solved(self, l2: float, *, iterations: int, settled: bool, train_loss: float, loss: float, top1: float) -> None:
         """Note the classifier for one penalty: its losses on train and validation, and its top-1 on validation."""
         if not self.speaks:
             return
         figures = {"train_loss": train_loss, "loss": loss, "top1": top1}
         self._record(kind="solution", l2=l2, iterations=iterations, **figures)
         shown = f"l2 {l2:<8g} validation top-1 {top1:.1%}, loss {loss:.3f} · train loss {train_loss:.3f}"
-        print(f"{shown} · {iterations} iterations", file=self.stream, flush=True)
+        rest = "" if settled else ", not at rest"
+        print(f"{shown} · {iterations} iterations{rest}", file=self.stream, flush=True)
 
     def _move_bar(self, name: str, done: int, total: int, *, start: int = 0, shown: str = "") -> None:
         from tqdm import tqdm
