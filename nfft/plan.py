@@ -25,10 +25,10 @@ class Plan:
     """A request understood.
 
     Attributes:
-        data: readable images only.
-        skipped: the others: split, index and reason.
-        pixels: of all decoded training images together.
-        fingerprint: hash of classes, labels and sizes of the images: another value is other data.
+        data: without the images that are known not to be readable.
+        skipped: those: split, index and reason.
+        pixels: of all decoded training images together, about.
+        fingerprint: hash of classes, labels and the sizes that were looked at: another value is other data.
     """
 
     request: Request
@@ -87,9 +87,7 @@ def make(request: Request) -> Plan:
     loaded = data.load(task)
     loaded, skipped, sizes, fingerprint = _readable(task, loaded)
     if request.shots is not None:
-        readable = loaded.train.rows
         loaded = data.few(loaded, request.shots, request.seed)
-        sizes = sizes[np.searchsorted(readable, loaded.train.rows)]
     facts = Facts(
         images=len(loaded.train),
         classes=len(loaded.classes),
@@ -105,7 +103,7 @@ def make(request: Request) -> Plan:
     recipe = change(change(recipe, read_changes(Recipe, task.suggests, whose="recipe")), changes)
     if not method.fits_features:
         _check_batch(recipe, len(loaded.train))
-    pixels = int(sizes.prod(axis=1).sum())
+    pixels = int(sizes.prod(axis=1).mean() * len(loaded.train))
     return Plan(request, task, loaded, skipped, pixels, fingerprint, checkpoint, recipe, method)
 
 
@@ -118,7 +116,7 @@ def _part(request: Request, prefix: str) -> dict[str, str]:
 
 
 def _readable(task: Task, loaded: Data) -> tuple[Data, list[dict[str, Any]], np.ndarray, str]:
-    """The data without images that cannot be read, those, sizes of the training images (n, 2), and a fingerprint."""
+    """The data without images that cannot be read, those, sizes of training images (n, 2), and a fingerprint."""
     digest = hashlib.sha256("\n".join(loaded.classes).encode())
     kept: dict[str, Split] = {}
     skipped = []
@@ -126,14 +124,14 @@ def _readable(task: Task, loaded: Data) -> tuple[Data, list[dict[str, Any]], np.
     for split in loaded.splits:
         found = scan(split)
         digest.update(split.name.encode() + split.labels.tobytes() + found.sizes.tobytes())
-        total += len(split)
+        total += len(found.indices)
         whole = np.ones(len(split), bool)
         for each in found.broken:
             whole[each.index] = False
             skipped.append({"split": split.name, "image": split.where(each.index), "reason": each.reason})
         kept[split.name] = split.keep(whole)
         if split.name == "train":
-            sizes = found.sizes[whole]
+            sizes = found.sizes[found.sizes.all(axis=1)]
     if len(skipped) > task.max_broken_fraction * total:
         listed = "\n".join(f"  {each['split']}: {each['image']}: {each['reason']}" for each in skipped[:LISTED])
         more = f"\n  ... and {len(skipped) - LISTED} more" if len(skipped) > LISTED else ""

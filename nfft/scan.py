@@ -1,4 +1,4 @@
-"""Looks at every image once before training: its size, and whether it can be read at all."""
+"""Looks at images before training: their sizes, and whether they can be read at all."""
 
 import contextlib
 import hashlib
@@ -13,7 +13,9 @@ import numpy as np
 from nfft.data import Split
 from nfft.preprocess import UnreadableImage, decode
 
-BLOCK = 256
+BLOCK = 128
+# Of a larger split, so many are looked at, evenly spread: a run's start is not to read all of ImageNet.
+LOOKED_AT = 4096
 
 
 @dataclass(frozen=True)
@@ -26,36 +28,46 @@ class Broken:
 
 @dataclass(frozen=True)
 class Scan:
-    """Sizes of a split's images in px, shape (n, 2), 0 where broken; and the broken ones."""
+    """What was found in a split.
 
+    Attributes:
+        indices: of the images that were looked at, (n,), ascending.
+        sizes: their widths and heights in px, (n, 2), 0 where broken.
+        broken: those that cannot be read.
+    """
+
+    indices: np.ndarray
     sizes: np.ndarray
     broken: list[Broken]
 
 
 def scan(split: Split) -> Scan:
-    """Decode every image of `split`, in parallel; the outcome is cached for as long as the data stays the same."""
+    """Decode images of `split`, at most LOOKED_AT, in parallel; the outcome is cached until the data changes."""
+    count = min(len(split), LOOKED_AT)
+    indices = np.arange(count) * len(split) // max(1, count)
     if split.fingerprint is None:
-        shapes = [np.asarray(split[index]).shape[1::-1] for index in range(len(split))]
-        return Scan(np.array(shapes, np.int64).reshape(-1, 2), [])
-    key = hashlib.sha256(split.fingerprint.encode() + split.rows.tobytes()).hexdigest()
+        shapes = [np.asarray(split[index]).shape[1::-1] for index in indices.tolist()]
+        return Scan(indices, np.array(shapes, np.int64).reshape(-1, 2), [])
+    key = hashlib.sha256(split.fingerprint.encode() + split.rows[indices].tobytes() + indices.tobytes()).hexdigest()
     cached = _cache_folder() / f"{key}.json"
     if cached.is_file():
-        return _read(cached)
-    found = _look_at_all(split)
-    sizes = np.array([(0, 0) if isinstance(each, str) else each for each in found], np.int64).reshape(-1, 2)
-    broken = [Broken(index, each) for index, each in enumerate(found) if isinstance(each, str)]
-    _write(cached, Scan(sizes, broken))
-    return Scan(sizes, broken)
+        return _read(cached, indices)
+    looks = _look_at_all(split, indices)
+    sizes = np.array([(0, 0) if isinstance(each, str) else each for each in looks], np.int64).reshape(-1, 2)
+    broken = [Broken(int(index), each) for index, each in zip(indices, looks, strict=True) if isinstance(each, str)]
+    found = Scan(indices, sizes, broken)
+    _write(cached, found)
+    return found
 
 
-def _look_at_all(split: Split) -> list[tuple[int, int] | str]:
+def _look_at_all(split: Split, indices: np.ndarray) -> list[tuple[int, int] | str]:
     from tqdm import tqdm
 
-    starts = range(0, len(split), BLOCK)
+    blocks = [indices[start : start + BLOCK] for start in range(0, len(indices), BLOCK)]
     # Pillow decodes without the interpreter's lock, so threads do. On a terminal, a scan of over 5 s shows a bar.
     with ThreadPoolExecutor(cores()) as pool:
-        blocks = pool.map(lambda start: [_look(split, i) for i in range(start, min(start + BLOCK, len(split)))], starts)
-        shown = tqdm(blocks, f"reading the {split.name} images", len(starts), delay=5, disable=None, leave=False)
+        looks = pool.map(lambda block: [_look(split, int(index)) for index in block], blocks)
+        shown = tqdm(looks, f"reading the {split.name} images", len(blocks), delay=5, disable=None, leave=False)
         return [each for block in shown for each in block]
 
 
@@ -75,9 +87,11 @@ def _cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "nfft" / "scans"
 
 
-def _read(path: Path) -> Scan:
+def _read(path: Path, indices: np.ndarray) -> Scan:
     stored = json.loads(path.read_text())
-    return Scan(np.array(stored["sizes"], np.int64).reshape(-1, 2), [Broken(**each) for each in stored["broken"]])
+    return Scan(
+        indices, np.array(stored["sizes"], np.int64).reshape(-1, 2), [Broken(**each) for each in stored["broken"]]
+    )
 
 
 def _write(path: Path, result: Scan) -> None:

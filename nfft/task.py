@@ -22,7 +22,7 @@ class Task:
         validation_fraction, test_fraction: share of train held out, stratified, where the data has no
             such split. No test is held out unless asked for.
         train_images: use about this many training images, the same share of every class; all when absent.
-        max_broken_fraction: more unreadable images than this share stop the run.
+        max_broken_fraction: more unreadable images than this share, of those looked at before it, stop a run.
         metric: the figure to quote: "top1", or "mean_per_class" where that is the custom.
         suggests: recipe settings that suit this data, taken over the recipe's own.
         title, homepage, citation, licence: for the model card.

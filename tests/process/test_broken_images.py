@@ -52,3 +52,19 @@ def test_images_that_break_later_do_not_end_the_run(
     assert all("No such file" in line["reason"] for line in lines)
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["validation"]["count"] + results["validation"]["left_out"] == 4
+
+
+def test_a_broken_image_that_was_not_looked_at_is_met_in_the_run(
+    image_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = image_folder(images=20)
+    # The scan is too short to come across them.
+    monkeypatch.setattr("nfft.scan.LOOKED_AT", 2)
+    for name in ("ant/7.png", "bee/12.png"):
+        (photos / name).write_bytes(b"no picture")
+    assert finetune.main(["--task", str(photos), *COMMON, "--output-dir", str(tmp_path / "run")]) == 0
+
+    lines = skipped(tmp_path / "run")
+    assert {line["image"] for line in lines} == {str(photos / "ant/7.png"), str(photos / "bee/12.png")}
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert facts["data"]["train"] + facts["data"]["validation"] == 40

@@ -1,4 +1,4 @@
-"""Every image is looked at once, and not again until the data changes."""
+"""Images are looked at once, and not again until the data changes; of many, a part."""
 
 import io
 from pathlib import Path
@@ -9,6 +9,7 @@ from PIL import Image
 
 from nfft import scan as scanning
 from nfft.data import Split
+from nfft.preprocess import decode
 from nfft.scan import Broken, scan
 
 
@@ -44,6 +45,23 @@ def test_indices_are_those_of_the_split() -> None:
     found = scan(make_split(IMAGES).keep(np.array([3, 4])))
     assert [broken.index for broken in found.broken] == [0]
     assert found.sizes.tolist() == [[0, 0], [2, 8]]
+
+
+def test_of_a_large_split_a_part_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanning, "LOOKED_AT", 3)
+    split = make_split([png(2 + index, 3) if index != 4 else b"" for index in range(7)])
+    looked = []
+    monkeypatch.setattr(scanning, "decode", lambda raw: (looked.append(raw), decode(raw))[1])
+    found = scan(split)
+    assert found.indices.tolist() == [0, 2, 4]
+    assert found.sizes.tolist() == [[2, 3], [4, 3], [0, 0]]
+    assert found.broken == [Broken(4, "the file is empty")]
+    assert len(looked) == 3
+    again = scan(split)
+    assert again.indices.tolist() == found.indices.tolist()
+    assert again.broken == found.broken
+    monkeypatch.setattr(scanning, "LOOKED_AT", 7)
+    assert len(scan(split).indices) == 7
 
 
 def test_outcome_is_kept_until_the_data_changes(monkeypatch: pytest.MonkeyPatch) -> None:
