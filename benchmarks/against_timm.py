@@ -32,11 +32,7 @@ from datasets import load_dataset
 
 TRAIN, TEST, SIDE, BATCH, EPOCHS, PROBE_EPOCHS = 2000, 1000, 64, 64, 2, 5
 MODEL = "nf_resnet26"
-LABELS = {
-    "default": "each at its default precision",
-    "bf16": "both in bf16",
-    "probe": "probe, each at its default precision",
-}
+LABELS = {"default": "each at its default precision", "bf16": "both in bf16", "probe": "probe, each at its default"}
 # The network is frozen where train.py makes it; the rest of train.py is as it is.
 FROZEN = """
 import runpy, sys, timm, timm.models
@@ -162,12 +158,12 @@ def by_timm(script: Path, data: Path, work: Path, *, bf16: bool, probe: bool) ->
     return found
 
 
-def by_nfft(data: Path, work: Path, *, bf16: bool, probe: bool) -> Timed:
+def by_nfft(data: Path, work: Path, *, precision: str, probe: bool) -> Timed:
     folder = work / "nfft"
     shutil.rmtree(folder, ignore_errors=True)
     command = [
         "nfft", "finetune", "--task", str(data), "--model", str(work / "start") if probe else f"scratch:{MODEL}",
-        "--precision", "bf16" if bf16 else "fp32", "--output-dir", str(folder),
+        "--precision", precision, "--output-dir", str(folder),
         "--set", f"test_resolution={SIDE}", "--set", "test_margin=0",
     ]  # fmt: skip
     if probe:
@@ -238,15 +234,14 @@ def main() -> None:
 
 
 def compare(kind: str, train: Path, work: Path, rounds: int) -> None:
-    probe = kind == "probe"
+    probe, bf16 = kind == "probe", kind == "bf16"
     ours, theirs = [], []
     for _ in range(rounds):
-        # nfft's default on this machine is bf16 where it is fast; timm's is float32.
-        ours.append(by_nfft(work / "data", work, bf16=True, probe=probe))
-        theirs.append(by_timm(train, work / "data", work, bf16=kind == "bf16", probe=probe))
-    label = {"default": "each at its default precision", "bf16": "both in bf16", "probe": "probe, each at its default"}[
-        kind
-    ]
+        # nfft's own choice is bf16 where the machine is fast at it, else float32; timm's is float32.
+        ours.append(by_nfft(work / "data", work, precision="bf16" if bf16 else "auto", probe=probe))
+        theirs.append(by_timm(train, work / "data", work, bf16=bf16, probe=probe))
+    chosen = json.loads((work / "nfft" / "run.json").read_text())["precision"]
+    label = LABELS[kind] if bf16 else f"{LABELS[kind]} ({chosen}, fp32)"
     columns = [("whole run", "wall", "s", 1.0), ("peak memory", "memory", "GiB", 2**-30)]
     if not probe:
         columns[1:1] = [
