@@ -110,8 +110,9 @@ class Rows:
         for values, _ in self._read():
             values /= scale
             products += values.T @ values
-        variances, turn = torch.linalg.eigh(products / self.count)
-        return turn / scale[:, None], variances.cpu().double().clamp(min=0).numpy()
+        # Of accelerators, only NVIDIA's have it.
+        variances, turn = torch.linalg.eigh((products if self.device.type == "cuda" else products.cpu()) / self.count)
+        return turn.to(self.device) / scale[:, None], variances.cpu().double().clamp(min=0).numpy()
 
     def _read(self) -> Iterator[tuple[Tensor, Tensor]]:
         for part, rows in self._chunks():
