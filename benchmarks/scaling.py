@@ -6,8 +6,8 @@ The first table is of runs that train every weight. Each row has two on the same
 they find out about files the first time; the time to the first step is given for both. The pictures are generated: JPEG
 files of 64 px, a folder a class, of 1,000 contents. The network is small, so that what grows with the data shows.
 
-The second is of the solver of `--method probe`, on features that do not fit in its memory and are read from disk in each
-of its iterations.
+The second is of the solver of `--method probe`, on features that do not fit in its memory and are read from disk in
+each of its iterations.
 
 Memory is the process's own: pages of files that the system may drop at any time are not counted.
 """
