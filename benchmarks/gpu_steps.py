@@ -30,17 +30,10 @@ class Way:
     make: Callable[[Setting], Stepper]
 
 
-def beside_timm(setting: Setting, *, compiled: bool = False, searching: bool = False) -> list[Way]:
-    """nfft's step and timm's.
-
-    Args:
-        searching: also nfft's with cuDNN's search, where nfft leaves that out.
-    """
+def beside_timm(setting: Setting, *, compiled: bool = False) -> list[Way]:
     suffix = ", compiled" if compiled else ""
-    ways = [Way(f"nfft{suffix}", setting, partial(by_nfft, compiled=compiled))]
-    if searching and not torch.backends.cudnn.benchmark:
-        ways.append(Way("nfft, cuDNN searches", setting, partial(by_nfft, searches=True)))
-    return [*ways, Way(f"timm{suffix}", setting, partial(by_timm, compiled=compiled))]
+    ways = {"nfft": partial(by_nfft, compiled=compiled), "timm": partial(by_timm, compiled=compiled)}
+    return [Way(f"{by}{suffix}", setting, make) for by, make in ways.items()]
 
 
 def beside_rival(ours: Setting, theirs: Setting) -> list[Way]:

@@ -5,7 +5,7 @@ label smoothing, dropout and stochastic depth of the recipe `imagenet`. The batc
 
     nfft   `nfft.train.train` as a run goes through it: with schedule, seed, and the reading of loss and clipping
     timm   what its train.py does with --amp --amp-dtype bfloat16 --channels-last --clip-mode agc --model-ema, and with
-           --torchcompile where compiled; it lets cuDNN search for the fastest convolutions, and reads no loss
+           --torchcompile where compiled; the loss is not read
 """
 
 import gc
@@ -75,23 +75,14 @@ class Stepper:
     Attributes:
         step: takes a training step.
         gradients: when the gradients of each step were there.
-        searches: whether cuDNN is told to search for the fastest convolutions.
     """
 
     step: Callable[[], Any]
     gradients: list[Any]
-    searches: bool
 
 
-def by_nfft(
-    setting: Setting, *, compiled: bool = False, searches: bool = False, batches: Iterator[Batch] | None = None
-) -> Stepper:
-    """nfft's loop.
-
-    Args:
-        searches: have cuDNN search, whether nfft does or not.
-        batches: those of a loader, in place of one that stays on the device.
-    """
+def by_nfft(setting: Setting, *, compiled: bool = False, batches: Iterator[Batch] | None = None) -> Stepper:
+    """nfft's loop, over one batch that stays on the device or over `batches` of a loader."""
     recipe, accelerator = setting.recipe(compiled=compiled), make_accelerator("bf16")
     names = [str(number) for number in range(CLASSES)]
     source = hub.find(f"scratch:{setting.network}", {})
@@ -120,7 +111,7 @@ def by_nfft(
         ),
         stop_requested=lambda: False,
     )
-    return Stepper(lambda: next(steps), gradients, searches or torch.backends.cudnn.benchmark)
+    return Stepper(lambda: next(steps), gradients)
 
 
 def by_timm(setting: Setting, *, compiled: bool = False, clips: bool = True) -> Stepper:
@@ -152,7 +143,7 @@ def by_timm(setting: Setting, *, compiled: bool = False, clips: bool = True) -> 
         optimizer.zero_grad()
         average.update(called, step=next(count))
 
-    return Stepper(step, gradients, searches=True)
+    return Stepper(step, gradients)
 
 
 def mark(device: torch.device) -> Any:
@@ -248,10 +239,9 @@ def run(stepper: Stepper, device: torch.device, steps: int, into: Timed) -> None
     stepper.gradients.clear()
     wait(device)
     ends = [mark(device)]
-    with torch.backends.cudnn.flags(enabled=True, benchmark=stepper.searches):
-        for _ in range(steps):
-            stepper.step()
-            ends.append(mark(device))
+    for _ in range(steps):
+        stepper.step()
+        ends.append(mark(device))
     wait(device)
     into.rounds.append([milliseconds(start, end) for start, end in itertools.pairwise(ends)])
     into.after += [milliseconds(ready, end) for ready, end in zip(stepper.gradients, ends[1:], strict=True)]
