@@ -123,12 +123,16 @@ def timm_name(row: Compared) -> str:
     return f"timm {row.name}"
 
 
-def nfft_loader(split: data.Split, recipe: Recipe, steps: range, *, kept: bool) -> torch.utils.data.DataLoader:
+def nfft_loader(
+    split: data.Split, recipe: Recipe, steps: range, *, kept: bool, workers: int = 0
+) -> torch.utils.data.DataLoader:
     pixels = 0 if kept else CACHE_BYTES
-    return train_loader(split, recipe, seed=0, steps=steps, rank=0, processes=1, workers=0, pixels=pixels)
+    return train_loader(split, recipe, seed=0, steps=steps, rank=0, processes=1, workers=workers, pixels=pixels)
 
 
-def timm_loader(folder: Path, split: data.Split, row: Compared, batch: int) -> torch.utils.data.DataLoader:
+def timm_loader(
+    folder: Path, split: data.Split, row: Compared, batch: int, *, workers: int = 0
+) -> torch.utils.data.DataLoader:
     dataset = create_dataset("folder/", root=str(folder))
     dataset.reader.samples = [(split[index], int(label)) for index, label in enumerate(split.labels)]
     mixing = FastCollateMixup(row.recipe.mixup, cutmix_alpha=1.0, mode="elem", num_classes=1000) if row.mixes else None
@@ -140,7 +144,7 @@ def timm_loader(folder: Path, split: data.Split, row: Compared, batch: int) -> t
         color_jitter=None,
         auto_augment=row.auto_augment,
         interpolation="bicubic",
-        num_workers=0,
+        num_workers=workers,
         collate_fn=mixing,
         device=torch.device("cpu"),
     )
