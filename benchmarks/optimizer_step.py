@@ -2,10 +2,11 @@
 
     OMP_NUM_THREADS=2 python benchmarks/optimizer_step.py nf_resnet26 dm_nfnet_f0
 
-Gradients are random, of a size at which a few per cent of the units are clipped. timm's are those of its train.py:
-`adaptive_clip_grad` over all but the head, its optimizer "sgd", ModelEmaV3. Both keep the order channels_last of
-weights. Prints medians over rounds of one step each, and the ratio; and what reading weights, gradients, momentum and
-average once, and writing all but the gradients, would take at the speed of a plain copy on this machine.
+Gradients are random, of a size at which a few per cent of the units are clipped. nfft's step is that of nfft/update.py:
+its pieces in turn and, on a GPU, all in one pass. timm's is that of its train.py: `adaptive_clip_grad` over all but the
+head, its optimizer "sgd", ModelEmaV3. All keep the order channels_last of weights. Prints medians over rounds of a step
+each, and the ratio; and the floor, which is what reading weights, gradients, momentum and average once, and writing all
+but the gradients, would take at the speed of a plain copy on this machine, as a time and as a share of nfft's.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import datetime
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 
 import timm
@@ -23,9 +25,9 @@ from timm.utils import ModelEmaV3
 from timm.utils.agc import adaptive_clip_grad
 from torch import nn
 
-from nfft.agc import clip_gradients
 from nfft.ema import Ema
-from nfft.groups import clipped, optimizer_groups
+from nfft.groups import optimizer_groups
+from nfft.update import InTurn, Update, fastest
 
 LR, MOMENTUM, DECAY, CLIPPING = 0.01, 0.9, 1e-5, 0.08
 SHARE = 0.02  # of units that are clipped, about
@@ -43,16 +45,10 @@ def prepared(name: str, device: torch.device) -> nn.Module:
     return network
 
 
-def by_nfft(network: nn.Module) -> Callable[[], None]:
+def by_nfft(network: nn.Module, kind: Callable[..., Update]) -> Callable[[], None]:
     optimizer = torch.optim.SGD(optimizer_groups(network, DECAY), lr=LR, momentum=MOMENTUM, nesterov=True, fused=True)
-    average, parts = Ema(network, 0.9999), clipped(network)
-
-    def step() -> None:
-        clip_gradients(parts, CLIPPING)
-        optimizer.step()
-        average.update(network)
-
-    return step
+    update = kind(network, optimizer, Ema(network, 0.9999))
+    return lambda: update(clipping=CLIPPING)
 
 
 def by_timm(network: nn.Module) -> Callable[[], None]:
@@ -94,23 +90,28 @@ def main() -> None:
     speed = copy_speed(device)
     versions = f"torch {metadata.version('torch')}, timm {metadata.version('timm')}"
     print(f"{datetime.date.today()}; {device}, {torch.get_num_threads()} threads; {versions}; {given.rounds} rounds")
-    print("| network | parameters | nfft, ms | timm, ms | nfft / timm | quartiles | floor, ms |")
-    print("|---|---:|---:|---:|---:|---|---:|")
+    print(
+        "| network | parameters | update | nfft, ms | timm, ms | nfft / timm | quartiles | floor, ms | floor / nfft |"
+    )
+    print("|---|---:|---|---:|---:|---:|---|---:|---:|")
+    kinds: dict[str, Callable[..., Update]] = {"in turn": InTurn}
+    if device.type == "cuda":
+        kinds["in one pass"] = partial(fastest, scaled=False)
     for name in given.names:
         network = prepared(name, device)
-        gradients = [parameter.grad for parameter in network.parameters()]
-        ours, theirs = by_nfft(network), by_timm(copied(network))
-        times = []
-        for _ in range(given.rounds + 2):
-            times.append((seconds(ours, device), seconds(theirs, device)))
-        times = times[2:]
-        count = sum(gradient.numel() for gradient in gradients if gradient is not None)
-        ratios = [mine / other for mine, other in times]
-        first, _, third = statistics.quantiles(ratios, n=4)
-        mine, other = (1000 * statistics.median(column) for column in zip(*times, strict=True))
-        floor = 1000 * 7 * 4 * count / speed
-        print(f"| {name} | {count / 1e6:.1f} M | {mine:.1f} | {other:.1f} | {statistics.median(ratios):.2f} "
-              f"| {first:.2f} to {third:.2f} | {floor:.1f} |")  # fmt: skip
+        count = sum(parameter.numel() for parameter in network.parameters())
+        floor = 7 * 4 * count / speed
+        ours, theirs = {kind: by_nfft(copied(network), kinds[kind]) for kind in kinds}, by_timm(copied(network))
+        rounds = [
+            ({kind: seconds(step, device) for kind, step in ours.items()}, seconds(theirs, device))
+            for _ in range(given.rounds + 2)
+        ][2:]
+        other = statistics.median(theirs for _, theirs in rounds)
+        for kind in kinds:
+            mine = statistics.median(each[kind] for each, _ in rounds)
+            first, ratio, third = statistics.quantiles([each[kind] / theirs for each, theirs in rounds], n=4)
+            print(f"| {name} | {count / 1e6:.1f} M | {kind} | {1000 * mine:.1f} | {1000 * other:.1f} | {ratio:.2f} "
+                  f"| {first:.2f} to {third:.2f} | {1000 * floor:.1f} | {floor / mine:.0%} |")  # fmt: skip
 
 
 def copied(network: nn.Module) -> nn.Module:

@@ -1,5 +1,7 @@
 """Exponential moving average of weights, with the paper's warm-up of the decay."""
 
+from collections.abc import Set
+
 import torch
 from torch import Tensor, nn
 
@@ -32,13 +34,21 @@ class Ema:
         return min(self.decay, (1 + step) / (10 + step))
 
     @torch.no_grad()
-    def update(self, module: nn.Module) -> None:
-        """Move the average towards the weights that an optimizer step has just made."""
-        tensors = module.state_dict()
-        averaged = [name for name, tensor in tensors.items() if tensor.is_floating_point()]
-        towards = 1 - self.decay_at(self.step)
-        torch._foreach_lerp_([self.average[name] for name in averaged], [tensors[name] for name in averaged], towards)
-        for name in tensors.keys() - set(averaged):
+    def update(self, module: nn.Module, moved: Set[str] = frozenset()) -> None:
+        """Move the average towards the weights that an optimizer step has just made.
+
+        Args:
+            moved: names of tensors whose average has been moved already, together with the weights.
+        """
+        left = [name for name in self.average if name not in moved]
+        tensors = module.state_dict() if left else {}
+        averaged = [name for name in left if tensors[name].is_floating_point()]
+        if averaged:
+            towards = 1 - self.decay_at(self.step)
+            torch._foreach_lerp_(
+                [self.average[each] for each in averaged], [tensors[each] for each in averaged], towards
+            )
+        for name in set(left) - set(averaged):
             self.average[name].copy_(tensors[name])
         self.step += 1
 

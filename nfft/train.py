@@ -12,16 +12,16 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from nfft.agc import clip_gradients
 from nfft.ema import Ema
 from nfft.errors import UserError
-from nfft.groups import classifier, clipped, optimizer_groups
+from nfft.groups import classifier, optimizer_groups
 from nfft.loader import Batch
 from nfft.method import Method
 from nfft.recipe import Recipe
 from nfft.sam import perturbed
 from nfft.scan import Broken
 from nfft.schedule import learning_rate
+from nfft.update import Update, fastest
 
 
 class Diverged(UserError):
@@ -43,6 +43,7 @@ class Training:
         model: the same, wrapped by accelerate for precision and processes.
         optimizer: SGD, wrapped by accelerate for the scaler of fp16.
         ema: the average of the weights, or None.
+        update: AGC, a step of the optimizer and one of the average.
         method: what of the network is trained.
         step: optimizer steps done.
     """
@@ -51,6 +52,7 @@ class Training:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     ema: Ema | None
+    update: Update
     method: Method = field(default_factory=Method)
     step: int = 0
 
@@ -99,7 +101,8 @@ def prepare(network: nn.Module, recipe: Recipe, accelerator: Accelerator, method
     if recipe.compile:
         network.compile()
     model, optimizer = accelerator.prepare(network, optimizer)
-    return Training(network, model, optimizer, ema, method)
+    update = fastest(network, optimizer, ema, scaled=accelerator.scaler is not None)
+    return Training(network, model, optimizer, ema, update, method)
 
 
 def train(
@@ -145,8 +148,6 @@ def train(
             raise Diverged(f"the loss at step {step + 1}", totals[0], recipe)
         if not math.isfinite(totals[2]) and not skipped:
             raise Diverged(f"a gradient at step {step + 1}", totals[2], recipe)
-        if training.ema is not None:
-            training.ema.update(training.network)
         training.step += 1
         yield Step(
             step=training.step,
@@ -169,7 +170,7 @@ def optimizer_step(
     accelerator: Accelerator,
     to_input: Callable[[Tensor], Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradient of the mean loss over `micro_batches`, at SAM's weights if asked for, clipped by AGC; one step of SGD.
+    """Gradient of the mean loss over `micro_batches`, at SAM's weights if asked for, and the update by it.
 
     Returns:
         This process's mean loss and top-1, and the fraction of units clipped; scalars on the device.
@@ -188,11 +189,8 @@ def optimizer_step(
 
     # fp16 gradients are scaled by the loss scaler: clip what the weights will really see.
     accelerator.unscale_gradients(training.optimizer)
-    share_clipped = torch.zeros((), device=accelerator.device)
-    if recipe.clipping is not None:
-        floors = training.method.floors(training.network)
-        share_clipped = clip_gradients(clipped(training.network), recipe.clipping, floors=floors)
-    training.optimizer.step()
+    floors = training.method.floors(training.network)
+    share_clipped = training.update(clipping=recipe.clipping, floors=floors)
     training.optimizer.zero_grad()
     return torch.stack(losses).mean(), torch.stack(hits).mean(), share_clipped
 

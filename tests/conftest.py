@@ -16,6 +16,7 @@ os.environ |= {
     "HF_HOME": str(CACHES / "huggingface"),
     "XDG_CACHE_HOME": str(CACHES / "cache"),
     "MPLCONFIGDIR": str(CACHES / "matplotlib"),
+    "TRITON_CACHE_DIR": str(CACHES / "triton"),
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_UPDATE_DOWNLOAD_COUNTS": "0",

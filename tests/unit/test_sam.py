@@ -145,8 +145,6 @@ def take_steps(
     for step in range(steps):
         micro_batches = [batch_of(20 // parts, seed=step * parts + part) for part in range(parts)]
         train.optimizer_step(training, micro_batches, recipe, accelerator, Tensor.float)
-        assert training.ema is not None
-        training.ema.update(training.network)
     return training
 
 

@@ -16,6 +16,7 @@ from nfft.errors import UserError
 from nfft.groups import optimizer_groups
 from nfft.loader import Batch
 from nfft.recipe import Recipe
+from nfft.update import InTurn
 
 CLASSES, FEATURES, HIDDEN, BATCH = 3, 5, 4, 8
 RECIPE = Recipe(
@@ -255,7 +256,7 @@ def test_scaled_gradients_are_clipped_after_unscaling(accelerator: Accelerator, 
     optimizer = accelerator.prepare_optimizer(
         torch.optim.SGD(optimizer_groups(network, RECIPE.weight_decay), lr=1, momentum=0.9, nesterov=True)
     )
-    scaled = train.Training(network, network, optimizer, None)
+    scaled = train.Training(network, network, optimizer, None, InTurn(network, optimizer, None))
     recipe = replace(RECIPE, total_steps=6, clipping=0.02)
     steps = train.train(
         scaled,
