@@ -124,18 +124,18 @@ class TrainImages(Dataset[tuple[np.ndarray, int, Key, Broken | None]]):
 
 
 class _Decoded:
-    """RGB images by index, kept once decoded when there is room."""
+    """RGB images by index, their pixels kept once decoded when there is room."""
 
     def __init__(self, split: Split, cache: bool) -> None:
         self.split = split
         self.images: dict[int, np.ndarray] | None = {} if cache else None
 
-    def __getitem__(self, index: int) -> Image.Image:
+    def __getitem__(self, index: int) -> Image.Image | np.ndarray:
         if self.images is None:
             return decode(self.split[index])
         if index not in self.images:
             self.images[index] = np.asarray(decode(self.split[index]))
-        return Image.fromarray(self.images[index])
+        return self.images[index]
 
 
 @dataclass(frozen=True)

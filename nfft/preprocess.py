@@ -4,6 +4,8 @@ import io
 import math
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from PIL import Image, ImageOps
 
 from nfft.recipe import Recipe
@@ -83,17 +85,30 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((pixels * scale).round().clip(0, 255).astype(np.uint8))
 
 
-def train_view(image: Image.Image, recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
-    """A random distorted-box crop, resized and perhaps flipped: (train px, train px, 3), uint8."""
-    side = recipe.train_resolution
-    box = _distorted_box(image.width, image.height, recipe, rng)
-    view = image.resize((side, side), Image.Resampling.BICUBIC, box=box)
-    # Pillow flips faster than a copy from a reversed array does.
-    flipped = recipe.flip and rng.random() < 0.5
-    return np.asarray(view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flipped else view)
+def train_view(image: Image.Image | np.ndarray, recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
+    """A random distorted-box crop, perhaps flipped, resized by bicubic interpolation that smooths what it shrinks.
+
+    Args:
+        image: RGB, or its pixels (height, width, 3), uint8.
+
+    Returns:
+        (train px, train px, 3), uint8.
+
+    Differs: timm resizes with Pillow, which takes three times as long as torch, and looks beyond the crop's edge. The
+        same crop of a photograph comes out alike: the mean difference is 0.02 of 255. The authors' TensorFlow call
+        does not smooth.
+    """
+    height, width = image.shape[:2] if isinstance(image, np.ndarray) else image.size[::-1]
+    left, top, right, bottom = box = distorted_box(width, height, recipe, rng)
+    crop = np.array(image[top:bottom, left:right] if isinstance(image, np.ndarray) else image.crop(box))
+    pixels = torch.from_numpy(crop)[None].permute(0, 3, 1, 2)
+    if recipe.flip and rng.random() < 0.5:
+        pixels = pixels.flip(3)
+    view = F.interpolate(pixels, size=(recipe.train_resolution,) * 2, mode="bicubic", antialias=True)
+    return view[0].permute(1, 2, 0).numpy()
 
 
-def _distorted_box(width: int, height: int, recipe: Recipe, rng: np.random.Generator) -> tuple[int, int, int, int]:
+def distorted_box(width: int, height: int, recipe: Recipe, rng: np.random.Generator) -> tuple[int, int, int, int]:
     """Left, top, right, bottom of a random crop; a centre crop after ten misses.
 
     The aspect ratio is drawn uniformly, then the height between those of the smallest and the largest area. Crops of
@@ -118,7 +133,7 @@ def _distorted_box(width: int, height: int, recipe: Recipe, rng: np.random.Gener
 
 def _padded_centre(width: int, height: int, side: int) -> tuple[int, int, int, int]:
     """The square in the middle that leaves out a margin of 32 px for every `side` px of it."""
-    edge = int(min(width, height) * side / (side + 32))
+    edge = max(1, int(min(width, height) * side / (side + 32)))
     left, top = (width - edge + 1) // 2, (height - edge + 1) // 2
     return left, top, left + edge, top + edge
 
