@@ -11,13 +11,12 @@ from functools import partial
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from nfft.data import Split
 from nfft.errors import UserError
-from nfft.preprocess import UnreadableImage, cut_mix, decode, mix_up, train_view
+from nfft.preprocess import Raw, UnreadableImage, cut_mix, decode, mix_up, train_view
 from nfft.randaugment import distort
 from nfft.recipe import Recipe
 from nfft.scan import Broken
@@ -113,26 +112,26 @@ class TrainImages(Dataset[tuple[np.ndarray, int, Key, Broken | None]]):
         broken = None
         for offset in range(len(self.split)):
             index = (key.index + offset) % len(self.split)
+            rng = np.random.default_rng((self.seed, key.epoch, key.index, VIEW))
             try:
-                image = self.decoded[index]
+                view = train_view(self.decoded[index], self.recipe, rng)
             except UnreadableImage as error:
                 broken = broken or Broken(key.index, str(error))
                 continue
-            rng = np.random.default_rng((self.seed, key.epoch, key.index, VIEW))
-            return train_view(image, self.recipe, rng), int(self.split.labels[index]), key, broken
+            return view, int(self.split.labels[index]), key, broken
         raise UserError("no image of the training split can be read any more: is their disk still there?")
 
 
 class _Decoded:
-    """RGB images by index, their pixels kept once decoded when there is room."""
+    """Raw images by index, their pixels kept once decoded when there is room."""
 
     def __init__(self, split: Split, cache: bool) -> None:
         self.split = split
         self.images: dict[int, np.ndarray] | None = {} if cache else None
 
-    def __getitem__(self, index: int) -> Image.Image | np.ndarray:
+    def __getitem__(self, index: int) -> Raw:
         if self.images is None:
-            return decode(self.split[index])
+            return self.split[index]
         if index not in self.images:
             self.images[index] = np.asarray(decode(self.split[index]))
         return self.images[index]
@@ -200,12 +199,12 @@ class EvaluationImages(Dataset[tuple[np.ndarray | None, int, int, str]]):
     def __getitem__(self, index: int) -> tuple[np.ndarray | None, int, int, str]:
         label = int(self.split.labels[index])
         try:
-            return self.view_of(decode(self.split[index]), index), label, index, ""
+            return self.view_of(index), label, index, ""
         except UnreadableImage as error:
             return None, label, index, str(error)
 
-    def view_of(self, image: Image.Image, index: int) -> np.ndarray:
-        return self.view(image)
+    def view_of(self, index: int) -> np.ndarray:
+        return self.view(decode(self.split[index]))
 
 
 class AugmentedImages(EvaluationImages):
@@ -215,8 +214,8 @@ class AugmentedImages(EvaluationImages):
         super().__init__(split, partial(train_view, recipe=recipe))
         self.seed, self.epoch = seed, epoch
 
-    def view_of(self, image: Image.Image, index: int) -> np.ndarray:
-        return self.view(image, rng=np.random.default_rng((self.seed, self.epoch, index, VIEW)))
+    def view_of(self, index: int) -> np.ndarray:
+        return self.view(self.split[index], rng=np.random.default_rng((self.seed, self.epoch, index, VIEW)))
 
 
 def collate_evaluation(samples: Sequence[tuple[np.ndarray | None, int, int, str]]) -> Batch:

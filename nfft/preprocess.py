@@ -2,11 +2,13 @@
 
 import io
 import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from nfft.recipe import Recipe
 
@@ -20,6 +22,8 @@ FORMATS = (
 )  # fmt: skip
 # Share of the picture that a training crop covers at least.
 MIN_COVERED = 0.1
+# Pixels of a crop for each one of its view, along a side, that a JPEG is decoded to at least.
+ENOUGH = 2
 
 
 class UnreadableImage(Exception):
@@ -35,8 +39,14 @@ def decode(raw: Raw) -> Image.Image:
     Raises:
         UnreadableImage: when no picture can be made of it.
     """
+    with _reasons(), _opened(raw) as image:
+        return _upright(image)
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
     try:
-        return _decode(raw)
+        yield
     # Damaged files raise anything in Pillow, from OSError and SyntaxError to struct.error.
     except Exception as error:
         raise UnreadableImage(_reason(error)) from error
@@ -48,28 +58,30 @@ def _reason(error: Exception) -> str:
     return "cannot identify image file" if text.startswith("cannot identify image file") else text
 
 
-def _decode(raw: Raw) -> Image.Image:
+def _opened(raw: Raw) -> AbstractContextManager[Image.Image]:
+    """An image of Pillow's; of a file, no more than its header has been read."""
+    if isinstance(raw, Image.Image):
+        return nullcontext(ImageOps.exif_transpose(raw))
     if isinstance(raw, np.ndarray):
         if raw.dtype != np.uint8:
             raise ValueError(f"its values are {raw.dtype}, not uint8")
-        return Image.fromarray(raw).convert("RGB")
-    upright = ImageOps.exif_transpose(raw) if isinstance(raw, Image.Image) else _opened(raw)
-    if upright.mode in ("I", "F") or upright.mode.startswith("I;16"):
-        upright = _eight_bits(upright)
-    if upright.mode == "P" and "transparency" in upright.info:
-        upright = upright.convert("RGBA")  # Pillow warns when a palette with transparency goes straight to RGB
-    return upright if upright.mode == "RGB" else upright.convert("RGB")
-
-
-def _opened(raw: bytes | str) -> Image.Image:
+        return Image.fromarray(raw)
+    if not raw:
+        raise ValueError("the file is empty")
     Image.init()  # asked for formats by name, Pillow loads none by itself
     formats = [name for name in FORMATS if name in Image.OPEN]
-    if isinstance(raw, bytes) and not raw:
-        raise ValueError("the file is empty")
-    with Image.open(io.BytesIO(raw) if isinstance(raw, bytes) else raw, formats=formats) as image:
-        image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-    return image
+    return Image.open(io.BytesIO(raw) if isinstance(raw, bytes) else raw, formats=formats)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The pixels of an opened image, in RGB; turned, if at all, in place."""
+    image.load()
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image = _eight_bits(image)
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # Pillow warns when a palette with transparency goes straight to RGB
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -85,27 +97,54 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((pixels * scale).round().clip(0, 255).astype(np.uint8))
 
 
-def train_view(image: Image.Image | np.ndarray, recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
+def train_view(raw: Raw, recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
     """A random distorted-box crop, perhaps flipped, resized by bicubic interpolation that smooths what it shrinks.
 
     Args:
-        image: RGB, or its pixels (height, width, 3), uint8.
+        raw: what `decode` takes.
 
     Returns:
         (train px, train px, 3), uint8.
+
+    Raises:
+        UnreadableImage: when no picture can be made of it.
 
     Differs: timm resizes with Pillow, which takes three times as long as torch, and looks beyond the crop's edge. The
         same crop of a photograph comes out alike: the mean difference is 0.02 of 255. The authors' TensorFlow call
         does not smooth.
     """
-    height, width = image.shape[:2] if isinstance(image, np.ndarray) else image.size[::-1]
-    left, top, right, bottom = box = distorted_box(width, height, recipe, rng)
-    crop = np.array(image[top:bottom, left:right] if isinstance(image, np.ndarray) else image.crop(box))
+    if isinstance(raw, np.ndarray) and raw.dtype == np.uint8 and raw.shape[2:] == (3,):
+        left, top, right, bottom = distorted_box(raw.shape[1], raw.shape[0], recipe, rng)
+        crop = raw[top:bottom, left:right].copy()
+    else:
+        crop = _decoded_crop(raw, recipe, rng)
     pixels = torch.from_numpy(crop)[None].permute(0, 3, 1, 2)
     if recipe.flip and rng.random() < 0.5:
         pixels = pixels.flip(3)
     view = F.interpolate(pixels, size=(recipe.train_resolution,) * 2, mode="bicubic", antialias=True)
     return view[0].permute(1, 2, 0).numpy()
+
+
+def _decoded_crop(raw: Raw, recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
+    """A random distorted-box crop; a JPEG is decoded at a half, a quarter or an eighth where that leaves ENOUGH pixels.
+
+    A half takes half the time. On photographs, views differ from those of whole pictures by 1.2 of 255 on average and
+    by 5 in one pixel of a hundred, less than Lanczos' filter in place of the bicubic one makes them, by 1.8; and the
+    crop's edges move by up to a quarter of a pixel of the view.
+    """
+    with _reasons(), _opened(raw) as image:
+        if image.format not in ("JPEG", "MPO"):
+            image = _upright(image)
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        width, height = image.size[::-1] if turned else image.size
+        left, top, right, bottom = box = distorted_box(width, height, recipe, rng)
+        needed = ENOUGH * recipe.train_resolution / min(right - left, bottom - top)
+        if needed < 1:
+            image.draft(None, (math.ceil(needed * image.width), math.ceil(needed * image.height)))
+        image = _upright(image)
+    scale = image.width / width
+    left, top, right, bottom = (round(edge * scale) for edge in box)
+    return np.array(image.crop((left, top, right, bottom)))
 
 
 def distorted_box(width: int, height: int, recipe: Recipe, rng: np.random.Generator) -> tuple[int, int, int, int]:

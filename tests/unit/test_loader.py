@@ -269,20 +269,25 @@ def test_when_no_image_is_left_it_says_so() -> None:
         batches_of(split, RECIPE, range(1))
 
 
-def test_decoding_happens_once_when_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = Counter()
+class Read(list):
+    """Images that remember how often each has been asked for."""
 
-    def counted(raw: bytes) -> Image.Image:
-        calls[raw] += 1
-        return decode(raw)
+    def __init__(self, images: list[bytes]) -> None:
+        super().__init__(images)
+        self.times = Counter()
 
-    monkeypatch.setattr(loader, "decode", counted)
-    kept = batches_of(make_split(8), RECIPE, range(3), pixels=1)
-    assert set(calls.values()) == {1}
-    calls.clear()
-    again = batches_of(make_split(8), RECIPE, range(3), pixels=1 << 40)
-    assert set(calls.values()) == {3}
-    assert_same(kept, again)
+    def __getitem__(self, row: int) -> bytes:
+        self.times[row] += 1
+        return super().__getitem__(row)
+
+
+def test_images_are_read_once_when_there_is_room() -> None:
+    split = make_split(8)
+    kept, again = (replace(split, images=Read(split.images)) for _ in range(2))
+    batches = batches_of(kept, RECIPE, range(3), pixels=1)
+    assert kept.images.times == Counter(range(8))
+    assert_same(batches, batches_of(again, RECIPE, range(3), pixels=1 << 40))
+    assert again.images.times == Counter(list(range(8)) * 3)
 
 
 @pytest.mark.parametrize(("images", "processes", "batch_size"), [(10, 3, 2), (10, 1, 4), (2, 3, 4)])
