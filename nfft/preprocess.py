@@ -159,13 +159,13 @@ def distorted_box(width: int, height: int, recipe: Recipe, rng: np.random.Genera
     """
     smallest, largest = max(recipe.crop_area, MIN_COVERED) * width * height, width * height
     for _ in range(10):
-        aspect = rng.uniform(1 / recipe.crop_aspect, recipe.crop_aspect)
+        aspect = 1 / recipe.crop_aspect + rng.random() * (recipe.crop_aspect - 1 / recipe.crop_aspect)
         lowest = round(math.sqrt(recipe.crop_area * largest / aspect))
         highest = min(round(math.sqrt(largest / aspect)), int((width + 0.5) / aspect), height)
-        h = int(rng.integers(lowest, highest + 1)) if lowest < highest else highest
+        h = lowest + int(rng.random() * (highest + 1 - lowest)) if lowest < highest else highest
         w = round(h * aspect)
         if 0 < w <= width and h > 0 and smallest <= w * h <= largest:
-            left, top = int(rng.integers(0, max(1, width - w))), int(rng.integers(0, max(1, height - h)))
+            left, top = int(rng.random() * (width - w)), int(rng.random() * (height - h))
             return left, top, left + w, top + h
     return _padded_centre(width, height, recipe.train_resolution)
 
@@ -187,13 +187,20 @@ def evaluation_view(image: Image.Image, resolution: int, margin: int) -> np.ndar
     resized = image.resize((resolution + margin,) * 2, Image.Resampling.BICUBIC)
     # timm and torchvision round half of an odd margin the same way.
     start = round(margin / 2)
-    return np.asarray(resized)[start : start + resolution, start : start + resolution]
+    return np.array(resized)[start : start + resolution, start : start + resolution]
 
 
 def mix_up(image: np.ndarray, partner: np.ndarray, alpha: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """Blend `image` (h, w, 3) with `partner`; returns the share that is kept too, from Beta(alpha, alpha)."""
-    keep = np.float32(rng.beta(alpha, alpha))
-    return (image * keep + partner * (1 - keep)).round().astype(np.uint8), float(keep)
+    """Blend `image` (h, w, 3) with `partner`; returns the share that is kept too, from Beta(alpha, alpha).
+
+    The share is rounded to a multiple of 1/256, with which 16-bit integers blend exactly, in half the time of floats.
+    """
+    keep = round(256 * rng.beta(alpha, alpha))
+    blended = np.multiply(image, keep, dtype=np.uint16)
+    blended += np.multiply(partner, 256 - keep, dtype=np.uint16)
+    blended += 128
+    blended >>= 8
+    return blended.astype(np.uint8), keep / 256
 
 
 def cut_mix(image: np.ndarray, partner: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
