@@ -8,16 +8,16 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from nfft.data import Split
 from nfft.errors import UserError
-from nfft.preprocess import UnreadableImage, cut_mix, decode, mix_up, train_view
+from nfft.preprocess import Raw, UnreadableImage, cut_mix, decode, mix_up, train_view
 from nfft.randaugment import distort
 from nfft.recipe import Recipe
 from nfft.scan import Broken
@@ -27,7 +27,7 @@ View = Callable[..., np.ndarray]
 # Decoded images are kept in memory when a split's pixels fit in this many bytes.
 CACHE_BYTES = 1 << 30
 # The last word of a seed says what it is for, so that no two uses share a stream.
-ORDER, VIEW, MIX, DISTORT = 1, 2, 3, 4
+ORDER, SAMPLE = 1, 2
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,25 @@ class MicroBatches(Sampler[list[Key]]):
                 yield keys
 
 
-class TrainImages(Dataset[tuple[np.ndarray, int, Key, Broken | None]]):
+class Sample(NamedTuple):
+    """An augmented training view.
+
+    Attributes:
+        view: (side, side, 3), uint8.
+        label: its class.
+        key: which sample of the run it is.
+        rng: what is still to be drawn for it comes from here.
+        broken: set where the image could not be read and another one stands in.
+    """
+
+    view: np.ndarray
+    label: int
+    key: Key
+    rng: np.random.Generator
+    broken: Broken | None
+
+
+class TrainImages(Dataset[Sample]):
     """Augmented training views by `Key`."""
 
     def __init__(self, split: Split, recipe: Recipe, seed: int, *, cache: bool) -> None:
@@ -108,39 +126,39 @@ class TrainImages(Dataset[tuple[np.ndarray, int, Key, Broken | None]]):
     def __len__(self) -> int:
         return len(self.split)
 
-    def __getitem__(self, key: Key) -> tuple[np.ndarray, int, Key, Broken | None]:
+    def __getitem__(self, key: Key) -> Sample:
         # An image that broke after the scan is replaced by the next one: a run of hours must not die of it.
         broken = None
         for offset in range(len(self.split)):
             index = (key.index + offset) % len(self.split)
+            rng = np.random.default_rng((self.seed, key.epoch, key.index, SAMPLE))
             try:
-                image = self.decoded[index]
+                view = train_view(self.decoded[index], self.recipe, rng)
             except UnreadableImage as error:
                 broken = broken or Broken(key.index, str(error))
                 continue
-            rng = np.random.default_rng((self.seed, key.epoch, key.index, VIEW))
-            return train_view(image, self.recipe, rng), int(self.split.labels[index]), key, broken
+            return Sample(view, int(self.split.labels[index]), key, rng, broken)
         raise UserError("no image of the training split can be read any more: is their disk still there?")
 
 
 class _Decoded:
-    """RGB images by index, kept once decoded when there is room."""
+    """Raw images by index, their pixels kept once decoded when there is room."""
 
     def __init__(self, split: Split, cache: bool) -> None:
         self.split = split
         self.images: dict[int, np.ndarray] | None = {} if cache else None
 
-    def __getitem__(self, index: int) -> Image.Image:
+    def __getitem__(self, index: int) -> Raw:
         if self.images is None:
-            return decode(self.split[index])
+            return self.split[index]
         if index not in self.images:
             self.images[index] = np.asarray(decode(self.split[index]))
-        return Image.fromarray(self.images[index])
+        return self.images[index]
 
 
 @dataclass(frozen=True)
 class Collate:
-    """Stacks samples, mixes neighbours, and applies RandAugment to the outcome.
+    """Mixes neighbours, applies RandAugment to the outcome, and stacks it.
 
     Places 2k and 2k + 1 of the global batch are partners. With both MixUp and CutMix, even pairs get the one and odd
     pairs the other: each half of the batch. Ratios are drawn per image.
@@ -151,41 +169,37 @@ class Collate:
     """
 
     recipe: Recipe
-    seed: int
 
-    def __call__(self, samples: Sequence[tuple[np.ndarray, int, Key, Broken | None]]) -> Batch:
-        views = np.stack([view for view, *_ in samples])
-        labels = np.array([label for _, label, *_ in samples])
-        keys = [key for *_, key, _ in samples]
+    def __call__(self, samples: Sequence[Sample]) -> Batch:
+        views, labels = [each.view for each in samples], np.array([each.label for each in samples])
         partners, ratios = labels, np.ones(len(samples), np.float32)
         if self.recipe.mixup is not None or self.recipe.cutmix:
-            views, partners, ratios = self._mix(views, labels, keys)
+            partner = np.arange(len(samples)) ^ 1
+            mixed = [self._mix(each, samples[other].view) for each, other in zip(samples, partner, strict=True)]
+            views, partners = [view for view, _ in mixed], labels[partner]
+            ratios = np.array([ratio for _, ratio in mixed], np.float32)
         if self.recipe.randaugment is not None:
-            for view, key in zip(views, keys, strict=True):
-                rng = np.random.default_rng((self.seed, key.epoch, key.index, DISTORT))
-                view[:] = distort(view, self.recipe.randaugment, self.recipe.randaugment_layers, rng)
+            for view, each in zip(views, samples, strict=True):
+                view[:] = distort(view, self.recipe.randaugment, self.recipe.randaugment_layers, each.rng)
         return Batch(
-            images=torch.from_numpy(views).permute(0, 3, 1, 2),
+            images=_stack(views),
             labels=torch.from_numpy(labels),
             partners=torch.from_numpy(partners),
             ratios=torch.from_numpy(ratios),
-            indices=torch.tensor([key.index for key in keys]),
-            broken=[broken for *_, broken in samples if broken is not None],
+            indices=torch.tensor([each.key.index for each in samples]),
+            broken=[each.broken for each in samples if each.broken is not None],
         )
 
-    def _mix(self, views: np.ndarray, labels: np.ndarray, keys: list[Key]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _mix(self, sample: Sample, partner: np.ndarray) -> tuple[np.ndarray, float]:
         both = self.recipe.mixup is not None and self.recipe.cutmix
-        partner = np.arange(len(keys)) ^ 1
-        ratios = np.ones(len(keys), np.float32)
-        mixed = np.empty_like(views)
-        for i, key in enumerate(keys):
-            rng = np.random.default_rng((self.seed, key.epoch, key.index, MIX))
-            pair = views[i], views[partner[i]]
-            if self.recipe.mixup is None or (both and key.place // 2 % 2):
-                mixed[i], ratios[i] = cut_mix(*pair, rng)
-            else:
-                mixed[i], ratios[i] = mix_up(*pair, self.recipe.mixup, rng)
-        return mixed, labels[partner], ratios
+        if self.recipe.mixup is None or (both and sample.key.place // 2 % 2):
+            return cut_mix(sample.view, partner, sample.rng)
+        return mix_up(sample.view, partner, self.recipe.mixup, sample.rng)
+
+
+def _stack(views: Sequence[np.ndarray]) -> Tensor:
+    """(n, 3, side, side), channels last in memory; in a loader process, in memory that the main one sees too."""
+    return default_collate([torch.from_numpy(view) for view in views]).permute(0, 3, 1, 2)
 
 
 class EvaluationImages(Dataset[tuple[np.ndarray | None, int, int, str]]):
@@ -200,12 +214,12 @@ class EvaluationImages(Dataset[tuple[np.ndarray | None, int, int, str]]):
     def __getitem__(self, index: int) -> tuple[np.ndarray | None, int, int, str]:
         label = int(self.split.labels[index])
         try:
-            return self.view_of(decode(self.split[index]), index), label, index, ""
+            return self.view_of(index), label, index, ""
         except UnreadableImage as error:
             return None, label, index, str(error)
 
-    def view_of(self, image: Image.Image, index: int) -> np.ndarray:
-        return self.view(image)
+    def view_of(self, index: int) -> np.ndarray:
+        return self.view(decode(self.split[index]))
 
 
 class AugmentedImages(EvaluationImages):
@@ -215,8 +229,8 @@ class AugmentedImages(EvaluationImages):
         super().__init__(split, partial(train_view, recipe=recipe))
         self.seed, self.epoch = seed, epoch
 
-    def view_of(self, image: Image.Image, index: int) -> np.ndarray:
-        return self.view(image, rng=np.random.default_rng((self.seed, self.epoch, index, VIEW)))
+    def view_of(self, index: int) -> np.ndarray:
+        return self.view(self.split[index], rng=np.random.default_rng((self.seed, self.epoch, index, SAMPLE)))
 
 
 def collate_evaluation(samples: Sequence[tuple[np.ndarray | None, int, int, str]]) -> Batch:
@@ -225,7 +239,7 @@ def collate_evaluation(samples: Sequence[tuple[np.ndarray | None, int, int, str]
     labels = torch.tensor([label for _, label, _ in readable], dtype=torch.int64)
     views = [view for view, *_ in readable]
     return Batch(
-        images=torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2) if views else torch.empty(0, 3, 1, 1),
+        images=_stack(views) if views else torch.empty(0, 3, 1, 1),
         labels=labels,
         partners=labels,
         ratios=torch.ones(len(readable)),
@@ -247,7 +261,7 @@ def train_loader(
     return DataLoader(
         TrainImages(split, recipe, seed, cache=cache),
         batch_sampler=MicroBatches(len(split), recipe, seed, steps=steps, rank=rank, processes=processes),
-        collate_fn=Collate(recipe, seed),
+        collate_fn=Collate(recipe),
         num_workers=workers,
         worker_init_fn=ignore_interrupts,
         pin_memory=torch.cuda.is_available(),

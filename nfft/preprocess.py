@@ -2,9 +2,13 @@
 
 import io
 import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
-from PIL import Image, ImageOps
+import torch
+import torch.nn.functional as F
+from PIL import ExifTags, Image, ImageOps
 
 from nfft.recipe import Recipe
 
@@ -18,6 +22,8 @@ FORMATS = (
 )  # fmt: skip
 # Share of the picture that a training crop covers at least.
 MIN_COVERED = 0.1
+# Pixels of a crop for each one of its view, along a side, that a JPEG is decoded to at least.
+ENOUGH = 2
 
 
 class UnreadableImage(Exception):
@@ -33,8 +39,14 @@ def decode(raw: Raw) -> Image.Image:
     Raises:
         UnreadableImage: when no picture can be made of it.
     """
+    with _reasons(), _opened(raw) as image:
+        return _upright(image)
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
     try:
-        return _decode(raw)
+        yield
     # Damaged files raise anything in Pillow, from OSError and SyntaxError to struct.error.
     except Exception as error:
         raise UnreadableImage(_reason(error)) from error
@@ -46,28 +58,30 @@ def _reason(error: Exception) -> str:
     return "cannot identify image file" if text.startswith("cannot identify image file") else text
 
 
-def _decode(raw: Raw) -> Image.Image:
+def _opened(raw: Raw) -> AbstractContextManager[Image.Image]:
+    """An image of Pillow's; of a file, no more than its header has been read."""
+    if isinstance(raw, Image.Image):
+        return nullcontext(ImageOps.exif_transpose(raw))
     if isinstance(raw, np.ndarray):
         if raw.dtype != np.uint8:
             raise ValueError(f"its values are {raw.dtype}, not uint8")
-        return Image.fromarray(raw).convert("RGB")
-    upright = ImageOps.exif_transpose(raw) if isinstance(raw, Image.Image) else _opened(raw)
-    if upright.mode in ("I", "F") or upright.mode.startswith("I;16"):
-        upright = _eight_bits(upright)
-    if upright.mode == "P" and "transparency" in upright.info:
-        upright = upright.convert("RGBA")  # Pillow warns when a palette with transparency goes straight to RGB
-    return upright if upright.mode == "RGB" else upright.convert("RGB")
-
-
-def _opened(raw: bytes | str) -> Image.Image:
+        return Image.fromarray(raw)
+    if not raw:
+        raise ValueError("the file is empty")
     Image.init()  # asked for formats by name, Pillow loads none by itself
     formats = [name for name in FORMATS if name in Image.OPEN]
-    if isinstance(raw, bytes) and not raw:
-        raise ValueError("the file is empty")
-    with Image.open(io.BytesIO(raw) if isinstance(raw, bytes) else raw, formats=formats) as image:
-        image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-    return image
+    return Image.open(io.BytesIO(raw) if isinstance(raw, bytes) else raw, formats=formats)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The pixels of an opened image, in RGB; turned, if at all, in place."""
+    image.load()
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image = _eight_bits(image)
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # Pillow warns when a palette with transparency goes straight to RGB
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -83,17 +97,57 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((pixels * scale).round().clip(0, 255).astype(np.uint8))
 
 
-def train_view(image: Image.Image, recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
-    """A random distorted-box crop, resized and perhaps flipped: (train px, train px, 3), uint8."""
-    side = recipe.train_resolution
-    box = _distorted_box(image.width, image.height, recipe, rng)
-    view = image.resize((side, side), Image.Resampling.BICUBIC, box=box)
-    # Pillow flips faster than a copy from a reversed array does.
-    flipped = recipe.flip and rng.random() < 0.5
-    return np.asarray(view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flipped else view)
+def train_view(raw: Raw, recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
+    """A random distorted-box crop, perhaps flipped, resized by bicubic interpolation that smooths what it shrinks.
+
+    Args:
+        raw: what `decode` takes.
+
+    Returns:
+        (train px, train px, 3), uint8.
+
+    Raises:
+        UnreadableImage: when no picture can be made of it.
+
+    Differs: timm resizes with Pillow, which takes three times as long as torch, and looks beyond the crop's edge. The
+        same crop of a photograph comes out alike: the mean difference is 0.02 of 255. The authors' TensorFlow call
+        does not smooth.
+    """
+    if isinstance(raw, np.ndarray) and raw.dtype == np.uint8 and raw.shape[2:] == (3,):
+        left, top, right, bottom = distorted_box(raw.shape[1], raw.shape[0], recipe, rng)
+        crop = raw[top:bottom, left:right].copy()
+    else:
+        crop = _decoded_crop(raw, recipe, rng)
+    pixels = torch.from_numpy(crop)[None].permute(0, 3, 1, 2)
+    if recipe.flip and rng.random() < 0.5:
+        pixels = pixels.flip(3)
+    view = F.interpolate(pixels, size=(recipe.train_resolution,) * 2, mode="bicubic", antialias=True)
+    return view[0].permute(1, 2, 0).numpy()
 
 
-def _distorted_box(width: int, height: int, recipe: Recipe, rng: np.random.Generator) -> tuple[int, int, int, int]:
+def _decoded_crop(raw: Raw, recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
+    """A random distorted-box crop; a JPEG is decoded at a half, a quarter or an eighth where that leaves ENOUGH pixels.
+
+    A half takes half the time. On photographs, views differ from those of whole pictures by 1.2 of 255 on average and
+    by 5 in one pixel of a hundred, less than Lanczos' filter in place of the bicubic one makes them, by 1.8; and the
+    crop's edges move by up to a quarter of a pixel of the view.
+    """
+    with _reasons(), _opened(raw) as image:
+        if image.format not in ("JPEG", "MPO"):
+            image = _upright(image)
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        width, height = image.size[::-1] if turned else image.size
+        left, top, right, bottom = box = distorted_box(width, height, recipe, rng)
+        needed = ENOUGH * recipe.train_resolution / min(right - left, bottom - top)
+        if needed < 1:
+            image.draft(None, (math.ceil(needed * image.width), math.ceil(needed * image.height)))
+        image = _upright(image)
+    scale = image.width / width
+    left, top, right, bottom = (round(edge * scale) for edge in box)
+    return np.array(image.crop((left, top, right, bottom)))
+
+
+def distorted_box(width: int, height: int, recipe: Recipe, rng: np.random.Generator) -> tuple[int, int, int, int]:
     """Left, top, right, bottom of a random crop; a centre crop after ten misses.
 
     The aspect ratio is drawn uniformly, then the height between those of the smallest and the largest area. Crops of
@@ -105,20 +159,20 @@ def _distorted_box(width: int, height: int, recipe: Recipe, rng: np.random.Gener
     """
     smallest, largest = max(recipe.crop_area, MIN_COVERED) * width * height, width * height
     for _ in range(10):
-        aspect = rng.uniform(1 / recipe.crop_aspect, recipe.crop_aspect)
+        aspect = 1 / recipe.crop_aspect + rng.random() * (recipe.crop_aspect - 1 / recipe.crop_aspect)
         lowest = round(math.sqrt(recipe.crop_area * largest / aspect))
         highest = min(round(math.sqrt(largest / aspect)), int((width + 0.5) / aspect), height)
-        h = int(rng.integers(lowest, highest + 1)) if lowest < highest else highest
+        h = lowest + int(rng.random() * (highest + 1 - lowest)) if lowest < highest else highest
         w = round(h * aspect)
         if 0 < w <= width and h > 0 and smallest <= w * h <= largest:
-            left, top = int(rng.integers(0, max(1, width - w))), int(rng.integers(0, max(1, height - h)))
+            left, top = int(rng.random() * (width - w)), int(rng.random() * (height - h))
             return left, top, left + w, top + h
     return _padded_centre(width, height, recipe.train_resolution)
 
 
 def _padded_centre(width: int, height: int, side: int) -> tuple[int, int, int, int]:
     """The square in the middle that leaves out a margin of 32 px for every `side` px of it."""
-    edge = int(min(width, height) * side / (side + 32))
+    edge = max(1, int(min(width, height) * side / (side + 32)))
     left, top = (width - edge + 1) // 2, (height - edge + 1) // 2
     return left, top, left + edge, top + edge
 
@@ -133,13 +187,20 @@ def evaluation_view(image: Image.Image, resolution: int, margin: int) -> np.ndar
     resized = image.resize((resolution + margin,) * 2, Image.Resampling.BICUBIC)
     # timm and torchvision round half of an odd margin the same way.
     start = round(margin / 2)
-    return np.asarray(resized)[start : start + resolution, start : start + resolution]
+    return np.array(resized)[start : start + resolution, start : start + resolution]
 
 
 def mix_up(image: np.ndarray, partner: np.ndarray, alpha: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """Blend `image` (h, w, 3) with `partner`; returns the share that is kept too, from Beta(alpha, alpha)."""
-    keep = np.float32(rng.beta(alpha, alpha))
-    return (image * keep + partner * (1 - keep)).round().astype(np.uint8), float(keep)
+    """Blend `image` (h, w, 3) with `partner`; returns the share that is kept too, from Beta(alpha, alpha).
+
+    The share is rounded to a multiple of 1/256, with which 16-bit integers blend exactly, in half the time of floats.
+    """
+    keep = round(256 * rng.beta(alpha, alpha))
+    blended = np.multiply(image, keep, dtype=np.uint16)
+    blended += np.multiply(partner, 256 - keep, dtype=np.uint16)
+    blended += 128
+    blended >>= 8
+    return blended.astype(np.uint8), keep / 256
 
 
 def cut_mix(image: np.ndarray, partner: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:

@@ -219,32 +219,38 @@ def test_half_of_a_batch_is_blended_and_half_is_cut() -> None:
 
 
 @pytest.mark.parametrize("mixing", [{}, {"mixup": 0.2}, {"mixup": 0.2, "cutmix": True}])
-def test_randaugment_comes_after_mixing_and_touches_the_images_alone(mixing: dict) -> None:
-    split = make_split()
-    plain = replace(RECIPE, **mixing)
+def test_randaugment_comes_after_mixing_and_touches_the_images_alone(
+    mixing: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def noted(view: np.ndarray, *arguments: object) -> np.ndarray:
+        assert arguments[:2] == (1.0, 3)
+        seen.append((view.copy(), distort(view, *arguments)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(loader, "distort", noted)
+    split, plain = make_split(), replace(RECIPE, **mixing)
     distorted = replace(plain, randaugment=1.0, randaugment_layers=3)
     before, after = (batches_of(split, recipe, range(6)) for recipe in (plain, distorted))
     for name in ("labels", "partners", "ratios", "indices"):
         assert torch.equal(joined(before, name), joined(after, name)), name
-    keys = [key for batch in keys_of(20, plain, range(6)) for key in batch]
-    changed = 0
-    for key, view, made in zip(keys, joined(before, "images"), joined(after, "images"), strict=True):
-        rng = np.random.default_rng((SEED, key.epoch, key.index, loader.DISTORT))
-        wanted = distort(view.permute(1, 2, 0).numpy(), 1.0, 3, rng)
-        np.testing.assert_array_equal(made.permute(1, 2, 0).numpy(), wanted)
-        changed += not torch.equal(view, made)
-    assert changed > 40
+    for batches, views in zip((before, after), zip(*seen, strict=True), strict=True):
+        np.testing.assert_array_equal(joined(batches, "images").permute(0, 2, 3, 1).numpy(), np.stack(views))
+    changed = (joined(before, "images") != joined(after, "images")).flatten(1).any(1)
+    assert changed.sum() > 40
     assert all(batch.images.is_contiguous(memory_format=torch.channels_last) for batch in after)
 
 
 def test_cut_mix_is_drawn_apart_from_the_crop() -> None:
-    # Were both drawn from one stream, the pasted box would follow from where the crop fell.
+    # Were the stream begun again, the pasted box would follow from where the crop fell.
     split, recipe = make_split(), replace(RECIPE, cutmix=True)
     batch = batches_of(split, recipe, range(1))[0]
     keys = keys_of(20, recipe, range(1))[0]
     zeros = np.zeros((8, 8, 3), np.uint8)
     same = [
-        cut_mix(zeros, zeros, np.random.default_rng((SEED, key.epoch, key.index)))[1] == pytest.approx(ratio)
+        cut_mix(zeros, zeros, np.random.default_rng((SEED, key.epoch, key.index, loader.SAMPLE)))[1]
+        == pytest.approx(ratio)
         for key, ratio in zip(keys, batch.ratios.tolist(), strict=True)
     ]
     assert not all(same)
@@ -269,20 +275,25 @@ def test_when_no_image_is_left_it_says_so() -> None:
         batches_of(split, RECIPE, range(1))
 
 
-def test_decoding_happens_once_when_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = Counter()
+class Read(list):
+    """Images that remember how often each has been asked for."""
 
-    def counted(raw: bytes) -> Image.Image:
-        calls[raw] += 1
-        return decode(raw)
+    def __init__(self, images: list[bytes]) -> None:
+        super().__init__(images)
+        self.times = Counter()
 
-    monkeypatch.setattr(loader, "decode", counted)
-    kept = batches_of(make_split(8), RECIPE, range(3), pixels=1)
-    assert set(calls.values()) == {1}
-    calls.clear()
-    again = batches_of(make_split(8), RECIPE, range(3), pixels=1 << 40)
-    assert set(calls.values()) == {3}
-    assert_same(kept, again)
+    def __getitem__(self, row: int) -> bytes:
+        self.times[row] += 1
+        return super().__getitem__(row)
+
+
+def test_images_are_read_once_when_there_is_room() -> None:
+    split = make_split(8)
+    kept, again = (replace(split, images=Read(split.images)) for _ in range(2))
+    batches = batches_of(kept, RECIPE, range(3), pixels=1)
+    assert kept.images.times == Counter(range(8))
+    assert_same(batches, batches_of(again, RECIPE, range(3), pixels=1 << 40))
+    assert again.images.times == Counter(list(range(8)) * 3)
 
 
 @pytest.mark.parametrize(("images", "processes", "batch_size"), [(10, 3, 2), (10, 1, 4), (2, 3, 4)])

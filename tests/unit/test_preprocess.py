@@ -11,7 +11,7 @@ from PIL import Image
 from timm.data import create_transform
 
 from nfft.layout import crop_share
-from nfft.preprocess import UnreadableImage, cut_mix, decode, evaluation_view, mix_up, train_view
+from nfft.preprocess import Raw, UnreadableImage, cut_mix, decode, distorted_box, evaluation_view, mix_up, train_view
 from nfft.recipe import Recipe
 
 RECIPE = Recipe(
@@ -177,24 +177,64 @@ def test_train_view_covers_the_asked_share() -> None:
     assert 1.2 < max(aspects) < 1.45
 
 
-class Frame:
-    """Stands for a picture, and remembers which boxes are cut out of it."""
+@pytest.mark.parametrize("side", [8, 24, 64])
+@pytest.mark.parametrize("size", [(61, 40), (24, 90), (3, 4)])
+def test_a_crop_is_resized_as_by_pillow(size: tuple[int, int], side: int) -> None:
+    # Little contrast, so that nothing that overshoots is clipped between Pillow's two passes.
+    pixels = np.asarray(picture(*size)) // 4 + 96
+    image, recipe = Image.fromarray(pixels), replace(RECIPE, train_resolution=side, flip=False)
+    for seed in range(10):
+        crop = image.crop(distorted_box(*size, recipe, np.random.default_rng(seed)))
+        wanted = np.asarray(crop.resize((side, side), Image.Resampling.BICUBIC)).astype(int)
+        for each in (image, pixels):
+            np.testing.assert_allclose(train_view(each, recipe, np.random.default_rng(seed)), wanted, rtol=0, atol=2)
 
-    def __init__(self, width: int, height: int) -> None:
-        self.width, self.height = width, height
-        self.boxes: list[tuple[int, int, int, int]] = []
 
-    def resize(self, size: tuple[int, int], resample: int, box: tuple[int, int, int, int]) -> Image.Image:
-        self.boxes.append(box)
-        return Image.new("RGB", size)
+def views(raw: Raw, count: int = 20) -> np.ndarray:
+    return np.stack([train_view(raw, RECIPE, np.random.default_rng(seed)) for seed in range(count)]).astype(int)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 7])
+def test_a_file_gives_the_views_of_its_pixels(form: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    raw = encoded(picture(50, 40), form, exif=exif)
+    np.testing.assert_array_equal(views(raw), views(pixels_of(raw)))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "MPO"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(form: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    large = picture().resize((480, 319), Image.Resampling.BICUBIC)
+    raw = encoded(large, form, exif=exif, quality=95)
+    difference = np.abs(views(raw) - views(pixels_of(raw)))
+    assert difference.any(axis=(1, 2, 3)).mean() > 0.8
+    assert difference.mean() < 4
+
+
+def test_a_jpeg_is_not_decoded_to_less_than_twice_its_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = []
+    crop = Image.Image.crop
+
+    def noted(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+        cut.append(crop(image, box))
+        return cut[-1]
+
+    raw = encoded(picture().resize((480, 319)), "JPEG")
+    monkeypatch.setattr(Image.Image, "crop", noted)
+    views(raw, 100)
+    shorter = [min(each.size) for each in cut]
+    # A crop of a tenth of the picture has some 110 px a side.
+    assert min(shorter) >= 48 and max(shorter) < 100
 
 
 def boxes(width: int, height: int, count: int, **settings: float) -> np.ndarray:
     """Left, top, right and bottom of `count` training crops."""
-    frame, rng = Frame(width, height), np.random.default_rng(0)
-    for _ in range(count):
-        train_view(frame, replace(RECIPE, **settings), rng)
-    return np.array(frame.boxes)
+    rng = np.random.default_rng(0)
+    return np.array([distorted_box(width, height, replace(RECIPE, **settings), rng) for _ in range(count)])
 
 
 def tensorflows_boxes(width: int, height: int, count: int, crop_area: float, crop_aspect: float) -> np.ndarray:
