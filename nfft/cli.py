@@ -12,6 +12,7 @@ COMMANDS = {
     "predict": ("prediction.main", "name the most probable classes of pictures"),
     "push": ("publish.push_main", "put a run's network, card and results on the Hub"),
     "merge": ("merge.main", "make a whole network of an adapter and its base"),
+    "export": ("export.main", "write a network for onnxruntime or torch.export, checked, and in int8 if asked"),
     "card": ("publish.card_main", "write a run's card anew, keeping what was written by hand"),
 }
 

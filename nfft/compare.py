@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nfft import command, grid, options
+from nfft import command, grid, invocation, options
 from nfft.errors import UserError, nearest
 from nfft.files import write_json, write_text
 from nfft.finetune import NETWORK
@@ -37,13 +37,13 @@ def compare(given: argparse.Namespace) -> int:
         failed = grid.run(order, folder, lambda line: print(f"        {line}", flush=True), interrupt.requested)
     if interrupt.requested():
         print("stopped; what is done stays. The same command goes on:", file=sys.stderr)
-        print(f"  {options.command()}", file=sys.stderr)
+        print(f"  {invocation.command()}", file=sys.stderr)
         return interrupt.exit_status
     rows = [row for method in given.methods if (row := row_of(method, cells[method], folder))]
     if rows:
         title = f"{Path(given.task).stem} with {Path(given.model).name}"
         table = as_markdown(rows)
-        write_json(folder / "compare.json", {"command": options.public_command(), "methods": rows})
+        write_json(folder / "compare.json", {"command": invocation.public_command(), "methods": rows})
         write_text(folder / "compare.md", table)
         plot_methods.plot_comparison(rows, folder / "compare.png", title)
         print("\n" + as_text(rows))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nfft import command, options
+from nfft import command, invocation, options
 from nfft.errors import UserError
 from nfft.files import fingerprint_of, write_json
 
@@ -102,7 +102,7 @@ def scored(
         "resolution": resolution,
         "precision": name_of(accelerator),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": options.public_command(),
+        "command": invocation.public_command(),
         "versions": run.versions(),
         "hardware": run.hardware(str(accelerator.device)),
     }

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nfft import command, options
+from nfft import command, invocation, options
 from nfft.files import write_json
 
 # What a run leaves for others to load.
@@ -69,7 +69,7 @@ def finetune(given: argparse.Namespace) -> int:
         if not finished:
             if is_main:
                 print(f"stopped after {job.reached or 'no step'}, saved. Go on with:", file=sys.stderr)
-                print(f"  {options.resume_command()}", file=sys.stderr)
+                print(f"  {invocation.resume_command()}", file=sys.stderr)
             return interrupt.exit_status
         conclude(job, facts, report.lines)
         accelerator.end_training()
@@ -100,7 +100,7 @@ def describe(plan: "Plan", job: "Job", accelerator: "Accelerator") -> dict[str, 
 
     network = job.network
     return {
-        "command": options.public_command(),
+        "command": invocation.public_command(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **plans.describe(plan),
         "model": {

@@ -1,9 +1,7 @@
 """The command lines: their arguments, and what they say in the toolkit's own terms."""
 
 import argparse
-import os
 import re
-import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -42,6 +40,9 @@ an interrupted run goes on with the same command and --resume
 
 COMPARE = """a setting of one method bears its name: --set lora.rank=16
 interrupted, or run again with more seeds or methods, it runs what is missing
+"""
+EXPORT = """batches may be of any size; height and width are fixed in the file: padding follows from them, and a graph
+with both left open takes minutes to make. Labels and preprocessing are in the file, as JSON.
 """
 METHODS = ["probe", "head-and-gains", "lora", "last-stages", "full"]
 
@@ -122,6 +123,20 @@ def merge_parser() -> argparse.ArgumentParser:
     made.add_argument("model", metavar="ADAPTER", help="a run's folder, or a repository on the Hub")
     made.add_argument("output", type=Path, help="a new folder")
     made.add_argument("--revision", help="a branch, tag or commit of the adapter's repository")
+    return made
+
+
+def export_parser() -> argparse.ArgumentParser:
+    """The arguments of `nfft export`."""
+    made = _described("export", "Write a network as a file that runs without nfft, checked against torch.", EXPORT)
+    made.add_argument("model", metavar="RUN", help="a run's folder, a checkpoint's id on the Hub, or nfnet-nano")
+    made.add_argument("--revision", help="a branch, tag or commit of the model's repository")
+    made.add_argument("--format", choices=["onnx", "torch"], default="onnx", help="(default: %(default)s)")
+    made.add_argument("--output", type=Path, help="(default: RUN/model.onnx or .pt2; NAME.onnx for one of the Hub)")
+    made.add_argument("--resolution", type=_between(8, 4096), help="px of the images (default: the checkpoint's)")
+    made.add_argument("--int8", action="store_true", help="8-bit integers, calibrated and scored on images of --task")
+    made.add_argument("--task", help="for --int8: as for nfft finetune")
+    made.add_argument("--set", action="append", default=[], metavar="task.FIELD=VALUE", help="a setting of the task")
     return made
 
 
@@ -290,34 +305,3 @@ def _number(text: str) -> Any:
         except ValueError:
             continue
     return {"true": True, "false": False}.get(text.lower(), text)
-
-
-def command() -> str:
-    """What was typed to start this process, as far as it can be told."""
-    script, processes = sys.argv[0], os.environ.get("WORLD_SIZE", "1")
-    by_path = Path(script).name == "finetune.py"
-    if not by_path and sys.argv[1:2] != ["finetune"]:
-        return shlex.join(["nfft", *sys.argv[1:]])
-    arguments = sys.argv[1:] if by_path else sys.argv[2:]
-    if "ACCELERATE_MIXED_PRECISION" in os.environ:
-        several = ["--num_processes", processes] if processes != "1" else []
-        return shlex.join(["accelerate", "launch", *several, script, *arguments])
-    if processes != "1":
-        return shlex.join(["torchrun", "--nproc-per-node", processes, script, *arguments])
-    return shlex.join(["nfft", "finetune", *arguments])
-
-
-def public_command() -> str:
-    """The same for others to read: of what lies on this machine, only the last parts of its paths."""
-    return shlex.join(_public(word) for word in shlex.split(command()))
-
-
-def _public(word: str) -> str:
-    name, separator, value = word.rpartition("=") if word.startswith("--") else ("", "", word)
-    is_path = value.startswith(("/", "~", "..")) or re.match(r"[A-Za-z]:\\", value)
-    script = value.endswith("nfft/finetune.py")
-    return word if not is_path else name + separator + ("nfft/finetune.py" if script else Path(value).name)
-
-
-def resume_command() -> str:
-    return command() if "--resume" in sys.argv else f"{command()} --resume"

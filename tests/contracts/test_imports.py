@@ -16,10 +16,10 @@ ORDER = [
     "errors", "files", "agc", "groups", "ema", "sam", "schedule", "standardisation", "architectures", "memory",
     "interrupt", "report", "text", "plot", "plot_methods", "recipe", "task", "method", "randaugment", "preprocess",
     "catalog", "checkpoint", "vetting", "layout", "lora", "folding", "adapter", "model", "paper", "card_text",
-    "card_parts", "card_metadata", "card", "hub", "auto", "run", "options", "grid", "columns", "source", "table",
-    "data", "scan", "device", "loader", "score", "update_triton", "update", "train", "plan", "job", "fit", "features",
-    "logistic", "probe", "command", "publish", "finetune", "compare", "look", "evaluation", "prediction", "merge",
-    "cli",
+    "card_parts", "card_metadata", "card", "hub", "auto", "formats", "run", "options", "invocation", "grid", "columns",
+    "source", "table", "data", "scan", "device", "loader", "score", "update_triton", "update", "train", "plan", "job",
+    "fit", "features", "logistic", "probe", "command", "publish", "finetune", "compare", "look", "evaluation",
+    "prediction", "merge", "quantisation", "export", "cli",
 ]  # fmt: skip
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 DOORS = {
@@ -27,6 +27,8 @@ DOORS = {
     # The card's metadata are the Hub's own class.
     "huggingface_hub": {"hub", "card_metadata"},
     "matplotlib": {"plot", "plot_methods"},
+    "onnx": {"formats"},
+    "onnxruntime": {"formats", "quantisation"},
     "jinja2": {"card"},
     "peft": {"lora", "adapter", "job", "method"},
     "safetensors": {"checkpoint", "files", "model", "vetting"},

@@ -16,7 +16,7 @@ README = (REPOSITORY / "README.md").read_text()
 PARSERS = {
     "finetune": options.parser, "look": options.look_parser, "evaluate": options.evaluate_parser,
     "predict": options.predict_parser, "push": options.push_parser, "card": options.card_parser,
-    "merge": options.merge_parser, "compare": options.compare_parser,
+    "merge": options.merge_parser, "compare": options.compare_parser, "export": options.export_parser,
 }  # fmt: skip
 COMMAND = rf"nfft (?P<name>{'|'.join(PARSERS)})(?= )|nfft/finetune\.py"
 COMMANDS = [

@@ -1,0 +1,38 @@
+"""What was typed to start this process, to be repeated, and for others to read."""
+
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+
+
+def command() -> str:
+    """What was typed to start this process, as far as it can be told."""
+    script, processes = sys.argv[0], os.environ.get("WORLD_SIZE", "1")
+    by_path = Path(script).name == "finetune.py"
+    if not by_path and sys.argv[1:2] != ["finetune"]:
+        return shlex.join(["nfft", *sys.argv[1:]])
+    arguments = sys.argv[1:] if by_path else sys.argv[2:]
+    if "ACCELERATE_MIXED_PRECISION" in os.environ:
+        several = ["--num_processes", processes] if processes != "1" else []
+        return shlex.join(["accelerate", "launch", *several, script, *arguments])
+    if processes != "1":
+        return shlex.join(["torchrun", "--nproc-per-node", processes, script, *arguments])
+    return shlex.join(["nfft", "finetune", *arguments])
+
+
+def public_command() -> str:
+    """The same for others to read: of what lies on this machine, only the last parts of its paths."""
+    return shlex.join(_public(word) for word in shlex.split(command()))
+
+
+def _public(word: str) -> str:
+    name, separator, value = word.rpartition("=") if word.startswith("--") else ("", "", word)
+    is_path = value.startswith(("/", "~", "..")) or re.match(r"[A-Za-z]:\\", value)
+    script = value.endswith("nfft/finetune.py")
+    return word if not is_path else name + separator + ("nfft/finetune.py" if script else Path(value).name)
+
+
+def resume_command() -> str:
+    return command() if "--resume" in sys.argv else f"{command()} --resume"
