@@ -28,6 +28,8 @@ def make_accelerator(precision: str) -> Accelerator:
         mixed = MIXED[precision]
     if mixed == "fp16" and (not torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_CPU") == "True"):
         raise UserError("fp16 needs a GPU: on a CPU it would be ignored. Use --precision bf16 or fp32.")
+    # cuDNN times its algorithms once for each shape, of which a run has few; timm's train.py asks for that, too.
+    torch.backends.cudnn.benchmark = True
     # Unless told that there is only a CPU, accelerate lets every process that torchrun started there run alone.
     # The others wait for the main process to fetch and scan the data, which can take longer than torch's ten minutes.
     patience = InitProcessGroupKwargs(timeout=timedelta(days=1))

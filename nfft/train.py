@@ -139,7 +139,7 @@ def train(
         micro_batches = [next(batches) for _ in range(recipe.parts)]
         loss, top1, share_clipped = optimizer_step(training, micro_batches, recipe, accelerator, to_input)
 
-        stop = torch.tensor(float(stop_requested()), device=accelerator.device)
+        stop = torch.full((), float(stop_requested()), device=accelerator.device)
         totals = accelerator.reduce(torch.stack([loss, top1, share_clipped, stop]), reduction="mean").tolist()
         # With fp16, gradients overflow now and then: its scaler has skipped the step and lowers the scale. When that
         # happens in SAM's ascent, there is no loss to speak of either.
@@ -178,6 +178,8 @@ def optimizer_step(
     losses, hits = [], []
     for position, batch in enumerate(micro_batches):
         images, targets = to_input(batch.images), mixed_targets(batch, training.classes, accelerator.device)
+        # A copy asked for after the forward pass would make the host wait for that.
+        labels = batch.labels.to(accelerator.device, non_blocking=True)
         last = position == len(micro_batches) - 1
         synchronised = nullcontext() if last else accelerator.no_sync(training.model)
         with ascent(training, images, targets, recipe, accelerator), synchronised:
@@ -185,7 +187,7 @@ def optimizer_step(
             loss = F.cross_entropy(logits, targets, label_smoothing=recipe.label_smoothing)
             accelerator.backward(loss / len(micro_batches))
         losses.append(loss.detach())
-        hits.append((logits.detach().argmax(1) == batch.labels.to(accelerator.device)).float().mean())
+        hits.append((logits.detach().argmax(1) == labels).float().mean())
 
     # fp16 gradients are scaled by the loss scaler: clip what the weights will really see.
     accelerator.unscale_gradients(training.optimizer)
