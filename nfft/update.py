@@ -75,7 +75,9 @@ def rehearse(kind: type, device: torch.device) -> None:
     for each in (InTurn, kind):
         draw = torch.Generator().manual_seed(0)
         with torch.random.fork_rng(devices=[]):
-            network = nn.Sequential(nn.Conv2d(5, 70, 3), nn.Linear(7, 3))
+            network = nn.Sequential(nn.Conv2d(5, 12, 3), nn.Linear(7, 3))
+        for parameter in network.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=draw)
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.get_classifier = lambda network=network: network[1]  # type: ignore[assignment]
         optimizer = torch.optim.SGD(optimizer_groups(network, 0.1), lr=0.1, momentum=0.9, nesterov=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nfft.ema import Ema
 from nfft.groups import optimizer_groups
-from nfft.update import InTurn, Update
+from nfft.update import InTurn, Update, rehearse
 
 STEPS, DECAY, EMA_DECAY, LR, SCALED, SCALE = 2, 0.03, 0.6, 0.1, "grouped.weight", 0.3
 FLOORED, FLOOR = "thin.weight", 0.7
@@ -137,6 +137,7 @@ def main(folder: Path) -> None:
     """Take the steps of each case in one pass."""
     from nfft.update_triton import InOnePass
 
+    rehearse(InOnePass, torch.device("cpu"))
     for number, case in enumerate(CASES.values()):
         np.savez(folder / f"{number}.npz", **take_steps(case, InOnePass))
 
