@@ -17,8 +17,8 @@ ORDER = [
     "interrupt", "report", "text", "plot", "plot_methods", "recipe", "task", "method", "randaugment", "preprocess",
     "catalog", "checkpoint", "vetting", "layout", "lora", "folding", "adapter", "model", "paper", "card_text",
     "card_parts", "card_metadata", "card", "hub", "auto", "run", "options", "grid", "columns", "source", "table",
-    "data", "scan", "device", "loader", "score", "train", "plan", "job", "fit", "features", "logistic", "probe",
-    "command", "publish", "finetune", "compare", "look", "evaluation", "prediction", "merge", "cli",
+    "data", "scan", "decoded", "device", "loader", "score", "train", "plan", "job", "fit", "features", "logistic",
+    "probe", "command", "publish", "finetune", "compare", "look", "evaluation", "prediction", "merge", "cli",
 ]  # fmt: skip
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 DOORS = {
