@@ -13,6 +13,8 @@ colour jitter, FastCollateMixup (mode "elem": ratios per image, as here), RandAu
     timm           4 operations, each with probability 1/2; those interpolate as the crop does
     timm, p1       4 operations, always
     timm, nearest  4 operations, always; with the nearest pixel, which timm has no setting for: the like of nfft's
+
+nfft takes each image out of the file of decoded ones that a run makes at its start, or decodes it each time.
 """
 
 import argparse
@@ -36,12 +38,15 @@ from timm.data import FastCollateMixup, create_dataset, create_loader
 from timm.data.auto_augment import RandAugment
 
 from nfft import data
-from nfft.loader import CACHE_BYTES, train_loader
+from nfft.decoded import Decoded, keep
+from nfft.loader import train_loader
 from nfft.recipe import Facts, Recipe
 from nfft.recipes import imagenet
 from nfft.scan import scan
 from nfft.task import Task
 
+# px of the views in one row more.
+SMALL = 64
 HEAD = """\
 | augmentation | nfft's images | nfft, images/s | timm, images/s | nfft / timm | quartiles |
 |---|---|---:|---:|---:|---:|"""
@@ -73,6 +78,7 @@ def main() -> None:
     # As in a worker.
     torch.set_num_threads(1)
     split = images_of(given.folder, given.images)
+    keep(split, int(scan(split).sizes.prod(axis=1).sum()))
     steps = range((given.rounds + 1) * given.images // given.batch)
     rows = compared(given.variant, given.batch)
     loaders: dict[str, Iterator[Any]] = {}
@@ -82,7 +88,7 @@ def main() -> None:
         loaders[timm_name(row)] = forever(timm_loader(given.folder, split, row, given.batch))
 
     rates: dict[str, list[float]] = {name: [] for name in loaders}
-    # The first round fills nfft's memory and the file system's; it does not count.
+    # The first round fills the file system's memory; it does not count.
     for number in range(given.rounds + 1):
         for name, batches in loaders.items():
             began = time.perf_counter()
@@ -98,8 +104,10 @@ def compared(variant: str, batch: int) -> list[Compared]:
     paper = imagenet.recipe(facts)
     mixing = replace(paper, randaugment=None)
     timms = f"rand-m{paper.randaugment:g}-n{paper.randaugment_layers}"
+    plain = replace(mixing, mixup=None, cutmix=False)
     return [
-        Compared("crop, flip", replace(mixing, mixup=None, cutmix=False), False, None),
+        Compared("crop, flip", plain, False, None),
+        Compared(f"the same, to {SMALL} px", replace(plain, train_resolution=SMALL), False, None),
         Compared("+ MixUp, CutMix", mixing, True, None),
         Compared("+ RandAugment; timm", paper, True, timms),
         Compared("+ RandAugment; timm, p1", paper, True, f"{timms}-p1"),
@@ -116,7 +124,8 @@ def images_of(folder: Path, count: int) -> data.Split:
 
 
 def nfft_name(row: Compared, kept: bool) -> str:
-    return f"nfft {row.recipe.mixup} {row.recipe.randaugment} {kept}"
+    recipe = row.recipe
+    return f"nfft {recipe.train_resolution} {recipe.mixup} {recipe.randaugment} {kept}"
 
 
 def timm_name(row: Compared) -> str:
@@ -126,8 +135,8 @@ def timm_name(row: Compared) -> str:
 def nfft_loader(
     split: data.Split, recipe: Recipe, steps: range, *, kept: bool, workers: int = 0
 ) -> torch.utils.data.DataLoader:
-    pixels = 0 if kept else CACHE_BYTES
-    return train_loader(split, recipe, seed=0, steps=steps, rank=0, processes=1, workers=workers, pixels=pixels)
+    decoded = Decoded(split) if kept else None
+    return train_loader(split, recipe, seed=0, steps=steps, rank=0, processes=1, workers=workers, decoded=decoded)
 
 
 def timm_loader(

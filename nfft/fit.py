@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
-from nfft import checkpoint, memory, score, train
+from nfft import checkpoint, decoded, memory, score, train
 from nfft.data import Split
 from nfft.errors import UserError
 from nfft.job import Job, Outcome
@@ -40,6 +40,7 @@ class Fit(Job):
         self.adapter = plan.method.adapter(self.network)
         plan.method.prepare(self.network)
         self.training = train.prepare(self.network, recipe, accelerator, plan.method)
+        self.decoded = self._decode()
 
         self.validation: dict[str, score.Predictions] = {}
         self.saved: Path | None = None
@@ -56,6 +57,17 @@ class Fit(Job):
         )
         # Processes may have unequal memory, and must cut a batch alike.
         return int(self.accelerator.gather(torch.tensor([mine], device=self.accelerator.device)).max())
+
+    def _decode(self) -> decoded.Decoded | None:
+        """The training images, decoded by a process of each machine for all; None where they are too large for that."""
+        images, pixels = self.plan.data.train, self.plan.pixels
+        if not decoded.fits(images, pixels):
+            return None
+        is_seen_again = self.plan.total_steps * self.plan.recipe.batch_size > len(images)
+        if is_seen_again and self.accelerator.is_local_main_process:
+            decoded.keep(images, pixels)
+        self.accelerator.wait_for_everyone()
+        return decoded.Decoded(images)
 
     def restore(self) -> list[str]:
         """Take up the newest whole checkpoint; returns lines about damaged ones."""
@@ -128,7 +140,7 @@ class Fit(Job):
             rank=accelerator.process_index,
             processes=accelerator.num_processes,
             workers=self.workers,
-            pixels=plan.pixels,
+            decoded=self.decoded,
         )
         return train.train(
             self.training,

@@ -16,16 +16,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from nfft.data import Split
+from nfft.decoded import Decoded
 from nfft.errors import UserError
-from nfft.preprocess import Raw, UnreadableImage, cut_mix, decode, mix_up, train_view
+from nfft.preprocess import UnreadableImage, cut_mix, decode, mix_up, train_view
 from nfft.randaugment import distort
 from nfft.recipe import Recipe
 from nfft.scan import Broken
 
 # An RGB image to uint8 pixels (side, side, 3).
 View = Callable[..., np.ndarray]
-# Decoded images are kept in memory when a split's pixels fit in this many bytes.
-CACHE_BYTES = 1 << 30
 # The last word of a seed says what it is for, so that no two uses share a stream.
 ORDER, SAMPLE = 1, 2
 
@@ -117,11 +116,11 @@ class Sample(NamedTuple):
 
 
 class TrainImages(Dataset[Sample]):
-    """Augmented training views by `Key`."""
+    """Augmented training views by `Key`; of pixels where the images have been decoded before."""
 
-    def __init__(self, split: Split, recipe: Recipe, seed: int, *, cache: bool) -> None:
+    def __init__(self, split: Split, recipe: Recipe, seed: int, decoded: Decoded | None = None) -> None:
         self.split, self.recipe, self.seed = split, recipe, seed
-        self.decoded = _Decoded(split, cache)
+        self.images: Split | Decoded = split if decoded is None else decoded
 
     def __len__(self) -> int:
         return len(self.split)
@@ -133,27 +132,12 @@ class TrainImages(Dataset[Sample]):
             index = (key.index + offset) % len(self.split)
             rng = np.random.default_rng((self.seed, key.epoch, key.index, SAMPLE))
             try:
-                view = train_view(self.decoded[index], self.recipe, rng)
+                view = train_view(self.images[index], self.recipe, rng)
             except UnreadableImage as error:
                 broken = broken or Broken(key.index, str(error))
                 continue
             return Sample(view, int(self.split.labels[index]), key, rng, broken)
         raise UserError("no image of the training split can be read any more: is their disk still there?")
-
-
-class _Decoded:
-    """Raw images by index, their pixels kept once decoded when there is room."""
-
-    def __init__(self, split: Split, cache: bool) -> None:
-        self.split = split
-        self.images: dict[int, np.ndarray] | None = {} if cache else None
-
-    def __getitem__(self, index: int) -> Raw:
-        if self.images is None:
-            return self.split[index]
-        if index not in self.images:
-            self.images[index] = np.asarray(decode(self.split[index]))
-        return self.images[index]
 
 
 @dataclass(frozen=True)
@@ -254,12 +238,19 @@ def ignore_interrupts(worker: int) -> None:
 
 
 def train_loader(
-    split: Split, recipe: Recipe, seed: int, *, steps: range, rank: int, processes: int, workers: int, pixels: int
+    split: Split,
+    recipe: Recipe,
+    seed: int,
+    *,
+    steps: range,
+    rank: int,
+    processes: int,
+    workers: int,
+    decoded: Decoded | None = None,
 ) -> DataLoader:
-    """One process's micro-batches for `steps`; `pixels` is the sum over the split, to decide what is kept decoded."""
-    cache = pixels * 3 * max(1, workers) * processes <= CACHE_BYTES
+    """One process's micro-batches for `steps`; of `decoded` where the split has been decoded before."""
     return DataLoader(
-        TrainImages(split, recipe, seed, cache=cache),
+        TrainImages(split, recipe, seed, decoded),
         batch_sampler=MicroBatches(len(split), recipe, seed, steps=steps, rank=rank, processes=processes),
         collate_fn=Collate(recipe),
         num_workers=workers,

@@ -26,7 +26,7 @@ def look(given: argparse.Namespace) -> int:
     planned = plan.make(options.request(given))
     recipe, seed = replace(planned.recipe, accumulation_steps=1), planned.request.seed
     keys = next(iter(MicroBatches(len(planned.data.train), recipe, seed, steps=range(1))))[: given.images]
-    images = TrainImages(planned.data.train, recipe, seed, cache=False)
+    images = TrainImages(planned.data.train, recipe, seed)
     batch = Collate(recipe)([images[key] for key in keys])
     title = f"{planned.task.name}, {given.recipe}: {recipe.train_resolution} px, seed {seed}"
     pictures = batch.images.permute(0, 2, 3, 1).numpy()

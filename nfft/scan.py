@@ -49,7 +49,7 @@ def scan(split: Split) -> Scan:
         shapes = [np.asarray(split[index]).shape[1::-1] for index in indices.tolist()]
         return Scan(indices, np.array(shapes, np.int64).reshape(-1, 2), [])
     key = hashlib.sha256(split.fingerprint.encode() + split.rows[indices].tobytes() + indices.tobytes()).hexdigest()
-    cached = _cache_folder() / f"{key}.json"
+    cached = cache_folder("scans") / f"{key}.json"
     if cached.is_file():
         return _read(cached, indices)
     looks = _look_at_all(split, indices)
@@ -83,8 +83,9 @@ def _look(split: Split, index: int) -> tuple[int, int] | str:
         return str(error)
 
 
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "nfft" / "scans"
+def cache_folder(name: str) -> Path:
+    """Where the user keeps what can be made again, of one kind."""
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "nfft" / name
 
 
 def _read(path: Path, indices: np.ndarray) -> Scan:

@@ -17,9 +17,9 @@ ORDER = [
     "interrupt", "report", "text", "plot", "plot_methods", "recipe", "task", "method", "randaugment", "preprocess",
     "catalog", "checkpoint", "vetting", "layout", "lora", "folding", "adapter", "model", "paper", "card_text",
     "card_parts", "card_metadata", "card", "hub", "auto", "formats", "run", "options", "invocation", "grid", "columns",
-    "source", "table", "data", "scan", "device", "loader", "score", "update_triton", "update", "train", "plan", "job",
-    "fit", "features", "logistic", "probe", "command", "publish", "finetune", "compare", "look", "evaluation",
-    "prediction", "merge", "quantisation", "export", "cli",
+    "source", "table", "data", "scan", "decoded", "device", "loader", "score", "update_triton", "update", "train",
+    "plan", "job", "fit", "features", "logistic", "probe", "command", "publish", "finetune", "compare", "look",
+    "evaluation", "prediction", "merge", "quantisation", "export", "cli",
 ]  # fmt: skip
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 DOORS = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nfft import finetune
-from nfft.preprocess import decode
+from nfft.preprocess import train_view
 
 COMMON = ["--model", "scratch:test_nfnet", "--steps", "12", "--batch-size", "16", "--set", "evaluations=1"]
 
@@ -38,13 +38,14 @@ def test_images_that_break_later_do_not_end_the_run(
     photos = image_folder(images=20)
     lost = [photos / "ant" / "3.png", photos / "bee" / "4.png"]
 
-    def decode_after_loss(raw: object) -> object:
+    def view_after_loss(*arguments: object) -> object:
         for path in lost:
             path.unlink(missing_ok=True)
-        return decode(raw)
+        return train_view(*arguments)
 
-    # The scan has read every image by the time that the loader reads its first.
-    monkeypatch.setattr("nfft.loader.decode", decode_after_loss)
+    # The scan has read every image by the time that the loader reads its first. None is kept decoded.
+    monkeypatch.setattr("nfft.decoded.LIMIT", 0)
+    monkeypatch.setattr("nfft.loader.train_view", view_after_loss)
     assert finetune.main(["--task", str(photos), *COMMON, "--output-dir", str(tmp_path / "run")]) == 0
 
     lines = skipped(tmp_path / "run")

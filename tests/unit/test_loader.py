@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nfft import loader
 from nfft.data import Split
+from nfft.decoded import Decoded, keep
 from nfft.errors import UserError
 from nfft.loader import Batch, EvaluationImages, Key, MicroBatches, evaluation_loader, train_loader
 from nfft.preprocess import cut_mix, decode, evaluation_view, train_view
@@ -66,11 +67,11 @@ def batches_of(
     rank: int = 0,
     processes: int = 1,
     workers: int = 0,
-    pixels: int = 1,
+    decoded: Decoded | None = None,
     seed: int = SEED,
 ) -> list[Batch]:
     return list(
-        train_loader(split, recipe, seed, steps=steps, rank=rank, processes=processes, workers=workers, pixels=pixels)
+        train_loader(split, recipe, seed, steps=steps, rank=rank, processes=processes, workers=workers, decoded=decoded)
     )
 
 
@@ -118,12 +119,16 @@ def test_resumed_sampler_yields_the_rest() -> None:
 
 
 @pytest.mark.parametrize("mixing", [{}, {"mixup": 0.2, "cutmix": True, "randaugment": 1.0}])
-@pytest.mark.parametrize("pixels", [1, 1 << 40], ids=["kept decoded", "decoded each time"])
-def test_workers_change_nothing(mixing: dict, pixels: int) -> None:
+@pytest.mark.parametrize("is_kept", [True, False], ids=["kept decoded", "decoded each time"])
+def test_workers_change_nothing(mixing: dict, is_kept: bool) -> None:
     split, recipe = make_split(), replace(RECIPE, **mixing)
-    alone = batches_of(split, recipe, range(6), pixels=pixels)
-    assert_same(alone, batches_of(split, recipe, range(6), workers=2, pixels=pixels))
-    assert_same(alone[4:], batches_of(split, recipe, range(4, 6), pixels=pixels))
+    decoded = None
+    if is_kept:
+        keep(split, 1)
+        decoded = Decoded(split)
+    alone = batches_of(split, recipe, range(6))
+    assert_same(alone, batches_of(split, recipe, range(6), workers=2, decoded=decoded))
+    assert_same(alone[4:], batches_of(split, recipe, range(4, 6), decoded=decoded))
 
 
 @pytest.mark.parametrize(
@@ -259,7 +264,7 @@ def test_cut_mix_is_drawn_apart_from_the_crop() -> None:
 def test_an_image_that_breaks_later_is_replaced_and_reported() -> None:
     split = make_split(16)
     split.images[3] = b"broken meanwhile"
-    batches = batches_of(split, RECIPE, range(4), pixels=1 << 40)
+    batches = batches_of(split, RECIPE, range(4))
     assert sum(len(batch.labels) for batch in batches) == 32
     reports = [broken for batch in batches for broken in batch.broken]
     assert [(broken.index, broken.reason) for broken in reports] == [(3, "cannot identify image file")] * 2
@@ -273,27 +278,6 @@ def test_when_no_image_is_left_it_says_so() -> None:
     split.images[:] = [b""] * 8
     with pytest.raises(UserError, match="no image of the training split can be read"):
         batches_of(split, RECIPE, range(1))
-
-
-class Read(list):
-    """Images that remember how often each has been asked for."""
-
-    def __init__(self, images: list[bytes]) -> None:
-        super().__init__(images)
-        self.times = Counter()
-
-    def __getitem__(self, row: int) -> bytes:
-        self.times[row] += 1
-        return super().__getitem__(row)
-
-
-def test_images_are_read_once_when_there_is_room() -> None:
-    split = make_split(8)
-    kept, again = (replace(split, images=Read(split.images)) for _ in range(2))
-    batches = batches_of(kept, RECIPE, range(3), pixels=1)
-    assert kept.images.times == Counter(range(8))
-    assert_same(batches, batches_of(again, RECIPE, range(3), pixels=1 << 40))
-    assert again.images.times == Counter(list(range(8)) * 3)
 
 
 @pytest.mark.parametrize(("images", "processes", "batch_size"), [(10, 3, 2), (10, 1, 4), (2, 3, 4)])
