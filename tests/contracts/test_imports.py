@@ -16,10 +16,10 @@ ORDER = [
     "errors", "files", "agc", "groups", "ema", "sam", "schedule", "standardisation", "architectures", "memory",
     "interrupt", "report", "text", "plot", "plot_methods", "recipe", "task", "method", "randaugment", "preprocess",
     "catalog", "checkpoint", "vetting", "layout", "lora", "folding", "adapter", "model", "paper", "card_text",
-    "card_parts", "card_metadata", "card", "hub", "auto", "formats", "run", "options", "invocation", "grid", "columns", "source", "table",
-    "data", "scan", "device", "loader", "score", "train", "plan", "job", "fit", "features", "logistic", "probe",
-    "command", "publish", "finetune", "compare", "look", "evaluation", "prediction", "merge", "quantisation", "export",
-    "cli",
+    "card_parts", "card_metadata", "card", "hub", "auto", "formats", "run", "options", "invocation", "grid",
+    "columns", "source", "table", "data", "scan", "device", "loader", "score", "train", "plan", "job", "fit",
+    "features", "logistic", "probe", "command", "publish", "finetune", "compare", "look", "evaluation", "prediction",
+    "merge", "quantisation", "export", "cli",
 ]  # fmt: skip
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 DOORS = {
