@@ -1,6 +1,7 @@
-"""The files that a network is exported to: ONNX, and `torch.export`'s own.
+"""The two kinds of file that a network is exported to: ONNX, and torch.export's own.
 
-Beside the graph lie facts as JSON: the names of the classes, and how a picture becomes the input.
+Both hold it as a graph for images of one size and batches of any, and facts as JSON: the names of the classes, and how
+a picture becomes the input.
 """
 
 import importlib.util

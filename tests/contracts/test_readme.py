@@ -92,3 +92,29 @@ def test_the_pieces_work_in_other_loops(tmp_path: Path) -> None:
     exec(snippet("class SamTrainer"), names)
     names["trainer"].train()
     assert names["average"].step == 4
+
+
+def test_an_exported_file_takes_no_nfft(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from nfft import AutoNFNet, export
+
+    monkeypatch.chdir(tmp_path)
+    folder = Path("runs/digits-nfnet-nano")
+    folder.parent.mkdir()
+    checkpoint.rename(folder)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 61, 4), np.uint8)).save("photo.png")
+    assert export.main([str(folder)]) == 0
+    capsys.readouterr()
+
+    names: dict[str, object] = {}
+    exec(snippet("onnxruntime.InferenceSession("), names)
+    model = AutoNFNet.from_pretrained(folder)
+    (best,) = model.predict("photo.png", top_k=1)
+    assert capsys.readouterr().out == f"{best['label']}\n"
+    wanted = model(model.transform(Image.open("photo.png").convert("RGB"))[None])
+    torch.testing.assert_close(torch.from_numpy(names["logits"]), wanted.detach(), rtol=0, atol=1e-5)
