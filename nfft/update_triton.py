@@ -20,7 +20,8 @@ from nfft.groups import clipped
 
 # Units that a program takes, and how many elements of each at a time: of short units many, of others one.
 SHORT, MANY, ONE = 32, (16, 32), (1, 512)
-# Numbers in a row of the table: see Moved.
+# What the kernel is told of a parameter: addresses of weight, gradient, momentum, average and floors, length and number
+# of its units, its group, and whether it is clipped.
 FIELDS = tl.constexpr(9)
 
 
@@ -92,24 +93,15 @@ def move_units(
             tl.store(place, a + towards * (w - a), mask=inside)
 
 
-class Moved(NamedTuple):
-    """A parameter that has a gradient and what belongs to it, with elements in the same order in memory."""
+class Trained(NamedTuple):
+    """A parameter that is trained, as it is from the first step to the last."""
 
     weight: Tensor
-    gradient: Tensor
-    momentum: Tensor | None
-    average: Tensor | None
-    floors: Tensor | None
+    name: str
     length: int  # of a unit, in elements
     units: int
     group: int  # of the optimizer
-    clips: bool
-
-    @property
-    def row(self) -> tuple[int, ...]:
-        """It as the kernel is told of it: addresses, 0 for what there is none of, and numbers."""
-        tensors, numbers = self[:5], self[5:]
-        return (*(0 if each is None else each.data_ptr() for each in tensors), *map(int, numbers))
+    is_clipped: bool
 
 
 class InOnePass:
@@ -122,24 +114,29 @@ class InOnePass:
 
     def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None) -> None:
         self.network, self.optimizer, self.ema = network, optimizer, ema
-        self.names: dict[Tensor, str] = {each: name for name, each in network.named_parameters() if each.requires_grad}
-        self.shapes = {parameter: shape_in_units(parameter) for parameter in self.names}
-        self.clipped = set(clipped(network))
-        self.device = next(iter(self.names)).device
+        names = {parameter: name for name, parameter in network.named_parameters()}
+        to_clip = set(clipped(network))
+        self.trained = [
+            Trained(each, names[each], *shape_in_units(each), number, each in to_clip)
+            for number, group in enumerate(optimizer.param_groups)
+            for each in group["params"]
+        ]
+        self.device = self.trained[0].weight.device
         # Sent again where it has changed alone.
         self.table = lru_cache(maxsize=1)(lambda rows: sent(rows, self.device, torch.int64))
         self.tiles = lru_cache(maxsize=1)(lambda shapes: cut(shapes, self.device))
 
     @torch.no_grad()
     def __call__(self, *, clipping: float | None, floors: Mapping[Tensor, Tensor] | None = None) -> Tensor:
-        groups, ema = self.optimizer.param_groups, self.ema
-        moved = [
-            self.moved(parameter, number, clips=clipping is not None and parameter in self.clipped, floors=floors or {})
-            for number, group in enumerate(groups)
-            for parameter in group["params"]
-            if parameter.grad is not None
+        groups, ema, clips = self.optimizer.param_groups, self.ema, clipping is not None
+        moved = [each for each in self.trained if each.weight.grad is not None]
+        # The kernel has addresses alone: these are kept until it is on its way.
+        tensors = [self.tensors(each, floors or {}) for each in moved]
+        rows = [
+            (*map(address, mine), each.length, each.units, each.group, int(clips and each.is_clipped))
+            for each, mine in zip(moved, tensors, strict=True)
         ]
-        table = self.table(tuple(each.row for each in moved))
+        table = self.table(tuple(rows))
         tiles = self.tiles(tuple((each.length, each.units) for each in moved))
         rates = [(group["lr"], group["weight_decay"], group["momentum"]) for group in groups]
         towards = 0 if ema is None else 1 - ema.decay_at(ema.step)
@@ -149,30 +146,34 @@ class InOnePass:
             settings = {"UNITS": units, "COLUMNS": columns, "EPS": EPS, "TINY": TINY}
             move_units[(len(some),)](some, *told, **settings, enable_fp_fusion=True)
 
-        written = [tensor for each in moved for tensor in (each.weight, each.momentum, each.average)]
-        torch.autograd.graph.increment_version([tensor for tensor in written if tensor is not None])
+        written = [each for weight, _, momentum, average, _ in tensors for each in (weight, momentum, average)]
+        torch.autograd.graph.increment_version([each for each in written if each is not None])
         if ema is not None:
-            ema.update(self.network, moved={self.names[each.weight] for each in moved})
-        return over / max(1, sum(each.units for each in moved if each.clips))
+            ema.update(self.network, moved={each.name for each in moved})
+        return over / max(1, sum(each.units for each in moved if clips and each.is_clipped))
 
-    def moved(self, parameter: Tensor, number: int, *, clips: bool, floors: Mapping[Tensor, Tensor]) -> Moved:
-        """What belongs to a parameter of the optimizer's group `number`; made or put in order where it must be."""
-        assert parameter.grad is not None
-        gradient = parameter.grad = in_order_of(parameter, parameter.grad)
+    def tensors(self, trained: Trained, floors: Mapping[Tensor, Tensor]) -> tuple[Tensor | None, ...]:
+        """Weight, gradient, momentum, average and floors, with their elements in one order in memory."""
+        weight, name, _, units, group, _ = trained
+        assert weight.grad is not None
+        gradient = weight.grad = in_order_of(weight, weight.grad)
         momentum = average = floor = None
-        if self.optimizer.param_groups[number]["momentum"] != 0:
-            state = self.optimizer.state[parameter]
+        if self.optimizer.param_groups[group]["momentum"] != 0:
+            state = self.optimizer.state[weight]
             # At its first step SGD takes the gradient itself: what nothing becomes, too.
             momentum = state.get("momentum_buffer")
-            momentum = torch.zeros_like(parameter) if momentum is None else in_order_of(parameter, momentum)
+            momentum = torch.zeros_like(weight) if momentum is None else in_order_of(weight, momentum)
             state["momentum_buffer"] = momentum
         if self.ema is not None:
-            name = self.names[parameter]
-            average = self.ema.average[name] = in_order_of(parameter, self.ema.average[name])
-        length, units = self.shapes[parameter]
-        if parameter in floors:
-            floor = floors[parameter].float().flatten().expand(units).contiguous()
-        return Moved(parameter, gradient, momentum, average, floor, length, units, number, clips)
+            average = self.ema.average[name] = in_order_of(weight, self.ema.average[name])
+        if floors and weight in floors:
+            floor = floors[weight].float().flatten().expand(units).contiguous()
+        return weight, gradient, momentum, average, floor
+
+
+def address(tensor: Tensor | None) -> int:
+    """Where the elements begin; 0 for what there is none of."""
+    return 0 if tensor is None else tensor.data_ptr()
 
 
 def fits(parameter: Tensor) -> bool:
