@@ -51,7 +51,7 @@ def export(given: argparse.Namespace) -> int:
             answers[kind.runtime] = write(classifier, kind, side, file)
             was = ""
         else:
-            exact = folder / "float.onnx"
+            exact = folder / f"float-{output.name}"
             answers[kind.runtime] = write(classifier, kind, side, exact)
             answers["int8"] = quantise(exact, file, pictures, answers[kind.runtime], kind)
             was = f", in place of {size_of(exact)}"
@@ -157,8 +157,10 @@ def stage(output: Path) -> Iterator[Path]:
         output.parent.mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent)
     except OSError as error:
-        where = error.filename or output.parent
-        raise UserError(f"--output {output} cannot be written ({where}: {error.strerror}). Choose another.") from error
+        raise UserError(
+            f"--output {output} cannot be written: {output.parent} is no folder that can be written to "
+            f"({error.strerror}). Choose another."
+        ) from error
     with folder as name:
         yield Path(name)
 
@@ -218,10 +220,10 @@ def quantise(exact: Path, file: Path, pictures: "Pictures", float_answer: "Answe
     """Write the network in `exact` in 8-bit integers, and say what that costs."""
     from nfft import quantisation
 
-    quantisation.quantise(exact, file, pictures)
+    calibrated = quantisation.quantise(exact, file, pictures)
     answer = kind.open(file)
     cost = quantisation.cost(float_answer, answer, pictures)
-    print(f"int8        ranges of activations from {len(pictures.train):,} train images")
+    print(f"int8        ranges of activations from {calibrated:,} train images")
     print(
         f"top-1       {cost.before:.2%} in float, {cost.after:.2%} in int8, the same class in {cost.agreement:.1%} of "
         f"{cost.count:,} {cost.split} images"

@@ -99,7 +99,7 @@ def evaluate_parser() -> argparse.ArgumentParser:
         "--split", choices=["train", "validation", "test", "all"], help="(default: test, or else validation)"
     )
     made.add_argument("--resolution", type=_between(8, 4096), help="px to test at (default: the checkpoint's)")
-    made.add_argument("--set", action="append", default=[], metavar="task.FIELD=VALUE", help="a setting of the task")
+    _add_task_settings(made)
     _add_precision(made)
     made.add_argument("--output", type=Path, help="a JSON file (default: runs/evaluate-.../results.json)")
     made.add_argument("--add-to", type=Path, metavar="RUN", help="a run's folder, whose card is to show the scores")
@@ -136,7 +136,7 @@ def export_parser() -> argparse.ArgumentParser:
     made.add_argument("--resolution", type=_between(8, 4096), help="px of the images (default: the checkpoint's)")
     made.add_argument("--int8", action="store_true", help="8-bit integers, calibrated and scored on images of --task")
     made.add_argument("--task", help="for --int8: as for nfft finetune")
-    made.add_argument("--set", action="append", default=[], metavar="task.FIELD=VALUE", help="a setting of the task")
+    _add_task_settings(made)
     return made
 
 
@@ -161,6 +161,10 @@ def _add_model(made: argparse.ArgumentParser) -> None:
         "--model", required=True, help="a run's folder, a checkpoint's id on the Hub or its folder, or nfnet-nano"
     )
     made.add_argument("--revision", help="a branch, tag or commit of the model's repository")
+
+
+def _add_task_settings(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--set", action="append", default=[], metavar="task.FIELD=VALUE", help="a setting of the task")
 
 
 def _add_precision(made: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

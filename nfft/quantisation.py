@@ -75,22 +75,29 @@ def some(split: Split, most: int) -> Split:
     return split.keep(np.sort(np.random.default_rng(SEED).permutation(len(split))[:most]))
 
 
-def quantise(source: Path, target: Path, pictures: Pictures) -> None:
-    """Write `target`: the network in `source` with weights and activations in 8 bits, for `onnxruntime`.
+def quantise(source: Path, target: Path, pictures: Pictures) -> int:
+    """Write `target`: the network in `source` with weights and activations in 8 bits, for onnxruntime.
 
     Weights have a scale each output channel, and 7 of the 8 bits: on processors without instructions for it, the
     products of neighbours would overflow, and answers would differ from one machine to the next. Activations have the
     range that they reach on the images to calibrate on.
 
+    Returns:
+        How many images those were.
+
+    Raises:
+        UserError: when none of them can be read.
+
     Source: arXiv 1712.05877, and onnxruntime's guide to `reduce_range`.
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
+    reader = Reader(pictures)
     with quiet():
         quantize_static(
             source,
             target,
-            Reader(pictures),
+            reader,
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             reduce_range=True,
@@ -98,14 +105,11 @@ def quantise(source: Path, target: Path, pictures: Pictures) -> None:
             weight_type=QuantType.QInt8,
             use_external_data_format=beside(source).is_file(),
         )
+    return reader.count
 
 
 class Reader:
-    """The images to calibrate on, as onnxruntime asks for them.
-
-    Raises:
-        UserError: when none of them can be read.
-    """
+    """The images to calibrate on, as onnxruntime asks for them; counts those that could be read."""
 
     def __init__(self, pictures: Pictures) -> None:
         self.pictures, self.count = pictures, 0
