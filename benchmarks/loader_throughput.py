@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 taskset -c 1 python benchmarks/loader_throughput.py photos/
 
 `photos/` holds a folder of images for each class. No workers are started: what is timed is the work of one, from the
-file to a batch of uint8 images (both move, convert and normalise batches outside the workers). Prints medians over
-rounds in which every loader delivers the same images once, and the ratio within each round.
+file to a batch of uint8 images (both move, convert and normalise batches outside the workers). Seconds are the
+processor's, so that waiting for a shared core does not count. Prints medians over rounds in which every loader delivers
+the same images once, and the ratio within each round.
 
 The augmentation is that of the recipe `imagenet`. timm gets it as its train.py would set it up: bicubic crops, no
 colour jitter, FastCollateMixup (mode "elem": ratios per image, as here), RandAugment. RandAugment's layers differ:
@@ -91,11 +92,11 @@ def main() -> None:
     # The first round fills the file system's memory; it does not count.
     for number in range(given.rounds + 1):
         for name, batches in loaders.items():
-            began = time.perf_counter()
+            began = time.process_time()
             for _ in range(given.images // given.batch):
                 next(batches)
             if number:
-                rates[name].append(given.images / (time.perf_counter() - began))
+                rates[name].append(given.images / (time.process_time() - began))
     report(given, split, rows, rates)
 
 

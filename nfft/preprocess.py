@@ -118,11 +118,11 @@ def train_view(raw: Raw, recipe: Recipe, rng: np.random.Generator) -> np.ndarray
         crop = raw[top:bottom, left:right].copy()
     else:
         crop = _decoded_crop(raw, recipe, rng)
-    pixels = torch.from_numpy(crop)[None].permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(crop).unsqueeze(0).permute(0, 3, 1, 2)
     if recipe.flip and rng.random() < 0.5:
         pixels = pixels.flip(3)
     view = F.interpolate(pixels, size=(recipe.train_resolution,) * 2, mode="bicubic", antialias=True)
-    return view[0].permute(1, 2, 0).numpy()
+    return view.numpy()[0].transpose(1, 2, 0)
 
 
 def _decoded_crop(raw: Raw, recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
