@@ -162,13 +162,15 @@ class _ImageColumn(Sequence):
     """Raw images of a dataset by row: bytes where they are embedded, else a path."""
 
     def __init__(self, dataset: Any, column: str, root: Path) -> None:
+        assert dataset._indices is None, "rows of the table are those of the dataset"
         self.dataset, self.column, self.root = dataset, column, root
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, row: int) -> Raw:  # type: ignore[override]
-        return self._raw(self.dataset[row][self.column])
+        # `datasets` itself takes four times as long for a row, a tenth of what a small JPEG costs altogether.
+        return self._raw(self.dataset.data.column(self.column)[row].as_py())
 
     def __iter__(self) -> Iterator[Raw]:
         for start in range(0, len(self), 1000):
