@@ -14,6 +14,7 @@ from gpu_rows import Card, Row
 from training_steps import Pace, Setting, Stepper, Timed, by_nfft, by_timm, compare, middle, release
 
 from nfft import memory
+from nfft.update import fastest
 
 # nfft's step to timm's, eager and compiled; its optimizer step; EfficientNet-B7's to F1's (the paper's, on a TPUv3).
 EAGER, COMPILED, OPTIMIZER, RIVAL = 0.8, 0.95, 0.2, 8.7
@@ -105,7 +106,8 @@ def optimizer_rows(network: str, device: torch.device, rounds: int) -> Iterator[
     """AGC, SGD and the average by themselves."""
     release(device)
     prepared = optimizer_step.prepared(network, device)
-    steps = optimizer_step.by_nfft(prepared), optimizer_step.by_timm(optimizer_step.copied(prepared))
+    update = partial(fastest, scaled=False)
+    steps = optimizer_step.by_nfft(prepared, update), optimizer_step.by_timm(optimizer_step.copied(prepared))
     times = [[1000 * optimizer_step.seconds(step, device) for step in steps] for _ in range(rounds + 2)]
     ours, theirs = (Timed([[ms] for ms in column]) for column in zip(*times[2:], strict=True))
     for by, timed in (("nfft", ours), ("timm", theirs)):
