@@ -33,7 +33,7 @@ class Decoded:
     def __init__(self, split: Split) -> None:
         self.split = split
         self.file, self.places = np.empty(0, np.uint8), np.zeros((len(split), 3), np.int64)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # none there, or an empty one
             os.utime(_path(split))  # the most recently used
             self.file = np.asarray(np.memmap(_path(split), np.uint8, "r"))
             self.places = self.file[: self.places.nbytes].view(np.int64).reshape(-1, 3)
