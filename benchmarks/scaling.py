@@ -83,15 +83,19 @@ def run(photos: Path, output: Path, home: Path) -> Row:
     ]  # fmt: skip
     caches = {"HF_HOME": str(home / "huggingface"), "XDG_CACHE_HOME": str(home / "cache")}
     metrics, first, began = output / "metrics.jsonl", 0.0, time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, **caches}) as process:
+    with (
+        tempfile.TemporaryFile("w+") as said,
+        subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, env={**os.environ, **caches}) as process,
+    ):
         memory = 0
         while process.poll() is None:
             if not first and metrics.is_file() and metrics.stat().st_size:
                 first = time.perf_counter() - began
             memory = max(memory, own_memory(process.pid))
             time.sleep(0.02)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)} failed")
+        said.seek(0)
+        if process.returncode:
+            raise SystemExit(f"{' '.join(command)} failed:\n{said.read()[-3000:]}")
     steps = [json.loads(line) for line in metrics.read_text().splitlines()]
     speed = statistics.median(line["images_per_second"] for line in steps if line["kind"] == "train")
     results = json.loads((output / "results.json").read_text())

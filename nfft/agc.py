@@ -13,7 +13,11 @@ TINY = 1e-6
 
 @torch.no_grad()
 def clip_gradients(
-    parameters: Iterable[Tensor], clipping: float, eps: float = EPS, floors: Mapping[Tensor, Tensor] | None = None
+    parameters: Iterable[Tensor],
+    clipping: float,
+    eps: float = EPS,
+    floors: Mapping[Tensor, Tensor] | None = None,
+    whole_gains: bool = True,
 ) -> Tensor:
     """Clip the gradient of each unit to `clipping` times the norm of its weights, in place.
 
@@ -26,6 +30,7 @@ def clip_gradients(
         clipping: the paper's lambda; 0.01 for batches of 1024 to 4096, larger for smaller batches.
         eps: floor of a unit's weight norm, so that zero-initialised units can move.
         floors: other floors by parameter, of a shape that fits its units' norms.
+        whole_gains: False makes each element of a gain a unit, as timm does, to see what it matters.
 
     Returns:
         A scalar in [0, 1], the fraction of units whose gradient was clipped; NaN if a gradient is not finite.
@@ -46,8 +51,8 @@ def clip_gradients(
         if gradient is None:
             continue
         floor = eps if floors is None else floors.get(parameter, eps)
-        limit = clipping * unit_norm(parameter).clamp(min=floor)
-        norm = unit_norm(gradient)
+        limit = clipping * unit_norm(parameter, whole_gains).clamp(min=floor)
+        norm = unit_norm(gradient, whole_gains)
         over = norm > limit
         # On a CPU one knows at once, and most gradients are short enough to stay as they are.
         if gradient.device.type != "cpu" or over.any():
@@ -84,9 +89,9 @@ def clip_before_each_step(
     return optimizer.register_step_pre_hook(hook)
 
 
-def unit_norm(tensor: Tensor) -> Tensor:
+def unit_norm(tensor: Tensor, whole_gains: bool = True) -> Tensor:
     """Norm of each unit: shape (out, 1, ..., 1), or () for a gain, a bias or a scalar."""
     tensor = tensor.float()
-    if sum(size > 1 for size in tensor.shape) <= 1:
+    if tensor.ndim <= 1 or (whole_gains and sum(size > 1 for size in tensor.shape) <= 1):
         return tensor.norm()
     return torch.linalg.vector_norm(tensor, dim=tuple(range(1, tensor.ndim)), keepdim=True)

@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from nfft import card_metadata, card_parts, card_text, paper
+from nfft import card_metadata, card_parts, card_text, findings, paper
 from nfft.card_metadata import eval_results as eval_results
 from nfft.card_metadata import hub_id
 from nfft.plot import most_confused
+from nfft.text import in_markdown
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
+    from nfft.grid import Failed
     from nfft.layout import Checkpoint
+    from nfft.study import Study
 
 PER_CLASS = 20  # classes up to which the card has a row for each
 LISTED = 50  # classes up to which a card without scores names each
@@ -24,7 +27,7 @@ UNCERTAIN = 0.2  # width of an interval that makes a class's figure little more 
 FEW = 2000  # images on which chance adds to a calibration error
 FILTERS = (
     card_text.amount, card_text.counted, card_text.duration, card_text.escape, card_text.fenced, card_text.listed,
-    card_text.memory, card_text.millions, card_text.named, card_text.percent, card_text.setting,
+    card_text.memory, card_text.millions, card_text.named, card_text.percent, card_text.setting, in_markdown,
 )  # fmt: skip
 
 
@@ -104,6 +107,34 @@ def render_bare(repository: str, checkpoint: "Checkpoint", labels: list[str]) ->
     }
     head = card_metadata.of_network(checkpoint.architecture, licence, base)
     return _render("bare.md", facts, head, repository, None)
+
+
+def render_study(study: "Study", records: Sequence[dict[str, Any]], failed: Sequence["Failed"], command: str) -> str:
+    """The README.md of a study: its table, differences, and how they came about.
+
+    Args:
+        records: of the runs that are done (nfft.findings).
+        failed: runs that came to nothing.
+        command: what was typed.
+    """
+    in_table = [each for each in records if each["row"]]
+    machines = dict.fromkeys(f"{each['run']['hardware']['name']}, {each['run']['threads']} threads" for each in records)
+    facts = {
+        "study": study,
+        "command": command,
+        "runs": len(records),
+        "seeds": len({each["seed"] for each in in_table}),
+        "split": in_table[0]["split"],
+        "table": findings.table(study, records),
+        "differences": findings.differences(study, records),
+        "hardware": list(machines),
+        "precisions": sorted({each["run"]["precision"] for each in records}),
+        "seconds": sum(each["training"]["wall_seconds"] for each in records),
+        "versions": records[-1]["run"]["versions"],
+        "pretrained": [each for each in records if not each["row"]],
+        "failed": failed,
+    }
+    return _template("study.md").render(facts)
 
 
 def edited(earlier: str) -> bool:

@@ -1,4 +1,4 @@
-"""Finds tasks, recipes and methods by file name; the only importer of `tasks/`, `recipes/` and `methods/`."""
+"""Finds tasks, recipes, methods and studies by file name: the only importer of the folders they are in."""
 
 import importlib
 import importlib.util
@@ -6,12 +6,15 @@ import pkgutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 from nfft.errors import UserError, nearest
 from nfft.method import Method
 from nfft.recipe import Facts, Recipe
+from nfft.study import Study
 from nfft.task import Task
 
+T = TypeVar("T")
 DATA_FILES = (".csv", ".tsv", ".parquet")
 # What of ours stands in for other methods of peft's.
 INSTEAD = {
@@ -21,7 +24,7 @@ INSTEAD = {
 
 
 def names(kind: str) -> list[str]:
-    """Stems of the files in the package `nfft.<kind>`: "tasks", "recipes" or "methods"."""
+    """Stems of the files in the package `nfft.<kind>`: "tasks", "recipes", "methods" or "studies"."""
     package = importlib.import_module(f"nfft.{kind}")
     return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
 
@@ -37,7 +40,7 @@ def task(name: str) -> Task:
         return importlib.import_module(f"nfft.tasks.{name}").TASK
     path = Path(name).expanduser()
     if path.suffix == ".py" and path.is_file():
-        return _task_file(path)
+        return _declared(path, "task", Task, "tasks/digits.py")
     if path.is_dir() or (path.suffix in DATA_FILES and path.is_file()):
         return Task(name=path.resolve().stem, source=str(path))
     is_path = name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1
@@ -70,6 +73,14 @@ def method(name: str) -> Method:
     return _file("methods", "method", name).METHOD
 
 
+def study(name: str) -> Study:
+    """The study called `name`, or that of a study file."""
+    path = Path(name).expanduser()
+    if path.suffix == ".py" and path.is_file():
+        return _declared(path, "study", Study, "studies/transfer.py")
+    return _file("studies", "study", name).STUDY
+
+
 def _file(kind: str, what: str, name: str) -> ModuleType:
     known, module = names(kind), name.replace("-", "_")
     if module not in known:
@@ -77,15 +88,17 @@ def _file(kind: str, what: str, name: str) -> ModuleType:
     return importlib.import_module(f"nfft.{kind}.{module}")
 
 
-def _task_file(path: Path) -> Task:
-    spec = importlib.util.spec_from_file_location(f"nfft_task_{path.stem}", path)
+def _declared(path: Path, what: str, kind: type[T], example: str) -> T:
+    """The TASK or STUDY of a file of the user's."""
+    spec = importlib.util.spec_from_file_location(f"nfft_{what}_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise UserError(f"the task file {path} does not run: {type(error).__name__}: {error}") from error
-    found = getattr(module, "TASK", None)
-    if not isinstance(found, Task):
-        raise UserError(f"the task file {path} must define TASK = Task(...); it does not. See tasks/digits.py.")
+        raise UserError(f"the {what} file {path} does not run: {type(error).__name__}: {error}") from error
+    found = getattr(module, what.upper(), None)
+    if not isinstance(found, kind):
+        declared = f"{what.upper()} = {kind.__name__}(...)"
+        raise UserError(f"the {what} file {path} must define {declared}; it does not. See {example}.")
     return found

@@ -7,6 +7,7 @@ import sys
 COMMANDS = {
     "finetune": ("finetune.main", "fine-tune a network on labelled images, score it, and write its run folder"),
     "compare": ("compare.main", "fine-tune with several methods and seeds, and set the outcomes side by side"),
+    "study": ("experiment.main", "answer a question by many runs: a table over networks, data and seeds"),
     "look": ("look.main", "write a sheet of augmented training images with their classes"),
     "evaluate": ("evaluation.main", "score a checkpoint on a task"),
     "predict": ("prediction.main", "name the most probable classes of pictures"),

@@ -1,7 +1,6 @@
 """`nfft compare`: the same task with several methods, to see what each reaches, and at what price."""
 
 import argparse
-import math
 import statistics
 import sys
 from collections.abc import Sequence
@@ -15,6 +14,8 @@ from nfft.files import write_json, write_text
 from nfft.finetune import NETWORK
 from nfft.grid import Cell
 from nfft.interrupt import Interrupt
+from nfft.intervals import interval
+from nfft.text import in_columns, in_markdown
 
 HEADER = ("Method", "Top-1 %", "95 % interval", "Trained", "Time", "Peak memory", "On disk")
 
@@ -42,11 +43,11 @@ def compare(given: argparse.Namespace) -> int:
     rows = [row for method in given.methods if (row := row_of(method, cells[method], folder))]
     if rows:
         title = f"{Path(given.task).stem} with {Path(given.model).name}"
-        table = as_markdown(rows)
+        lines = [HEADER, *as_rows(rows)]
         write_json(folder / "compare.json", {"command": invocation.public_command(), "methods": rows})
-        write_text(folder / "compare.md", table)
+        write_text(folder / "compare.md", in_markdown(lines))
         plot_methods.plot_comparison(rows, folder / "compare.png", title)
-        print("\n" + as_text(rows))
+        print("\n" + in_columns(lines))
         print(f"\nwritten to  {folder}/: compare.md, compare.json, compare.png, and a folder a run")
     return 1 if failed else 0
 
@@ -129,17 +130,6 @@ def row_of(method: str, cells: Sequence[Cell], folder: Path) -> dict[str, Any] |
     }
 
 
-def interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
-    """Ends of the 95 % interval of the mean, by Student's t; none for one value."""
-    from scipy.stats import t
-
-    if len(values) < 2:
-        return None, None
-    mean, error = statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values))
-    reach = float(t.ppf(0.975, len(values) - 1)) * error
-    return mean - reach, mean + reach
-
-
 def as_rows(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
     from nfft.card_text import memory
 
@@ -162,20 +152,3 @@ def spread(row: dict[str, Any]) -> str:
     if row["low"] is None or len(set(row["top1"])) == 1:
         return "–"
     return f"{100 * max(0, row['low']):.2f} to {100 * min(1, row['high']):.2f}"
-
-
-def as_text(rows: Sequence[dict[str, Any]]) -> str:
-    """The table in columns, for a terminal."""
-    lines = [HEADER, *as_rows(rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADER))]
-    first, *rest = widths
-    return "\n".join(
-        "  ".join([line[0].ljust(first), *(text.rjust(width) for text, width in zip(line[1:], rest, strict=True))])
-        for line in lines
-    )
-
-
-def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
-    """The table for a README."""
-    lines = [HEADER, ("---", *("---:" for _ in HEADER[1:])), *as_rows(rows)]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)

@@ -12,6 +12,7 @@ class Ema:
     Args:
         module: the network whose weights are averaged.
         decay: limit of the decay, in [0, 1); at step t it is min(decay, (1 + t) / (10 + t)).
+        warmup: False keeps it constant, as timm does by default, to see what it matters.
 
     Attributes:
         average: the averaged tensors by name, as in a state dict.
@@ -24,14 +25,14 @@ class Ema:
     Differs: timm's default keeps the decay constant, so that a short run's average is mostly its start.
     """
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
+    def __init__(self, module: nn.Module, decay: float, warmup: bool = True) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"the decay of an average must be at least 0 and below 1; got {decay}.")
-        self.decay, self.step = decay, 0
+        self.decay, self.warmup, self.step = decay, warmup, 0
         self.average = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
 
     def decay_at(self, step: int) -> float:
-        return min(self.decay, (1 + step) / (10 + step))
+        return min(self.decay, (1 + step) / (10 + step)) if self.warmup else self.decay
 
     @torch.no_grad()
     def update(self, module: nn.Module, moved: Set[str] = frozenset()) -> None:

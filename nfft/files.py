@@ -5,7 +5,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,3 +59,27 @@ def write_tensors(path: Path, tensors: Mapping[str, "Tensor"]) -> None:
     umask = os.umask(0)
     os.umask(umask)
     path.chmod(0o666 & ~umask)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Hold a lock, a file, that no two processes have at once; a process that ends gives back what it holds.
+
+    Yields:
+        Whether it is held: not where another process has it. Systems and file systems without locks let all pass.
+    """
+    try:
+        import fcntl
+    except ImportError:  # only Unix has it
+        yield True
+        return
+    with path.open("w") as lock:
+        try:
+            # Not flock: loader processes, which outlive a run that is killed by a moment, would have it too.
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            yield False
+            return
+        except OSError:
+            pass  # some network file systems have no locks
+        yield True

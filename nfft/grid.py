@@ -1,19 +1,23 @@
-"""Many runs, each in a process and a folder of its own: what is there is not run again, what fails stops no other."""
+"""Many runs, each in a process and a folder of its own: what is there is not run again, what fails stops no other.
+
+Several processes, on one machine or on more that share the folder, may work on the same grid: each takes a run that no
+other is at.
+"""
 
 import contextlib
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nfft.errors import UserError
-from nfft.files import write_json
+from nfft.files import locked, write_json
 
-CELL = "cell.json"
+CELL, LOCK = "cell.json", "lock"
 POLL_SECONDS = 0.2
 
 
@@ -24,10 +28,12 @@ class Cell:
     Attributes:
         name: of its folder, below the grid's.
         arguments: of `nfft finetune`, without the folder.
+        start: name of the cell whose network it starts from, which is run before; None where `arguments` say.
     """
 
     name: str
     arguments: tuple[str, ...]
+    start: str | None = None
 
     def results(self, folder: Path) -> dict[str, Any] | None:
         """What came out, if the run is done."""
@@ -37,6 +43,10 @@ class Cell:
     def facts(self, folder: Path) -> dict[str, Any]:
         """What was run: its run.json."""
         return json.loads((folder / self.name / "run.json").read_text())
+
+    def beside(self, folder: Path, ending: str) -> Path:
+        """A file beside its folder."""
+        return folder / f"{self.name}.{ending}"
 
 
 @dataclass(frozen=True)
@@ -50,9 +60,10 @@ class Failed:
 def run(
     cells: Sequence[Cell], folder: Path, say: Callable[[str], None], stop_requested: Callable[[], bool]
 ) -> list[Failed]:
-    """Run the cells that are not done, in order.
+    """Run the cells that are not done, in order, and wait for those that another process is at.
 
     Args:
+        cells: with each one that another starts from.
         say: is told a line about each.
         stop_requested: polled all the time; once it says yes, the run that is under way saves itself, and no other
             begins.
@@ -62,26 +73,59 @@ def run(
     """
     for cell in cells:
         _check(cell, folder)
-    failed, spent = [], []
+    failed: dict[str, Failed] = {}
+    spent: list[float] = []
     left = [cell for cell in cells if cell.results(folder) is None]
     if len(left) < len(cells):
         say(f"{len(cells) - len(left)} of {len(cells)} runs are done already")
-    for number, cell in enumerate(left, start=1):
+    while left and not stop_requested():
         began = time.monotonic()
-        reason = _run(cell, folder, stop_requested)
+        found = _run_first(left, folder, failed, stop_requested)
+        if found is None:
+            time.sleep(POLL_SECONDS)
+            continue
         if stop_requested():
             break
-        results = cell.results(folder)
-        if results is None:
-            failed.append(Failed(cell, reason))
-            say(f"{cell.name}: failed: {reason}")
-            continue
+        cell, said = found
+        left.remove(cell)
+        if cell.results(folder) is None:
+            failed[cell.name] = Failed(cell, said)
         spent.append(time.monotonic() - began)
-        scores = results["test"] or results["validation"]
-        minutes = sum(spent) / len(spent) * (len(left) - number) / 60
-        more = f" ({number} of {len(left)}, about {minutes:.0f} min left)" if number < len(left) else ""
-        say(f"{cell.name}: {scores['split']} top-1 {scores['top1']:.2%}, {spent[-1]:.0f} s{more}")
-    return failed
+        say(_outcome(cell, folder, failed.get(cell.name), spent, len(left)))
+    return list(failed.values())
+
+
+def _run_first(
+    left: Sequence[Cell], folder: Path, failed: Mapping[str, Failed], stop_requested: Callable[[], bool]
+) -> tuple[Cell, str] | None:
+    """Run the first cell that can be, and return it with the last thing it said.
+
+    None where every one that is left is at work in another process, or starts from one that is.
+    """
+    for cell in left:
+        if cell.start in failed:
+            return cell, f"what it starts from, {cell.start}, failed"
+        if cell.start is not None and not (folder / cell.start / "results.json").is_file():
+            continue
+        lock = cell.beside(folder, LOCK)
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with locked(lock) as mine:
+            if mine:
+                # Another process may have ended it a moment ago.
+                return cell, "" if cell.results(folder) else _run(cell, folder, stop_requested)
+    return None
+
+
+def _outcome(cell: Cell, folder: Path, failed: Failed | None, spent: Sequence[float], left: int) -> str:
+    """A line for people about a run that has ended."""
+    if failed is not None:
+        return f"{cell.name}: failed: {failed.reason}"
+    results = cell.results(folder)
+    assert results is not None
+    scores = results["test"] or results["validation"]
+    minutes = sum(spent) / len(spent) * left / 60
+    more = f" ({left} left, about {minutes:.0f} min)" if left else ""
+    return f"{cell.name}: {scores['split']} top-1 {scores['top1']:.2%}, {spent[-1]:.0f} s{more}"
 
 
 def _check(cell: Cell, folder: Path) -> None:
@@ -89,7 +133,7 @@ def _check(cell: Cell, folder: Path) -> None:
     if not place.exists():
         return
     try:
-        before = json.loads((place.parent / f"{place.name}.{CELL}").read_text())["arguments"]
+        before = json.loads(cell.beside(folder, CELL).read_text())["arguments"]
     except (OSError, ValueError, KeyError, TypeError):
         before = None
     if before != list(cell.arguments):
@@ -99,17 +143,20 @@ def _check(cell: Cell, folder: Path) -> None:
 def _run(cell: Cell, folder: Path, stop_requested: Callable[[], bool]) -> str:
     """Run or go on with a cell, what it prints in a file beside its folder; returns the last line of that."""
     place = folder / cell.name
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_json(place.parent / f"{place.name}.{CELL}", {"arguments": list(cell.arguments)})
-    log = place.parent / f"{place.name}.log"
+    write_json(cell.beside(folder, CELL), {"arguments": list(cell.arguments)})
+    log = cell.beside(folder, "log")
+    start = ["--model", str(folder / cell.start)] if cell.start is not None else []
     resume = ["--resume"] if (place / "run.json").is_file() else []
     # -P: a folder called nfft where the command is given is not to be taken for the package.
-    command = [sys.executable, "-P", "-m", "nfft.cli", "finetune", *cell.arguments, "--output-dir", str(place), *resume]
+    command = [sys.executable, "-P", "-m", "nfft.cli", "finetune", *cell.arguments, *start]
     # In a session of its own, it hears of an interruption from here alone, and once.
     with (
         log.open("a") as output,
-        subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True) as process,
-    ):
+        subprocess.Popen(
+            [*command, "--output-dir", str(place), *resume],
+            stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+        ) as process,
+    ):  # fmt: skip
         try:
             _wait(process, stop_requested)
         except BaseException:

@@ -41,6 +41,10 @@ an interrupted run goes on with the same command and --resume
 COMPARE = """a setting of one method bears its name: --set lora.rank=16
 interrupted, or run again with more seeds or methods, it runs what is missing
 """
+STUDY = """interrupted, or run again with more seeds, it runs what is missing. The same command in another process, on
+this machine or one that shares the folder, takes runs that no other is at. Without a shared folder, --only 'nf-*'
+chooses runs; with the folders put together, the command writes the table of all.
+"""
 EXPORT = """batches may be of any size; height and width are fixed in the file: padding follows from them, and a graph
 with both left open takes minutes to make. Labels and preprocessing are in the file, as JSON.
 """
@@ -87,6 +91,26 @@ def compare_parser() -> argparse.ArgumentParser:
     _add_precision(how)
     where = made.add_argument_group("where")
     where.add_argument("--output-dir", type=Path, help="(default: runs/compare-TASK-MODEL)")
+    return made
+
+
+def study_parser() -> argparse.ArgumentParser:
+    """The arguments of `nfft study`."""
+    made = _described("study", "Answer a question by many runs: a table over networks, data and seeds.", STUDY)
+    made.add_argument("study", metavar="NAME", help="a file in studies/, by its name or its path")
+    made.add_argument(
+        "--seeds", type=_at_least(1), default=3, help="runs of each, from seed 0 on (default: %(default)s)"
+    )
+    made.add_argument(
+        "--data", action="append", default=[], metavar="TASK=WHERE",
+        help="what --task is given in place of a task's name: a folder, a file, another name; may be repeated",
+    )  # fmt: skip
+    made.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE",
+        help="a setting of every run, or as pretraining.FIELD of those that others start from; may be repeated",
+    )  # fmt: skip
+    made.add_argument("--only", default="*", metavar="PATTERN", help="of the runs, those whose folders match")
+    made.add_argument("--output-dir", type=Path, help="(default: runs/NAME)")
     return made
 
 

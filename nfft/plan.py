@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nfft import catalog, data, hub, randaugment
+from nfft import data, hub, randaugment, settings
 from nfft.data import Data, Split
 from nfft.errors import UserError
 from nfft.layout import Checkpoint
@@ -66,16 +66,8 @@ def make(request: Request) -> Plan:
     Raises:
         UserError: for whatever the user has to put right.
     """
-    recipe_of = catalog.recipe(request.recipe)
-    changes = read_changes(Recipe, _part(request, ""), whose="recipe")
-    method = catalog.method(request.method)
-    method = replace(method, **read_changes(type(method), _part(request, "method."), whose="method"))
-    if unheeded := [name for name in changes if not method.heeds(name)]:
-        raise UserError(
-            f"{unheeded[0]} has no part in --method {request.method}. Leave it out, or use another --method."
-        )
-    task = catalog.task(request.task)
-    task = replace(task, **read_changes(Task, _part(request, "task."), whose="task"))
+    asked = settings.read(request)
+    task, method, changes = asked.task, asked.method, asked.changes
     checkpoint = hub.find(request.model, dict(request.model_args))
     if method.is_adapter and checkpoint.folder is None:
         raise UserError(f"--method {request.method} changes a checkpoint; {checkpoint.name} has no weights to change.")
@@ -98,21 +90,13 @@ def make(request: Request) -> Plan:
         pretrained=checkpoint.folder is not None,
         asked_batch=changes.get("batch_size"),
     )
-    recipe = recipe_of(facts)
+    recipe = asked.recipe(facts)
     recipe = replace(recipe, lr=recipe.lr * method.lr_factor)
     recipe = change(change(recipe, read_changes(Recipe, task.suggests, whose="recipe")), changes)
     if not method.fits_features:
         _check_batch(recipe, len(loaded.train))
     pixels = int(sizes.prod(axis=1).mean() * len(loaded.train))
     return Plan(request, task, loaded, skipped, pixels, fingerprint, checkpoint, recipe, method)
-
-
-def _part(request: Request, prefix: str) -> dict[str, str]:
-    """The changes whose names begin with `prefix`, without it; for none, those of no other part."""
-    prefixes = ("task.", "method.")
-    if not prefix:
-        return {name: text for name, text in request.changes.items() if not name.startswith(prefixes)}
-    return {name.removeprefix(prefix): text for name, text in request.changes.items() if name.startswith(prefix)}
 
 
 def _readable(task: Task, loaded: Data) -> tuple[Data, list[dict[str, Any]], np.ndarray, str]:
@@ -164,14 +148,13 @@ def describe(plan: Plan) -> dict[str, Any]:
     """The part of run.json that follows from the plan alone."""
     task, request = plan.task, plan.request
     shown = ("name", "title", "homepage", "citation", "licence", "metric", "note")
-    settings = asdict(plan.recipe)
-    settings["total_steps"] = plan.total_steps
+    resolved = {**asdict(plan.recipe), "total_steps": plan.total_steps}
     test = plan.data.test
     return {
         "task": {**{name: getattr(task, name) for name in shown}, "source": data.public_source(task)},
         "recipe": {
             "name": request.recipe,
-            "settings": {name: value for name, value in settings.items() if plan.method.heeds(name)},
+            "settings": {name: value for name, value in resolved.items() if plan.method.heeds(name)},
         },
         "method": {
             "name": request.method,

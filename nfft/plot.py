@@ -5,6 +5,7 @@ import math
 import os
 import textwrap
 import warnings
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 DPI = 150
 DETAILED = 20  # classes up to which every cell is labelled
+DRAWN = 1000  # classes up to which there is a matrix
 TICKS = 25  # class names along an axis, beyond that
 COLUMNS = 6  # of a sheet of images
 PAIRS = 10  # confused pairs listed, beyond that
@@ -33,21 +35,19 @@ def most_confused(confusion: list[list[int]], limit: int) -> list[tuple[int, int
     """The largest entries off the diagonal.
 
     Args:
-        confusion: counts; a row per true class, a column per predicted class.
+        confusion: [true class, predicted class, images], each pair once.
         limit: entries to return, at most.
 
     Returns:
         (true class, predicted class, images taken so, images of the true class), most images first.
     """
-    totals = [sum(row) for row in confusion]
-    mistakes = (
-        (count, count / totals[true], true, predicted)
-        for true, row in enumerate(confusion)
-        for predicted, count in enumerate(row)
-        if true != predicted and count > 0
-    )
-    largest = heapq.nlargest(limit, mistakes, key=lambda mistake: mistake[:2])
-    return [(true, predicted, int(count), int(totals[true])) for count, _, true, predicted in largest]
+    totals: dict[int, int] = defaultdict(int)
+    for true, _, count in confusion:
+        totals[true] += count
+    mistakes = [each for each in confusion if each[0] != each[1]]
+    # Of equally many and as large a share, the first classes.
+    largest = heapq.nsmallest(limit, mistakes, key=lambda each: (-each[2], -each[2] / totals[each[0]], each[:2]))
+    return [(true, predicted, count, totals[true]) for true, predicted, count in largest]
 
 
 def plot_curves(metrics: list[dict], path: Path, title: str) -> None:
@@ -167,7 +167,7 @@ def plot_confusion(scores: dict, path: Path, title: str) -> None:
     """Write a PNG of the confusion matrix, each row as shares of its true class.
 
     Right answers are blue and mistakes red. Up to 20 classes every cell is labelled; beyond that the
-    most-confused pairs are listed beside the matrix.
+    most-confused pairs are listed beside the matrix, and beyond 1,000 alone.
 
     Args:
         scores: of one split; "confusion" and the names in "per_class" are drawn.
@@ -177,10 +177,18 @@ def plot_confusion(scores: dict, path: Path, title: str) -> None:
     import numpy as np
     from matplotlib.figure import Figure
 
-    counts = np.array(scores["confusion"], dtype=float)
+    names = [shorten(entry["name"], NAME) for entry in scores["per_class"]]
+    if len(names) > DRAWN:
+        figure = Figure(figsize=(5, 5))
+        figure.suptitle(shorten(title, 60), fontsize=12, fontweight="bold", parse_math=False)
+        _list_pairs(figure.add_axes((0, 0, 1, 0.92)), scores["confusion"], names)
+        save(figure, path, trim=True)
+        return
+    counts = np.zeros((len(names), len(names)))
+    for true, predicted, count in scores["confusion"]:
+        counts[true, predicted] = count
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.full_like(counts, math.nan), where=totals > 0)
-    names = [shorten(entry["name"], NAME) for entry in scores["per_class"]]
     detailed = len(names) <= DETAILED
     side = max(3.0, 0.58 * len(names)) if detailed else min(8.0, 5.0 + len(names) / 100)
 

@@ -1,14 +1,18 @@
-"""Pictures of tuning methods: a probe's path of penalties, and several methods side by side."""
+"""Pictures of what is compared: a probe's penalties, methods side by side, the table of a study."""
 
 from pathlib import Path
 from statistics import mean, median
 from typing import TYPE_CHECKING, Any
 
+from nfft import findings
+from nfft.intervals import interval
 from nfft.plot import TRAIN, VALIDATION, save, strip
 from nfft.text import shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from nfft.study import Study
 
 COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB")
 MARKERS = "osD^vPX"
@@ -95,3 +99,44 @@ def _plain_ticks(axes: "Axes") -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def plot_study(study: "Study", records: list[dict[str, Any]], path: Path) -> None:
+    """Write a PNG of a study's table: for each column the mean of each row, its interval, and its seeds.
+
+    Args:
+        records: of its runs (nfft.findings).
+        path: where to write; what is there is replaced at once.
+    """
+    from matplotlib.figure import Figure
+
+    columns = findings.shown(study, records)
+    figure = Figure(figsize=(max(7, 2 + 1.1 * len(columns)), 5), layout="constrained")
+    axes = figure.subplots()
+    figure.suptitle(shorten(study.title, 70), fontsize=12, fontweight="bold", parse_math=False)
+    for number, row in enumerate(study.rows):
+        aside = 0.5 * ((number + 0.5) / len(study.rows) - 0.5)
+        _draw_row(
+            axes, study, records, row, columns, aside, COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        )
+    axes.set_xticks(range(len(columns)), [name.replace(", ", "\n") for name in columns], fontsize=9, parse_math=False)
+    axes.set_xlim(-0.5, len(columns) - 0.5)
+    axes.set_ylabel("top-1 (%)")
+    strip(axes)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=10)
+    save(figure, path)
+
+
+def _draw_row(
+    axes: "Axes", study: "Study", records: list[dict[str, Any]], row: str, columns: list[str],
+    aside: float, colour: str, marker: str,
+) -> None:  # fmt: skip
+    found = [[100 * each for each in findings.top1(records, row, column).values()] for column in columns]
+    places = [place + aside for place, values in enumerate(found) if values]
+    found = [values for values in found if values]
+    for place, values in zip(places, found, strict=True):
+        axes.plot([place] * len(values), values, marker, color=colour, alpha=0.3, markersize=4)
+        low, high = interval(values)
+        if low is not None and high is not None:
+            axes.vlines(place, max(0, low), min(100, high), color=colour, linewidth=1.4)
+    axes.plot(places, [mean(values) for values in found], marker, color=colour, markersize=7, label=row)

@@ -64,14 +64,17 @@ class Recipe:
     batch_size: int
 
     # Optimisation: SGD with Nesterov momentum. `clipping` is AGC's lambda; `sam_rho` the length of SAM's ascent,
-    # whose gradient is of the share `sam_share` of each part of a batch.
+    # whose gradient is of the share `sam_share` of each part of a batch. A gain is clipped as a whole, and the decay of
+    # the average warms up, unless one wants to see what timm's habits cost.
     lr: float
     momentum: float = 0.9
     weight_decay: float
     clipping: float | None
+    clip_whole_gains: bool = True
     sam_rho: float | None = None
     sam_share: float = 0.2
     ema_decay: float | None
+    ema_warmup: bool = True
 
     # Regularisation.
     label_smoothing: float = 0.0
@@ -178,7 +181,12 @@ def _in_words(interval: str) -> str:
 
 
 # Settings that say how, and the ones that say whether.
-_DETAILS = {"sam_share": "sam_rho", "randaugment_layers": "randaugment"}
+_DETAILS = {
+    "clip_whole_gains": "clipping",
+    "sam_share": "sam_rho",
+    "ema_warmup": "ema_decay",
+    "randaugment_layers": "randaugment",
+}
 
 
 def matters(settings: Mapping[str, Any], name: str) -> bool:

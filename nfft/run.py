@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nfft.errors import UserError
-from nfft.files import write_json, write_text
+from nfft.files import locked, write_json, write_text
 
 RUN, SKIPPED, LOCK = "run.json", "skipped.jsonl", ".lock"
 VERSIONS = ("torch", "timm", "accelerate", "datasets", "huggingface_hub", "safetensors")
@@ -60,19 +60,9 @@ def hold(folder: Path) -> Iterator[None]:
     Raises:
         UserError: when one does already.
     """
-    try:
-        import fcntl
-    except ImportError:  # only Unix has it
-        yield
-        return
-    with (folder / LOCK).open("w") as lock:
-        try:
-            # Not flock: loader processes, which outlive a run that is killed by a moment, would have it too.
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            raise UserError(f"another process is at work on the run in {folder}. Wait for it, or stop it.") from error
-        except OSError:
-            pass  # some network file systems have no locks
+    with locked(folder / LOCK) as mine:
+        if not mine:
+            raise UserError(f"another process is at work on the run in {folder}. Wait for it, or stop it.")
         yield
         (folder / LOCK).unlink(missing_ok=True)
 

@@ -96,7 +96,7 @@ def _joined(rows: list[Rows], broken: list[Broken], began: float) -> Predictions
 
 def scores(predictions: Predictions, *, split: str, classes: list[str], resolution: int) -> dict:
     """The figures of results.json for one split (see docs/run-folder.md)."""
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+    from sklearn.metrics import precision_recall_fscore_support
 
     labels, first = predictions.labels, predictions.top[:, 0]
     every = np.arange(len(classes))
@@ -116,9 +116,15 @@ def scores(predictions: Predictions, *, split: str, classes: list[str], resoluti
         "mean_per_class": float(np.mean([each["recall"] for each in per_class if each["count"]])),
         "ece": calibration_error(predictions.confidence, first == labels),
         "per_class": per_class,
-        "confusion": confusion_matrix(labels, first, labels=every).tolist(),
+        "confusion": confusion(labels, first),
         "images_per_second": len(labels) / predictions.seconds,
     }
+
+
+def confusion(labels: np.ndarray, predicted: np.ndarray) -> list[list[int]]:
+    """[true class, predicted class, images] of each pair that occurs: the whole matrix is huge for many classes."""
+    pairs, counts = np.unique(np.stack([labels, predicted], axis=1), axis=0, return_counts=True)
+    return np.column_stack([pairs, counts]).tolist()
 
 
 def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:

@@ -1,6 +1,7 @@
 """Text of users and data, fit to be shown: on one line, short enough, nothing that turns or hides it."""
 
 import unicodedata
+from collections.abc import Sequence
 
 
 def printable(text: str) -> str:
@@ -24,3 +25,20 @@ def shorten(text: str, limit: int) -> str:
         return text
     tail = limit // 3
     return f"{text[: limit - 1 - tail].rstrip()}…{text[-tail:].lstrip()}"
+
+
+def in_columns(lines: Sequence[Sequence[str]]) -> str:
+    """A table for a terminal: the first column to the left, the others to the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
+        )
+        for line in lines
+    )
+
+
+def in_markdown(lines: Sequence[Sequence[str]]) -> str:
+    """The same for a README, the first line being its head."""
+    head, *rest = lines
+    return "".join("| " + " | ".join(line) + " |\n" for line in (head, ["---", *("---:" for _ in head[1:])], *rest))

@@ -91,7 +91,7 @@ def prepare(network: nn.Module, recipe: Recipe, accelerator: Accelerator, method
         # Decay, momentum and step in one pass over memory. With a loss scaler, steps are skipped from outside.
         fused=accelerator.scaler is None and accelerator.device.type in ("cpu", "cuda"),
     )
-    ema = Ema(network, recipe.ema_decay) if recipe.ema_decay is not None else None
+    ema = Ema(network, recipe.ema_decay, recipe.ema_warmup) if recipe.ema_decay is not None else None
     if recipe.gradient_checkpointing:
         try:
             network.set_grad_checkpointing(True)  # type: ignore[operator]
@@ -101,7 +101,8 @@ def prepare(network: nn.Module, recipe: Recipe, accelerator: Accelerator, method
     if recipe.compile:
         network.compile()
     model, optimizer = accelerator.prepare(network, optimizer)
-    update = fastest(network, optimizer, ema, scaled=accelerator.scaler is not None)
+    scaled = accelerator.scaler is not None
+    update = fastest(network, optimizer, ema, scaled=scaled, whole_gains=recipe.clip_whole_gains)
     return Training(network, model, optimizer, ema, update, method)
 
 

@@ -28,30 +28,40 @@ class Update(Protocol):
 class InTurn:
     """The paper's step as its pieces make it: AGC, SGD with decay and Nesterov momentum, and the average of weights."""
 
-    def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None) -> None:
-        self.network, self.optimizer, self.ema = network, optimizer, ema
+    def __init__(
+        self, network: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None, whole_gains: bool = True
+    ) -> None:
+        self.network, self.optimizer, self.ema, self.whole_gains = network, optimizer, ema, whole_gains
 
     def __call__(self, *, clipping: float | None, floors: Mapping[Tensor, Tensor] | None = None) -> Tensor:
         share_clipped = torch.zeros((), device=next(self.network.parameters()).device)
         if clipping is not None:
-            share_clipped = clip_gradients(clipped(self.network), clipping, floors=floors)
+            share_clipped = clip_gradients(clipped(self.network), clipping, floors=floors, whole_gains=self.whole_gains)
         self.optimizer.step()
         if self.ema is not None:
             self.ema.update(self.network)
         return share_clipped
 
 
-def fastest(network: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None, *, scaled: bool) -> Update:
+def fastest(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    ema: Ema | None,
+    *,
+    scaled: bool,
+    whole_gains: bool = True,
+) -> Update:
     """The update to take where `network` is: on a GPU all of it in one pass over memory, to rounding the same.
 
     Args:
         optimizer: SGD, with Nesterov's momentum or none; its state holds the momentum either way.
         scaled: whether there is a loss scaler, which skips steps of SGD from outside.
+        whole_gains: as for `clip_gradients`.
     """
-    in_turn = InTurn(network, optimizer, ema)
+    in_turn = InTurn(network, optimizer, ema, whole_gains)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     on_gpu = all(parameter.device.type == "cuda" for parameter in trained)
-    if scaled or not on_gpu or find_spec("triton") is None:
+    if scaled or not whole_gains or not on_gpu or find_spec("triton") is None:
         return in_turn
     from nfft.update_triton import InOnePass, fits
 

@@ -17,10 +17,17 @@ PARSERS = {
     "finetune": options.parser, "look": options.look_parser, "evaluate": options.evaluate_parser,
     "predict": options.predict_parser, "push": options.push_parser, "card": options.card_parser,
     "merge": options.merge_parser, "compare": options.compare_parser, "export": options.export_parser,
+    "study": options.study_parser,
 }  # fmt: skip
 COMMAND = rf"nfft (?P<name>{'|'.join(PARSERS)})(?= )|nfft/finetune\.py"
 COMMANDS = [
     line.split("  #")[0] for line in re.findall(r"^ {4}(.*)$", README, re.MULTILINE) if re.search(COMMAND, line)
+]
+# Of a command that goes on in a second line, one.
+REPRODUCE = [
+    line.strip()
+    for line in (REPOSITORY / "docs/reproduce.md").read_text().replace("\\\n", " ").splitlines()
+    if line.startswith("    ") and "nfft/finetune.py" in line
 ]
 
 
@@ -38,14 +45,23 @@ def test_commands_parse(command: str) -> None:
         read_changes(Recipe, {each: text for each, text in changes.items() if "." not in each}, whose="recipe")
 
 
+@pytest.mark.parametrize("command", REPRODUCE)
+def test_commands_of_the_papers_experiments_parse(command: str) -> None:
+    words = shlex.split(re.sub(r"\$\w+", "1", command))
+    request = options.request(options.parser().parse_args(words[words.index("nfft/finetune.py") + 1 :]))
+    catalog.recipe(request.recipe)
+    catalog.task(request.task)
+    read_changes(Recipe, request.changes, whose="recipe")
+
+
 def test_there_are_commands() -> None:
     assert len(COMMANDS) > 5
     assert {re.search(COMMAND, command)["name"] or "finetune" for command in COMMANDS} >= PARSERS.keys() - {"card"}
     assert set(COMMANDS_OF_CLI) == PARSERS.keys()
 
 
-def test_every_task_recipe_and_method_is_listed() -> None:
-    named = catalog.names("recipes") + catalog.names("methods")
+def test_every_task_recipe_method_and_study_is_listed() -> None:
+    named = catalog.names("recipes") + catalog.names("methods") + catalog.names("studies")
     for name in catalog.names("tasks") + [name.replace("_", "-") for name in named]:
         assert f"`{name}`" in README, name
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from timm.utils.agc import adaptive_clip_grad
 from torch import nn
 
 from nfft.agc import clip_gradients
@@ -75,6 +76,18 @@ def test_gain_is_one_unit() -> None:
     gain.grad[0] = 0.2
     assert clip_gradients([gain], 0.01).item() == 1.0
     assert gain.grad[0].item() == pytest.approx(0.01 * 10)
+
+
+def test_gains_by_element_are_timms() -> None:
+    gain, weight, bias = (random_parameter(shape, 1.0) for shape in ((16, 1, 1, 1), (16, 4, 3, 3), (16,)))
+    theirs = [parameter(each.detach().clone(), each.grad.clone()) for each in (gain, weight, bias)]
+    adaptive_clip_grad(theirs, CLIPPING)
+    clip_gradients([gain, weight, bias], CLIPPING, whole_gains=False)
+    for mine, other in zip((gain, weight, bias), theirs, strict=True):
+        torch.testing.assert_close(mine.grad, other.grad)
+    whole = random_parameter((16, 1, 1, 1), 1.0)
+    clip_gradients([whole], CLIPPING)
+    assert not torch.allclose(whole.grad, gain.grad)
 
 
 def test_zero_initialised_units_can_move() -> None:

@@ -26,10 +26,9 @@ HOSTILE = [
 
 
 def make_scores(names: list[str], split: str = "test", wrong: int = 2) -> dict:
-    confusion = [[8 if i == j else 0 for j in range(len(names))] for i in range(len(names))]
-    for row in range(len(names)):
-        confusion[row][(row + 1) % len(names)] += wrong
-    count = sum(map(sum, confusion))
+    confusion = [[row, row, 8] for row in range(len(names))]
+    confusion += [[row, (row + 1) % len(names), wrong] for row in range(len(names)) if wrong]
+    count = sum(images for *_, images in confusion)
     return {
         "split": split, "count": count, "left_out": 0, "resolution": 256, "loss": 0.71,
         "top1": 8 * len(names) / count, "top5": 0.99 if len(names) > 5 else None, "mean_per_class": 0.795, "ece": 0.031,
@@ -223,7 +222,7 @@ def test_numbers_that_are_not_finite_are_dashes():
     for scores in (results["test"], results["validation"]):
         scores |= dict.fromkeys(("loss", "top1", "mean_per_class", "ece"), math.nan)
         scores["per_class"][0] |= {"count": 0, "precision": math.nan, "recall": math.nan, "f1": math.nan}
-        scores["confusion"][0] = [0, 0, 0]
+        scores["confusion"] = [each for each in scores["confusion"] if each[0]]
     results["candidates"]["raw"]["top1"] = math.nan
     results["training"] |= {"seconds": math.nan, "images_per_second": math.inf, "peak_memory_bytes": 0}
     head, body = head_and_body(render_card(make_run(NAMES), results))

@@ -52,6 +52,11 @@ def test_decay_warms_up_to_its_limit() -> None:
     assert ema.decay_at(10**6) == 0.999
 
 
+def test_without_warmup_the_decay_is_the_same_at_every_step() -> None:
+    ema = Ema(make(), 0.999, warmup=False)
+    assert {ema.decay_at(step) for step in (0, 90, 10**6)} == {0.999}
+
+
 def test_continues_from_its_step() -> None:
     network, draw = make(), torch.Generator().manual_seed(1)
     whole, resumed = Ema(network, 0.9999), Ema(network, 0.9999)

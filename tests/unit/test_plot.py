@@ -32,7 +32,8 @@ def validation(step: int, weights: str) -> dict:
 
 def make_scores(classes: int, names: list[str] | None = None) -> dict:
     draw = random.Random(0)
-    confusion = [[20 if i == j else int(draw.random() < 0.05) for j in range(classes)] for i in range(classes)]
+    confusion = [[index, index, 20] for index in range(classes)]
+    confusion += [[i, j, 1] for i in range(classes) for j in range(classes) if i != j and draw.random() < 0.05]
     names = names or [f"class {index}" for index in range(classes)]
     return {"confusion": confusion, "per_class": [{"name": name} for name in names]}
 
@@ -73,23 +74,30 @@ def test_confusion(tmp_path, classes):
 def test_confusion_with_hostile_names(tmp_path, copies):
     names = NAMES * copies
     scores = make_scores(len(names), names)
-    scores["confusion"][3] = [0] * len(names)
+    scores["confusion"] = [each for each in scores["confusion"] if each[0] != 3]
     plot_confusion(scores, tmp_path / "confusion.png", "\n$title_1$ " * 40)
     assert picture(tmp_path / "confusion.png").width < 3000
 
 
 def test_confusion_without_a_mistake_and_without_an_image(tmp_path):
-    for confusion in ([[3, 0], [0, 3]], [[0, 0], [0, 0]]):
+    for confusion in ([[0, 0, 3], [1, 1, 3]], []):
         scores = make_scores(2) | {"confusion": confusion}
         plot_confusion(scores, tmp_path / "confusion.png", "Perfect")
         assert picture(tmp_path / "confusion.png").width > 300
 
 
 def test_most_confused_counts_images_then_shares():
-    confusion = [[5, 2, 0], [0, 8, 2], [1, 0, 90]]
+    confusion = [[0, 0, 5], [0, 1, 2], [1, 1, 8], [1, 2, 2], [2, 0, 1], [2, 2, 90]]
     assert most_confused(confusion, 2) == [(0, 1, 2, 7), (1, 2, 2, 10)]
     assert most_confused(confusion, 9)[-1] == (2, 0, 1, 91)
-    assert most_confused([[4, 0], [0, 4]], 5) == []
+    assert most_confused([[0, 0, 4], [1, 1, 4]], 5) == []
+
+
+def test_thousands_of_classes_are_listed_and_not_drawn(tmp_path):
+    confusion = [[index, index + 1, 2] for index in range(5000)]
+    scores = {"confusion": confusion, "per_class": [{"name": f"class {index}"} for index in range(5001)]}
+    plot_confusion(scores, tmp_path / "confusion.png", "Many")
+    assert 300 < picture(tmp_path / "confusion.png").height < 1500
 
 
 def test_shorten_keeps_both_ends():

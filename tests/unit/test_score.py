@@ -56,7 +56,11 @@ def test_agrees_with_scikit_learn() -> None:
     assert got["top5"] == pytest.approx(metrics.top_k_accuracy_score(true, probabilities, k=5, labels=every))
     assert got["loss"] == pytest.approx(metrics.log_loss(true, probabilities, labels=every), rel=1e-6)
     assert got["mean_per_class"] == pytest.approx(metrics.balanced_accuracy_score(true, first))
-    assert got["confusion"] == metrics.confusion_matrix(true, first, labels=every).tolist()
+    matrix = np.zeros((CLASSES, CLASSES), int)
+    for each, predicted_as, images in got["confusion"]:
+        assert images > 0 and not matrix[each, predicted_as], "each pair that occurs, once"
+        matrix[each, predicted_as] = images
+    assert (matrix == metrics.confusion_matrix(true, first, labels=every)).all()
     report = metrics.classification_report(true, first, labels=every, target_names=names, output_dict=True)
     for each in got["per_class"]:
         wanted = report[each["name"]]
@@ -74,7 +78,7 @@ def test_by_hand() -> None:
     assert got["top1"] == 0.75
     assert got["top5"] is None, "five of two classes are no achievement"
     assert got["mean_per_class"] == 0.75
-    assert got["confusion"] == [[2, 0], [1, 1]]
+    assert got["confusion"] == [[0, 0, 2], [1, 0, 1], [1, 1, 1]]
     assert got["loss"] == pytest.approx(-np.log([0.9, 0.2, 0.7, 0.6]).mean(), rel=1e-6)
     # Each falls into a bin of its own.
     assert got["ece"] == pytest.approx((0.1 + 0.8 + 0.3 + 0.4) / 4, rel=1e-6)

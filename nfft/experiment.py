@@ -1,0 +1,100 @@
+"""`nfft study`: every run of a study, and what they answer."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from nfft import command, findings, grid, invocation, options, settings
+from nfft.catalog import study as find_study
+from nfft.errors import UserError, nearest
+from nfft.files import write_text
+from nfft.grid import Cell, Failed
+from nfft.interrupt import Interrupt
+from nfft.study import Changes, Place, Study, in_order, places, slug, tasks
+from nfft.text import in_columns
+
+RECORDS = "runs.jsonl"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    return command.run(run, options.study_parser().parse_args(arguments))
+
+
+def run(given: argparse.Namespace) -> int:
+    """Run what is missing; print the table, and write it with a plot and a card. Returns 1 when a run failed."""
+    study = find_study(given.study)
+    folder = given.output_dir or Path("runs") / slug(study.name)
+    changes = changes_of(given, study)
+    table = places(study, given.seeds, changes)
+    chosen = [place for place in table if fnmatchcase(place.cell.name, given.only)]
+    if not chosen:
+        raise UserError(
+            f"--only {given.only}: no run is called so; {nearest(given.only, [p.cell.name for p in table])}"
+        )
+    cells = list(in_order(study, chosen, changes))
+    check(cells)
+    print(f"study   {study.title}\nfolder  {folder}\nruns    {len(cells)}, {given.seeds} seeds", flush=True)
+    with Interrupt() as interrupt:
+        failed = grid.run(cells, folder, lambda line: print(f"        {line}", flush=True), interrupt.requested)
+    every = list(in_order(study, table, changes))
+    records = write(study, table, every, failed, folder)
+    if interrupt.requested():
+        print("stopped; what is done stays. The same command goes on:", file=sys.stderr)
+        print(f"  {invocation.command()}", file=sys.stderr)
+        return interrupt.exit_status
+    if any(each["row"] for each in records):
+        print("\n" + in_columns(findings.table(study, records)))
+        print("\n" + in_columns(findings.differences(study, records)))
+        print(f"\nwritten to  {folder}/: README.md, study.png, {RECORDS}, and a folder a run")
+    return 1 if failed else 0
+
+
+def changes_of(given: argparse.Namespace, study: Study) -> Changes:
+    """What the command line has other than the study."""
+    elsewhere, known = options.pairs(given.data, "--data"), tasks(study)
+    for name in elsewhere:
+        if name not in known:
+            raise UserError(f"--data {name}: the study has no such task; {nearest(name, known)}")
+    changed = options.pairs(given.set, "--set")
+    return Changes(
+        elsewhere,
+        {name: value for name, value in changed.items() if not name.startswith("pretraining.")},
+        {
+            name.removeprefix("pretraining."): value
+            for name, value in changed.items()
+            if name.startswith("pretraining.")
+        },
+    )
+
+
+def check(cells: Sequence[Cell]) -> None:
+    """See that what the runs name exists, before the first of many.
+
+    Raises:
+        UserError: as `nfft finetune` would.
+    """
+    for cell in cells:
+        asked = options.request(options.parser().parse_args([*cell.arguments]))
+        try:
+            settings.read(asked)
+        except UserError as error:
+            raise UserError(f"{cell.name}: {error} (--data {asked.task}=FOLDER names a folder for a task.)") from error
+
+
+def write(
+    study: Study, table: Sequence[Place], cells: Sequence[Cell], failed: Sequence[Failed], folder: Path
+) -> list[dict[str, Any]]:
+    """Write the records of all runs that are done, and from them a card and a plot; returns the records."""
+    from nfft import card, plot_methods
+
+    where = {place.cell.name: place for place in table}
+    records = [findings.record(study, cell, folder, where.get(cell.name)) for cell in cells if cell.results(folder)]
+    write_text(folder / RECORDS, "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in records))
+    if any(each["row"] for each in records):
+        plot_methods.plot_study(study, records, folder / "study.png")
+        write_text(folder / "README.md", card.render_study(study, records, failed, invocation.public_command()))
+    return records

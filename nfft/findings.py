@@ -1,0 +1,102 @@
+"""What the runs of a study have found: a record of each, and the table and differences that follow from these."""
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nfft.grid import Cell
+from nfft.intervals import Difference, interval, paired
+from nfft.study import Place, Study
+
+ABSENT = "–"
+
+
+def record(study: Study, cell: Cell, folder: Path, place: Place | None = None) -> dict[str, Any]:
+    """A finished run: where it stands in the table (nowhere, if others start from it), what was run, what came out."""
+    results, run = cell.results(folder), cell.facts(folder)
+    assert results is not None
+    scores = results["test"] or results["validation"]
+    if place is not None and study.weights == "ema":
+        scores = {**results["validation"], **results["candidates"]["ema"]}
+    run["data"] = {name: value for name, value in run["data"].items() if name != "classes"}
+    return {
+        "cell": cell.name,
+        "row": place.row if place else None,
+        "column": place.column if place else None,
+        "seed": run["seed"],
+        **{name: scores[name] for name in ("split", "count", "top1", "loss")},
+        "weights": results["weights"],
+        "candidates": results["candidates"],
+        "training": results["training"],
+        "run": run,
+    }
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The records of a file, one a line."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def top1(records: Sequence[dict[str, Any]], row: str, column: str) -> dict[int, float]:
+    """Top-1 of a cell of the table by seed."""
+    return {each["seed"]: each["top1"] for each in records if (each["row"], each["column"]) == (row, column)}
+
+
+def shown(study: Study, records: Sequence[dict[str, Any]]) -> list[str]:
+    """The columns that have a run."""
+    return [name for name in study.columns if any(each["column"] == name for each in records)]
+
+
+def table(study: Study, records: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Mean top-1 in percent of each row and column, ± the reach of its 95 % interval."""
+    columns = shown(study, records)
+    lines = [[row, *(_mean(list(top1(records, row, name).values())) for name in columns)] for row in study.rows]
+    return [[study.row_label, *columns], *(line for line in lines if set(line[1:]) != {ABSENT})]
+
+
+def _mean(values: Sequence[float]) -> str:
+    if not values:
+        return ABSENT
+    mean, (_, high) = statistics.fmean(values), interval(values)
+    return f"{100 * mean:.1f}" + (f" ± {100 * (high - mean):.1f}" if high is not None else "")
+
+
+def difference(
+    study: Study, records: Sequence[dict[str, Any]], pair: tuple[str, str], column: str | None
+) -> Difference | None:
+    """The second row of `pair` less the first, over the seeds that both have; None where there are none.
+
+    Args:
+        column: of the table; None takes the mean over those columns that both rows have whole, a value for each seed.
+    """
+    names = [column] if column is not None else shown(study, records)
+    both = [(top1(records, pair[0], name), top1(records, pair[1], name)) for name in names]
+    seeds = sorted(set.intersection(*(set(before) & set(after) for before, after in both))) if both else []
+    if not seeds:
+        return None
+    sides = [[statistics.fmean(each[side][seed] for each in both) for seed in seeds] for side in (0, 1)]
+    return paired(*sides)
+
+
+def differences(study: Study, records: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """For each pair of rows and each column, how much the second reaches more, in points of top-1."""
+    lines = [["Difference, points", "Mean", "95 % interval", "p", "Seeds in which it is larger"]]
+    columns: list[str | None] = [*shown(study, records)]
+    for pair in study.pairs:
+        for column in [*columns, None] if len(columns) > 1 else columns:
+            found = difference(study, records, pair, column)
+            if found is not None:
+                lines.append([f"{pair[1]} over {pair[0]}, {column or 'mean of all'}", *_in_words(found)])
+    return lines
+
+
+def _in_words(found: Difference) -> list[str]:
+    ends = (
+        f"{100 * found.low:+.1f} to {100 * found.high:+.1f}"
+        if found.low is not None and found.high is not None
+        else ABSENT
+    )
+    p = ABSENT if found.p is None else f"{found.p:.3f}" if found.p >= 0.001 else "< 0.001"
+    return [f"{100 * found.mean:+.1f}", ends, p, f"{found.larger} of {found.pairs}"]

@@ -1,0 +1,51 @@
+"""How sure one may be of a mean over seeds, and of a difference between two."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+def interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
+    """Ends of the 95 % interval of the mean, by Student's t; none for one value."""
+    from scipy.stats import t
+
+    if len(values) < 2:
+        return None, None
+    mean, error = statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values))
+    reach = float(t.ppf(0.975, len(values) - 1)) * error
+    return mean - reach, mean + reach
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much larger one thing is than another, measured in pairs.
+
+    Attributes:
+        mean: of the differences.
+        low, high: ends of the 95 % interval of the mean; None for one pair.
+        p: of Student's paired test, two-sided: how often chance alone would make such a difference; None where it
+            cannot tell, for one pair or where all differ alike.
+        pairs: how many.
+        larger: in how many of them it is.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    p: float | None
+    pairs: int
+    larger: int
+
+
+def paired(before: Sequence[float], after: Sequence[float]) -> Difference:
+    """`after` less `before`, pair by pair."""
+    from scipy.stats import ttest_1samp
+
+    differences = [b - a for a, b in zip(before, after, strict=True)]
+    low, high = interval(differences)
+    # With no spread there is nothing to measure a difference by.
+    has_spread = len(differences) > 1 and statistics.stdev(differences) > 1e-12
+    p = float(ttest_1samp(differences, 0).pvalue) if has_spread else None
+    larger = sum(each > 0 for each in differences)
+    return Difference(statistics.fmean(differences), low, high, p, len(differences), larger)

@@ -1,0 +1,13 @@
+"""`transfer` for an afternoon of two CPU cores: networks of 26 layers at 32 px, and few steps."""
+
+from nfft.studies import transfer
+
+STUDY = transfer.of(
+    name="transfer-small",
+    title="Pre-train, then fine-tune, in small: with and without batch normalisation",
+    budget="About four hours of a slow CPU core for three seeds.",
+    depths=(26,),
+    sides=(32,),
+    pretraining={"epochs": 1.5, "batch_size": 128, "lr": 0.2, "threads": 1},
+    shared={"steps": 100, "batch_size": 64, "threads": 1},
+)

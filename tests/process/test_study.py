@@ -1,0 +1,119 @@
+"""A study runs each of its cells once, whatever interrupts it and however many processes work on it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nfft import experiment, findings
+from nfft.catalog import study as find_study
+
+FILE = """
+from nfft.study import Pretrained, Study
+
+SMALL = {"task": "digits", "train_resolution": 32, "test_resolution": 32, "batch_size": 32, "evaluations": 1}
+SOURCE = Pretrained("net", {**SMALL, "model": "scratch:test_nfnet", "recipe": "pretrain", "steps": 2})
+STUDY = Study(
+    name="tiny", title="A tiny *study*", question="Is it so?", paper="The paper has 1 %.", budget="seconds",
+    rows={"soft": {"model": SOURCE}, "hard": {"model": SOURCE, "clipping": 0.001}},
+    columns={"digits": {}, "digits, short": {"steps": 1}},
+    shared={**SMALL, "steps": 2},
+    pairs=(("soft", "hard"),), row_label="Clipping",
+)
+"""
+CELLS = {"pre-trained/net-0", "soft/digits-0", "soft/digits-short-0", "hard/digits-0", "hard/digits-short-0"}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.py"
+    path.write_text(FILE)
+    return path
+
+
+def command(file: Path, folder: Path, *arguments: str) -> list[str]:
+    return ["study", str(file), "--seeds", "1", "--output-dir", str(folder), *arguments]
+
+
+def test_every_cell_once_with_table_plot_and_card(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    folder = tmp_path / "out"
+    # Two processes, each taking what the other is not at.
+    run = [sys.executable, "-m", "nfft.cli", *command(file, folder)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    both = [subprocess.Popen(run, **pipes) for _ in range(2)]  # type: ignore[call-overload]
+    said = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    records = findings.read(folder / "runs.jsonl")
+    assert {each["cell"] for each in records} == CELLS
+    for cell in CELLS:
+        assert (folder / f"{cell}.log").read_text().count("written to") == 1, "it was run twice"
+    started = {each["cell"]: each["run"] for each in records}
+    assert started["hard/digits-0"]["recipe"]["settings"]["clipping"] == 0.001
+    weights = {each["model"]["fingerprint"] for cell, each in started.items() if not cell.startswith("pre-trained")}
+    assert len(weights) == 1 and None not in weights, "both start from the same network"
+    shown = findings.table(find_study(str(file)), records)
+    assert [line[0] for line in shown] == ["Clipping", "soft", "hard"]
+    card = (folder / "README.md").read_text()
+    for text in (shown[1][1], shown[2][2], "A tiny", "The paper has 1 %.", "hard over soft, mean of all"):
+        assert text in card
+        assert text in said[0] or text.startswith("The paper")
+    assert (folder / "study.png").stat().st_size > 5000
+
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*/*/results.json")}
+    assert experiment.main(command(file, folder)[1:]) == 0
+    assert "5 of 5 runs are done already" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in folder.glob("*/*/results.json")}
+
+
+def test_a_cell_that_fails_stops_no_other_and_is_named(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    file.write_text(FILE.replace('"clipping": 0.001', '"batch_size": 100_000'))
+    assert experiment.main(command(file, tmp_path / "out")[1:]) == 1
+    assert "hard/digits-0: failed: nfft: the batch size 100000 is larger" in capsys.readouterr().out
+    card = (tmp_path / "out/README.md").read_text()
+    assert "Runs that failed" in card and "hard/digits-short-0" in card
+    assert {each["cell"] for each in findings.read(tmp_path / "out/runs.jsonl")} == {
+        "pre-trained/net-0", "soft/digits-0", "soft/digits-short-0"
+    }  # fmt: skip
+
+
+def test_what_starts_from_a_failed_run_fails_with_it(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    file.write_text(FILE.replace('"recipe": "pretrain"', '"recipe": "pretrain", "clipping": 1e-9, "lr": 1e30'))
+    assert experiment.main(command(file, tmp_path / "out")[1:]) == 1
+    said = capsys.readouterr().out
+    assert "pre-trained/net-0: failed: nfft: the " in said
+    assert "soft/digits-0: failed: what it starts from, pre-trained/net-0, failed" in said
+
+
+def test_part_of_it_by_name(file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    assert experiment.main(command(file, folder, "--only", "soft/*")[1:]) == 0
+    found = json.loads(f"[{','.join((folder / 'runs.jsonl').read_text().splitlines())}]")
+    assert {each["cell"] for each in found} == {each for each in CELLS if not each.startswith("hard")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--only", "sotf*"], "no run is called so"),
+        (["--data", "digit=x"], "did you mean 'digits'"),
+        (["--data", "digits=absent/"], "there is no such file or folder"),
+        (["--set", "clippin=1"], "the recipe has no setting 'clippin'"),
+        (["--set", "pretraining.step=1"], "the recipe has no setting 'step'"),
+    ],
+)
+def test_mistakes(
+    arguments: list[str], expected: str, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert experiment.main(command(file, tmp_path / "out", *arguments)[1:]) == 2
+    said = capsys.readouterr().err
+    assert expected in said and said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_study(capsys: pytest.CaptureFixture) -> None:
+    assert experiment.main(["transfr"]) == 2
+    assert "did you mean 'transfer'" in capsys.readouterr().err.lower()

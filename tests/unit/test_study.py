@@ -1,0 +1,91 @@
+"""A study's runs follow from its file: one for each row, column and seed, each network pre-trained once a seed."""
+
+import pytest
+
+from nfft import catalog, options
+from nfft.errors import UserError
+from nfft.recipe import Recipe, read_changes
+from nfft.study import Changes, Pretrained, Study, in_order, places, tasks
+
+SOURCE = Pretrained("Net A", {"task": "many", "model": "scratch:a", "epochs": 2, "ema_decay": None})
+
+
+def study(**changed: object) -> Study:
+    parts = {
+        "name": "s", "title": "t", "question": "q", "paper": "p", "budget": "b", "row_label": "Row",
+        "rows": {"off": {"model": SOURCE}, "on": {"model": SOURCE, "sam_rho": 0.05}, "new": {"model": "scratch:a"}},
+        "columns": {"few, 32 px": {"task": "few"}, "more": {"task": "more", "lr": 0.3}},
+        "shared": {"recipe": "auto", "lr": 0.1, "flip": False},
+        "pairs": (("off", "on"),),
+    }  # fmt: skip
+    return Study(**(parts | changed))  # type: ignore[arg-type]
+
+
+def test_a_run_for_each_row_column_and_seed() -> None:
+    table = places(study(), 2, Changes())
+    assert len({place.cell.name for place in table}) == len(table) == 3 * 2 * 2
+    assert [place.seed for place in table] == [0] * 6 + [1] * 6
+    chosen = next(place.cell for place in table if place.cell.name == "on/few-32-px-1")
+    assert chosen.start == "pre-trained/net-a-1"
+    given = options.request(options.parser().parse_args([*chosen.arguments]))
+    assert (given.task, given.recipe, given.seed) == ("few", "auto", 1)
+    assert read_changes(Recipe, given.changes, whose="recipe") == {"lr": 0.1, "flip": False, "sam_rho": 0.05}
+
+
+def test_a_columns_setting_wins_over_a_rows_and_the_users_over_all() -> None:
+    def rate(changes: Changes) -> str:
+        (found,) = (place.cell for place in places(study(), 1, changes) if place.cell.name == "on/more-0")
+        return options.parser().parse_args([*found.arguments]).lr
+
+    assert rate(Changes()) == "0.3"
+    assert rate(Changes(runs={"lr": "0.7"})) == "0.7"
+
+
+def test_what_a_run_starts_from_comes_before_it_and_once() -> None:
+    table = places(study(), 2, Changes())
+    names = [cell.name for cell in in_order(study(), table, Changes())]
+    assert len(names) == len(set(names)) == 12 + 2
+    for place in table:
+        if place.cell.start is not None:
+            assert names.index(place.cell.start) < names.index(place.cell.name)
+
+
+def test_the_user_names_data_and_settings() -> None:
+    changes = Changes({"many": "/data/many", "few": "/data/few"}, {}, {"epochs": "1"})
+    cells = {cell.name: cell.arguments for cell in in_order(study(), places(study(), 1, changes), changes)}
+    source = options.parser().parse_args([*cells["pre-trained/net-a-0"]])
+    assert (source.task, source.epochs, source.set) == ("/data/many", "1", ["ema_decay=none"])
+    assert options.parser().parse_args([*cells["off/few-32-px-0"]]).task == "/data/few"
+    assert tasks(study()) == {"many", "few", "more"}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"pairs": (("off", "of"),)},
+        {"rows": {"a b": {}, "a-b": {}}, "pairs": ()},
+        {"columns": {"x?": {}, "x": {}}},
+    ],
+)
+def test_a_study_that_contradicts_itself(changed: dict) -> None:
+    with pytest.raises(UserError, match=r"study s: "):
+        study(**changed)
+
+
+def test_two_ways_to_pretrain_under_one_name() -> None:
+    other = Pretrained("net a", {**SOURCE.settings, "epochs": 3})
+    twice = study(rows={"off": {"model": SOURCE}, "on": {"model": other}})
+    with pytest.raises(UserError, match="in two ways"):
+        list(in_order(twice, places(twice, 1, Changes()), Changes()))
+
+
+@pytest.mark.parametrize("name", catalog.names("studies"))
+def test_every_study_can_be_asked_for(name: str) -> None:
+    found = catalog.study(name.replace("_", "-"))
+    assert found.name == name.replace("_", "-")
+    changes = Changes(dict.fromkeys(tasks(found), "digits"))
+    for cell in in_order(found, places(found, 1, changes), changes):
+        asked = options.request(options.parser().parse_args([*cell.arguments]))
+        changed = {each: value for each, value in asked.changes.items() if "." not in each}
+        read_changes(Recipe, changed, whose="recipe")
+        catalog.recipe(asked.recipe)
