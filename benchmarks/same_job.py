@@ -3,7 +3,6 @@
 import datetime
 import json
 import platform
-import re
 import shutil
 import statistics
 import subprocess
@@ -204,7 +203,3 @@ def row(name: str, nfft: Sequence[float], peer: Sequence[float], unit: str) -> s
     ratios = [ours / theirs for ours, theirs in zip(nfft, peer, strict=True)]
     ours, theirs = (f"{statistics.median(each):.2f} {unit}" for each in (nfft, peer))
     return f"| {name} | {ours} | {theirs} | {statistics.median(ratios):.2f} | {min(ratios):.2f} to {max(ratios):.2f} |"
-
-
-def matches(pattern: str, text: str) -> list[re.Match[str]]:
-    return list(re.finditer(pattern, text, re.MULTILINE))
