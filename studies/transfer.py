@@ -41,9 +41,9 @@ def of(
     weights, no mixing, weight decay 1e-5, a tenth of it warm-up. Both twins see the same pictures in the same order.
     """
     source = {
-        "task": "tiny_imagenet", "recipe": "pretrain", "warmup_fraction": 0.1, "weight_decay": 1e-5, "ema_decay": None,
-        "label_smoothing": 0, "crop_area": 0.08, "train_resolution": sides[0], "test_resolution": sides[0],
-        "evaluations": 1, **pretraining,
+        "task": "tiny_imagenet", "task.validation_fraction": 0.02, "recipe": "pretrain", "warmup_fraction": 0.1,
+        "weight_decay": 1e-5, "ema_decay": None, "label_smoothing": 0, "crop_area": 0.08,
+        "train_resolution": sides[0], "test_resolution": sides[0], "evaluations": 1, **pretraining,
     }  # fmt: skip
     networks = {f"{kind}-ResNet-{depth}": f"{kind.lower()}_resnet{depth}" for depth in depths for kind in ("BN", "NF")}
     # The paper clips networks without normalisation alone.

@@ -8,6 +8,6 @@ STUDY = transfer.of(
     budget="About four hours of a slow CPU core for three seeds.",
     depths=(26,),
     sides=(32,),
-    pretraining={"epochs": 1.5, "batch_size": 128, "lr": 0.2, "threads": 1},
-    shared={"steps": 100, "batch_size": 64, "threads": 1},
+    pretraining={"epochs": 1.25, "batch_size": 64, "lr": 0.1, "threads": 1},
+    shared={"steps": 100, "batch_size": 64, "evaluations": 1, "threads": 1},
 )

@@ -1,0 +1,37 @@
+"""The results that are published follow from records of runs that lie beside them."""
+
+from pathlib import Path
+
+import pytest
+
+from nfft import catalog, findings
+from nfft.text import in_markdown
+
+CARDS = Path(__file__).parents[2] / "cards"
+FOLDERS = sorted(path.parent for path in CARDS.glob("results/*/runs.jsonl"))
+
+
+def test_there_are_results() -> None:
+    assert FOLDERS
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_tables_follow_from_the_records(folder: Path) -> None:
+    study, records = catalog.study(folder.name), findings.read(folder / "runs.jsonl")
+    card, overview = (folder / "README.md").read_text(), (CARDS / "results.md").read_text()
+    for table in (findings.table(study, records), findings.differences(study, records)):
+        assert in_markdown(table) in card
+        assert in_markdown(table) in overview
+    assert f"results/{folder.name}/" in overview
+    assert (folder / "study.png").is_file()
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_each_record_says_what_was_run_and_gives_nothing_away(folder: Path) -> None:
+    text = (folder / "runs.jsonl").read_text()
+    assert "/work" not in text and "/tmp" not in text and "/home" not in text and "/root" not in text
+    for each in findings.read(folder / "runs.jsonl"):
+        assert each["run"]["command"].startswith("nfft finetune ")
+        assert each["run"]["seed"] == each["seed"]
+        assert 0 < each["top1"] < 1 and each["count"] > 0
+        assert {"versions", "hardware", "recipe", "data", "model"} <= each["run"].keys()
