@@ -88,18 +88,18 @@ def main() -> None:
     parser.add_argument("train", type=Path, help="timm's train.py")
     parser.add_argument("data", type=Path, help="a folder of Parquet files")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", default="default,bf16,probe", help="which comparisons (default: %(default)s)")
+    parser.add_argument("--only", choices=LABELS, nargs="+", default=[*LABELS], help="which comparisons (default: all)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         images(given.data, work / "data")
         start_of(work / "start")
         print(heading("timm's train.py", given.rounds, timm=metadata.version("timm")))
-        for kind in given.only.split(","):
+        for kind in given.only:
             compare(kind, given.train, work, given.rounds)
         commands = ["nfft", "finetune"], [sys.executable, str(given.train)]
-        helps = [[help_seconds(command) for _ in range(given.rounds)] for command in commands]
-        print(row("`--help`", *helps, "s"))
+        helps = [[help_seconds(command) for command in commands] for _ in range(given.rounds)]
+        print(row("`--help`", *zip(*helps, strict=True), "s"))
 
 
 def compare(kind: str, train: Path, work: Path, rounds: int) -> None:

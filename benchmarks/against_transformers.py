@@ -56,8 +56,9 @@ def by_transformers(python: Path, script: Path, data: Path, work: Path) -> Timed
     def steps_in(text: str) -> list[bool]:
         return [number % epoch == 0 for number in range(text.count("{'loss'"))]
 
-    # It sets out from files alone, and is not to ask the Hub after them.
-    found = timed(into(log, command), steps_in, log, folder=work, environment={**os.environ, "HF_HUB_OFFLINE": "1"})
+    # It sets out from files alone, and is not to ask the Hub after them; what it prints is the clock.
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+    found = timed(into(log, command), steps_in, log, folder=work, environment=environment)
     found.top1 = json.loads((folder / "all_results.json").read_text())["eval_accuracy"]
     return found
 

@@ -124,17 +124,34 @@ def render_study(study: "Study", records: Sequence[dict[str, Any]], failed: Sequ
         "command": command,
         "runs": len(records),
         "seeds": len({each["seed"] for each in in_table}),
-        "split": in_table[0]["split"],
+        "splits": _splits(in_table),
         "table": findings.table(study, records),
         "differences": findings.differences(study, records),
         "hardware": list(machines),
         "precisions": sorted({each["run"]["precision"] for each in records}),
         "seconds": sum(each["training"]["wall_seconds"] for each in records),
-        "versions": records[-1]["run"]["versions"],
+        "versions": list(dict.fromkeys(_versions(each["run"]) for each in records)),
         "pretrained": [each for each in records if not each["row"]],
         "failed": failed,
     }
     return _template("study.md").render(facts)
+
+
+def _splits(records: Sequence[dict[str, Any]]) -> str:
+    """Of which split the figures of a study are: "test", or each with its columns where they differ."""
+    columns: dict[str, list[str]] = {}
+    for each in records:
+        found = columns.setdefault(each["split"], [])
+        found += [] if each["column"] in found else [each["column"]]
+    if len(columns) == 1:
+        return next(iter(columns))
+    return " and ".join(
+        f"{split} ({'; '.join(card_text.escape(name) for name in names)})" for split, names in columns.items()
+    )
+
+
+def _versions(run: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in run["versions"].items())
 
 
 def edited(earlier: str) -> bool:

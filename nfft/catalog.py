@@ -78,6 +78,8 @@ def study(name: str) -> Study:
     path = Path(name).expanduser()
     if path.suffix == ".py" and path.is_file():
         return _declared(path, "study", Study, "studies/transfer.py")
+    if path.suffix == ".py":
+        raise UserError(f"nfft study {name}: there is no such file.")
     return _file("studies", "study", name).STUDY
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import statistics
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,6 @@ from nfft.errors import UserError, nearest
 from nfft.files import write_json, write_text
 from nfft.finetune import NETWORK
 from nfft.grid import Cell
-from nfft.interrupt import Interrupt
 from nfft.intervals import interval
 from nfft.text import in_columns, in_markdown
 
@@ -34,12 +32,9 @@ def compare(given: argparse.Namespace) -> int:
     # Seed by seed, so that whoever stops early has something of every method.
     order = [cells[method][seed] for seed in range(given.seeds) for method in given.methods]
     print(f"folder  {folder}\nruns    {len(order)}: {len(given.methods)} methods, {given.seeds} seeds", flush=True)
-    with Interrupt() as interrupt:
-        failed = grid.run(order, folder, lambda line: print(f"        {line}", flush=True), interrupt.requested)
-    if interrupt.requested():
-        print("stopped; what is done stays. The same command goes on:", file=sys.stderr)
-        print(f"  {invocation.command()}", file=sys.stderr)
-        return interrupt.exit_status
+    failed, interrupted = grid.tell_and_run(order, folder)
+    if interrupted:
+        return interrupted
     rows = [row for method in given.methods if (row := row_of(method, cells[method], folder))]
     if rows:
         title = f"{Path(given.task).stem} with {Path(given.model).name}"
@@ -148,7 +143,7 @@ def as_rows(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
 
 
 def spread(row: dict[str, Any]) -> str:
-    """The interval of the mean; none where seeds make no difference, as to a probe of plain images."""
-    if row["low"] is None or len(set(row["top1"])) == 1:
+    """The interval of the mean, if there is one."""
+    if row["low"] is None:
         return "–"
     return f"{100 * max(0, row['low']):.2f} to {100 * min(1, row['high']):.2f}"

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import Any
 
 from nfft import command, findings, grid, invocation, options, settings
 from nfft.catalog import study as find_study
+from nfft.catalog import task as find_task
 from nfft.errors import UserError, nearest
 from nfft.files import write_text
 from nfft.grid import Cell, Failed
-from nfft.interrupt import Interrupt
 from nfft.study import Changes, Place, Study, in_order, places, slug, tasks
 from nfft.text import in_columns
 
@@ -35,17 +34,15 @@ def run(given: argparse.Namespace) -> int:
         raise UserError(
             f"--only {given.only}: no run is called so; {nearest(given.only, [p.cell.name for p in table])}"
         )
-    cells = list(in_order(study, chosen, changes))
-    check(cells)
+    cells = in_order(chosen)
+    check(study, cells, changes)
+    # Those that are not run now are in the table all the same.
+    grid.check(in_order(table), folder)
     print(f"study   {study.title}\nfolder  {folder}\nruns    {len(cells)}, {given.seeds} seeds", flush=True)
-    with Interrupt() as interrupt:
-        failed = grid.run(cells, folder, lambda line: print(f"        {line}", flush=True), interrupt.requested)
-    every = list(in_order(study, table, changes))
-    records = write(study, table, every, failed, folder)
-    if interrupt.requested():
-        print("stopped; what is done stays. The same command goes on:", file=sys.stderr)
-        print(f"  {invocation.command()}", file=sys.stderr)
-        return interrupt.exit_status
+    failed, interrupted = grid.tell_and_run(cells, folder)
+    records = write(study, table, failed, folder)
+    if interrupted:
+        return interrupted
     if any(each["row"] for each in records):
         print("\n" + in_columns(findings.table(study, records)))
         print("\n" + in_columns(findings.differences(study, records)))
@@ -71,28 +68,30 @@ def changes_of(given: argparse.Namespace, study: Study) -> Changes:
     )
 
 
-def check(cells: Sequence[Cell]) -> None:
+def check(study: Study, cells: Sequence[Cell], changes: Changes) -> None:
     """See that what the runs name exists, before the first of many.
 
     Raises:
         UserError: as `nfft finetune` would.
     """
-    for cell in cells:
-        asked = options.request(options.parser().parse_args([*cell.arguments]))
+    for name in sorted(tasks(study)):
         try:
-            settings.read(asked)
+            find_task(changes.tasks.get(name, name))
         except UserError as error:
-            raise UserError(f"{cell.name}: {error} (--data {asked.task}=FOLDER names a folder for a task.)") from error
+            raise UserError(f"{error} Say where the images are: --data {name}=FOLDER.") from error
+    for cell in cells:
+        asked = settings.read(options.request(options.parser().parse_args([*cell.arguments])))
+        if study.weights == "ema" and "ema_decay" in asked.changes and asked.changes["ema_decay"] is None:
+            raise UserError(f"{cell.name} averages no weights, which are what the study's table is of.")
 
 
-def write(
-    study: Study, table: Sequence[Place], cells: Sequence[Cell], failed: Sequence[Failed], folder: Path
-) -> list[dict[str, Any]]:
+def write(study: Study, table: Sequence[Place], failed: Sequence[Failed], folder: Path) -> list[dict[str, Any]]:
     """Write the records of all runs that are done, and from them a card and a plot; returns the records."""
     from nfft import card, plot_methods
 
     where = {place.cell.name: place for place in table}
-    records = [findings.record(study, cell, folder, where.get(cell.name)) for cell in cells if cell.results(folder)]
+    done = [cell for cell in in_order(table) if cell.results(folder)]
+    records = [findings.record(study, cell, folder, where.get(cell.name)) for cell in done]
     write_text(folder / RECORDS, "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in records))
     if any(each["row"] for each in records):
         plot_methods.plot_study(study, records, folder / "study.png")

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,7 @@ def fingerprint_of(path: Path) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole, then give it its name."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
 
@@ -35,7 +36,8 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write `content` indented, with each list of numbers on one line."""
     text = json.dumps(content, indent=2, ensure_ascii=False)
-    text = re.sub(r"\[\s+((?:-?\d+,\s+)*-?\d+)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
+    # No string of JSON's has a line break in it.
+    text = re.sub(r"\[\n\s*((?:-?\d+,\n\s*)*-?\d+)\n\s*\]", lambda found: f"[{' '.join(found[1].split())}]", text)
     write_text(path, text + "\n")
 
 

@@ -69,7 +69,7 @@ def difference(
     """The second row of `pair` less the first, over the seeds that both have; None where there are none.
 
     Args:
-        column: of the table; None takes the mean over those columns that both rows have whole, a value for each seed.
+        column: of the table; None takes the mean over all columns, for seeds that both rows have in each.
     """
     names = [column] if column is not None else shown(study, records)
     both = [(top1(records, pair[0], name), top1(records, pair[1], name)) for name in names]

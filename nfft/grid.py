@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
+from nfft import invocation, run
 from nfft.errors import UserError
 from nfft.files import locked, write_json
+from nfft.interrupt import Interrupt
 
 CELL, LOCK = "cell.json", "lock"
 POLL_SECONDS = 0.2
@@ -28,12 +30,12 @@ class Cell:
     Attributes:
         name: of its folder, below the grid's.
         arguments: of `nfft finetune`, without the folder.
-        start: name of the cell whose network it starts from, which is run before; None where `arguments` say.
+        start: the cell whose network it starts from, which is run before; None where `arguments` name a model.
     """
 
     name: str
     arguments: tuple[str, ...]
-    start: str | None = None
+    start: Optional["Cell"] = None
 
     def results(self, folder: Path) -> dict[str, Any] | None:
         """What came out, if the run is done."""
@@ -42,11 +44,15 @@ class Cell:
 
     def facts(self, folder: Path) -> dict[str, Any]:
         """What was run: its run.json."""
-        return json.loads((folder / self.name / "run.json").read_text())
+        return json.loads((folder / self.name / run.RUN).read_text())
 
     def beside(self, folder: Path, ending: str) -> Path:
         """A file beside its folder."""
         return folder / f"{self.name}.{ending}"
+
+    def described(self) -> dict[str, Any]:
+        """What decides what comes out."""
+        return {"arguments": list(self.arguments), "start": self.start.described() if self.start else None}
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,44 @@ class Failed:
     reason: str
 
 
-def run(
+def tell_and_run(cells: Sequence[Cell], folder: Path) -> tuple[list[Failed], int]:
+    """Run the cells that are not done, and tell people.
+
+    Returns:
+        What failed, and the exit status of an interruption, 0 if there was none.
+
+    Raises:
+        UserError: as `check`.
+    """
+    check(cells, folder)
+    with Interrupt() as interrupt:
+        failed = run_all(cells, folder, lambda line: print(f"        {line}", flush=True), interrupt.requested)
+    if not interrupt.requested():
+        return failed, 0
+    print("stopped; what is done stays. The same command goes on:", file=sys.stderr)
+    print(f"  {invocation.command()}", file=sys.stderr)
+    return failed, interrupt.exit_status
+
+
+def check(cells: Sequence[Cell], folder: Path) -> None:
+    """See that what is in the folder is of these cells.
+
+    Raises:
+        UserError: when a folder holds a run of other arguments, or one that started from such a run.
+    """
+    for cell in cells:
+        place = folder / cell.name
+        if not place.exists():
+            continue
+        try:
+            before = json.loads(cell.beside(folder, CELL).read_text())
+        except (OSError, ValueError):
+            before = None
+        if before != cell.described():
+            raise UserError(f"{place} holds a run of other settings. Choose another --output-dir, or delete it.")
+
+
+def run_all(
     cells: Sequence[Cell], folder: Path, say: Callable[[str], None], stop_requested: Callable[[], bool]
 ) -> list[Failed]:
     """Run the cells that are not done, in order, and wait for those that another process is at.
@@ -67,12 +110,7 @@ def run(
         say: is told a line about each.
         stop_requested: polled all the time; once it says yes, the run that is under way saves itself, and no other
             begins.
-
-    Raises:
-        UserError: when a folder holds a run of other arguments, before any is run.
     """
-    for cell in cells:
-        _check(cell, folder)
     failed: dict[str, Failed] = {}
     spent: list[float] = []
     left = [cell for cell in cells if cell.results(folder) is None]
@@ -103,14 +141,15 @@ def _run_first(
     None where every one that is left is at work in another process, or starts from one that is.
     """
     for cell in left:
-        if cell.start in failed:
-            return cell, f"what it starts from, {cell.start}, failed"
-        if cell.start is not None and not (folder / cell.start / "results.json").is_file():
+        if cell.start is not None and cell.start.name in failed:
+            return cell, f"what it starts from, {cell.start.name}, failed"
+        if cell.start is not None and cell.start.results(folder) is None:
             continue
         lock = cell.beside(folder, LOCK)
         lock.parent.mkdir(parents=True, exist_ok=True)
         with locked(lock) as mine:
-            if mine:
+            # A run outlives a study that is killed.
+            if mine and not run.is_held(folder / cell.name):
                 # Another process may have ended it a moment ago.
                 return cell, "" if cell.results(folder) else _run(cell, folder, stop_requested)
     return None
@@ -128,41 +167,33 @@ def _outcome(cell: Cell, folder: Path, failed: Failed | None, spent: Sequence[fl
     return f"{cell.name}: {scores['split']} top-1 {scores['top1']:.2%}, {spent[-1]:.0f} s{more}"
 
 
-def _check(cell: Cell, folder: Path) -> None:
-    place = folder / cell.name
-    if not place.exists():
-        return
-    try:
-        before = json.loads(cell.beside(folder, CELL).read_text())["arguments"]
-    except (OSError, ValueError, KeyError, TypeError):
-        before = None
-    if before != list(cell.arguments):
-        raise UserError(f"{place} holds a run of other settings. Choose another --output-dir, or delete it.")
-
-
 def _run(cell: Cell, folder: Path, stop_requested: Callable[[], bool]) -> str:
     """Run or go on with a cell, what it prints in a file beside its folder; returns the last line of that."""
     place = folder / cell.name
-    write_json(cell.beside(folder, CELL), {"arguments": list(cell.arguments)})
+    write_json(cell.beside(folder, CELL), cell.described())
     log = cell.beside(folder, "log")
-    start = ["--model", str(folder / cell.start)] if cell.start is not None else []
-    resume = ["--resume"] if (place / "run.json").is_file() else []
+    start = ["--model", str(folder / cell.start.name)] if cell.start is not None else []
+    resume = ["--resume"] if (place / run.RUN).is_file() else []
     # -P: a folder called nfft where the command is given is not to be taken for the package.
     command = [sys.executable, "-P", "-m", "nfft.cli", "finetune", *cell.arguments, *start]
     # In a session of its own, it hears of an interruption from here alone, and once.
     with (
-        log.open("a") as output,
+        log.open("a+") as output,
         subprocess.Popen(
             [*command, "--output-dir", str(place), *resume],
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         ) as process,
     ):  # fmt: skip
+        earlier = output.tell()
         try:
             _wait(process, stop_requested)
         except BaseException:
             process.kill()
             raise
-    said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        output.seek(earlier)
+        said = [line for line in output.read().splitlines() if line.strip()]
+    if process.returncode < 0:
+        return f"it was killed by signal {-process.returncode}"
     return said[-1] if said else f"it ended with status {process.returncode} and said nothing"
 
 

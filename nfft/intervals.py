@@ -7,14 +7,22 @@ from dataclasses import dataclass
 
 
 def interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
-    """Ends of the 95 % interval of the mean, by Student's t; none for one value."""
+    """Ends of the 95 % interval of the mean, by Student's t; none for one value, or several that are the same.
+
+    Those of few images are the same now and then, and a probe's always: that does not make them sure.
+    """
     from scipy.stats import t
 
-    if len(values) < 2:
+    if not has_spread(values):
         return None, None
     mean, error = statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values))
     reach = float(t.ppf(0.975, len(values) - 1)) * error
     return mean - reach, mean + reach
+
+
+def has_spread(values: Sequence[float]) -> bool:
+    """Whether there are different values, rounding aside."""
+    return len(values) > 1 and statistics.stdev(values) > 1e-12
 
 
 @dataclass(frozen=True)
@@ -23,9 +31,8 @@ class Difference:
 
     Attributes:
         mean: of the differences.
-        low, high: ends of the 95 % interval of the mean; None for one pair.
-        p: of Student's paired test, two-sided: how often chance alone would make such a difference; None where it
-            cannot tell, for one pair or where all differ alike.
+        low, high: ends of the 95 % interval of the mean; None for one pair, or where all differ alike.
+        p: of Student's paired test, two-sided: how often chance alone would make such a difference; None as these.
         pairs: how many.
         larger: in how many of them it is.
     """
@@ -44,8 +51,6 @@ def paired(before: Sequence[float], after: Sequence[float]) -> Difference:
 
     differences = [b - a for a, b in zip(before, after, strict=True)]
     low, high = interval(differences)
-    # With no spread there is nothing to measure a difference by.
-    has_spread = len(differences) > 1 and statistics.stdev(differences) > 1e-12
-    p = float(ttest_1samp(differences, 0).pvalue) if has_spread else None
+    p = float(ttest_1samp(differences, 0).pvalue) if has_spread(differences) else None
     larger = sum(each > 0 for each in differences)
     return Difference(statistics.fmean(differences), low, high, p, len(differences), larger)

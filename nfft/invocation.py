@@ -28,10 +28,10 @@ def public_command() -> str:
 
 
 def _public(word: str) -> str:
-    name, separator, value = word.rpartition("=") if word.startswith("--") else ("", "", word)
+    names, value = re.fullmatch(r"((?:[\w.-]+=)*)(.*)", word, re.DOTALL).groups()  # type: ignore[union-attr]
     is_path = value.startswith(("/", "~", "..")) or re.match(r"[A-Za-z]:\\", value)
     script = value.endswith("nfft/finetune.py")
-    return word if not is_path else name + separator + ("nfft/finetune.py" if script else Path(value).name)
+    return word if not is_path else names + ("nfft/finetune.py" if script else Path(value).name)
 
 
 def resume_command() -> str:

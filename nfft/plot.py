@@ -2,7 +2,7 @@
 
 import heapq
 import math
-import os
+import secrets
 import textwrap
 import warnings
 from collections import defaultdict
@@ -278,7 +278,7 @@ def save(figure: "Figure", path: Path, trim: bool = False) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     with warnings.catch_warnings():
         # Names may be in scripts that the font lacks; boxes in their place are all that can be done.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")

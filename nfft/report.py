@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from nfft.files import write_text
+
 METRICS = "metrics.jsonl"
 PLAIN_SECONDS = 10.0
 
@@ -38,9 +40,7 @@ class Report:
             return self
         if self.first_step:
             self.lines = [line for line in read_metrics(self.path) if line["step"] <= self.first_step]
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
-        temporary.replace(self.path)
+        write_text(self.path, "".join(json.dumps(line) + "\n" for line in self.lines))
         self.file = self.path.open("a")
         self.shown_step, self.shown_at = self.first_step, time.perf_counter()
         return self

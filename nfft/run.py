@@ -67,6 +67,14 @@ def hold(folder: Path) -> Iterator[None]:
         (folder / LOCK).unlink(missing_ok=True)
 
 
+def is_held(folder: Path) -> bool:
+    """Whether another process is at work on the run in `folder`."""
+    if not (folder / LOCK).exists():
+        return False
+    with locked(folder / LOCK) as mine:
+        return not mine
+
+
 def saved_setting(folder: Path, name: str) -> Any:
     """A setting of the recipe that the run in `folder` was started with; None where it cannot be told."""
     try:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from nfft.data import Split
+from nfft.files import write_text
 from nfft.preprocess import UnreadableImage, decode
 
 BLOCK = 128
@@ -100,6 +101,4 @@ def _write(path: Path, result: Scan) -> None:
     # A cache that cannot be written costs time in the next run, and nothing in this one.
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps({"sizes": result.sizes.tolist(), "broken": broken}))
-        temporary.replace(path)
+        write_text(path, json.dumps({"sizes": result.sizes.tolist(), "broken": broken}))

@@ -28,7 +28,7 @@ class Predictions:
         confidence: (n,), the probability of the first.
         losses: (n,), the negative log-likelihood of the true class.
         broken: images left out because they could not be read.
-        seconds: time it took.
+        seconds: time it took, that of other networks that saw the same images left out.
     """
 
     labels: np.ndarray
@@ -57,16 +57,19 @@ def predict(
         networks: by name, uint8 images (n, 3, h, w) -> logits (n, classes), without communication between processes.
         gather: concatenates the lists of all processes; the identity for one.
     """
-    began = time.perf_counter()
+    began, spent = time.perf_counter(), dict.fromkeys(networks, 0.0)
     rows: dict[str, list[Rows]] = {name: [] for name in networks}
     broken: list[Broken] = []
     for batch in batches:
         broken += batch.broken
         if len(batch.labels):
             for name, logits_of in networks.items():
+                before = time.perf_counter()
                 rows[name].append(_outcome(batch.indices.numpy(), batch.labels, logits_of(batch.images)))
+                spent[name] += time.perf_counter() - before
+    shared = time.perf_counter() - began - sum(spent.values())
     broken = gather(broken)
-    return {name: _joined(gather(found), broken, began) for name, found in rows.items()}
+    return {name: _joined(gather(found), broken, shared + spent[name]) for name, found in rows.items()}
 
 
 def of_logits(rows: Iterable[tuple[np.ndarray, Tensor, Tensor]], broken: list[Broken], seconds: float) -> Predictions:
@@ -75,8 +78,9 @@ def of_logits(rows: Iterable[tuple[np.ndarray, Tensor, Tensor]], broken: list[Br
     Args:
         seconds: that it took to get as far as what the logits were made of.
     """
-    began = time.perf_counter() - seconds
-    return _joined([_outcome(*each) for each in rows], broken, began)
+    began = time.perf_counter()
+    found = [_outcome(*each) for each in rows]
+    return _joined(found, broken, seconds + time.perf_counter() - began)
 
 
 def _outcome(indices: np.ndarray, labels: Tensor, logits: Tensor) -> Rows:
@@ -86,12 +90,12 @@ def _outcome(indices: np.ndarray, labels: Tensor, logits: Tensor) -> Rows:
     return indices, labels.numpy(), best.indices.numpy(), best.values[:, 0].exp().numpy(), losses.numpy()
 
 
-def _joined(rows: list[Rows], broken: list[Broken], began: float) -> Predictions:
+def _joined(rows: list[Rows], broken: list[Broken], seconds: float) -> Predictions:
     if not rows:
         raise UserError("none of the images to score can be read any more: is their disk still there?")
     indices, labels, top, confidence, losses = (np.concatenate(column) for column in zip(*rows, strict=True))
     order = np.argsort(indices)
-    return Predictions(labels[order], top[order], confidence[order], losses[order], broken, time.perf_counter() - began)
+    return Predictions(labels[order], top[order], confidence[order], losses[order], broken, seconds)
 
 
 def scores(predictions: Predictions, *, split: str, classes: list[str], resolution: int) -> dict:

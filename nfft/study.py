@@ -1,8 +1,9 @@
 """A study: a question that many runs answer together, and what those are."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from nfft.errors import UserError
@@ -10,6 +11,8 @@ from nfft.grid import Cell
 
 # What of a run's settings are options of `nfft finetune`; any other is given with its --set.
 OPTIONS = ("task", "model", "model_arg", "recipe", "method", "steps", "epochs", "batch_size", "lr", "shots")
+# Each is in place of the others.
+DURATIONS = ("steps", "total_steps", "epochs")
 
 # Settings of a run by name: an option of `nfft finetune`, or what its --set takes.
 Settings = Mapping[str, Any]
@@ -65,8 +68,14 @@ class Study:
             if name not in self.rows:
                 raise UserError(f"study {self.name}: its pairs name {name!r}, which is no row.")
         for names in (self.rows, self.columns):
-            if len({slug(name) for name in names}) < len(names):
-                raise UserError(f"study {self.name}: two of its rows or columns would share a folder.")
+            if len({slug(name) for name in names} - {""}) < len(names):
+                raise UserError(
+                    f"study {self.name}: each row and column needs a name of its own, of letters or digits: they name "
+                    f"folders; got {', '.join(map(repr, names))}."
+                )
+        for row, column in product(self.rows.values(), self.columns.values()):
+            if missing := {"task", "model"} - {**self.shared, **row, **column}.keys():
+                raise UserError(f"study {self.name}: its runs need a {' and a '.join(sorted(missing))}.")
 
 
 @dataclass(frozen=True)
@@ -103,36 +112,40 @@ def places(study: Study, seeds: int, changes: Changes) -> list[Place]:
     ]
 
 
-def pretraining(study: Study, seed: int, changes: Changes) -> dict[str, Cell]:
-    """The runs by name that others with this seed start from."""
+def in_order(table: Sequence[Place]) -> list[Cell]:
+    """The cells of `table`, each after the one that it starts from.
+
+    Raises:
+        UserError: when two that are not the same would share a folder.
+    """
     found: dict[str, Cell] = {}
-    for settings in (*study.rows.values(), *study.columns.values(), study.shared):
-        if isinstance(model := settings.get("model"), Pretrained):
-            cell = Cell(_source(model, seed), arguments({**model.settings, **changes.pretraining}, seed, changes))
-            if found.setdefault(cell.name, cell) != cell:
-                raise UserError(f"study {study.name}: {model.name} is pre-trained in two ways under one name.")
-    return found
-
-
-def in_order(study: Study, table: list[Place], changes: Changes) -> Iterator[Cell]:
-    """The cells of `table`, each after the one that it starts from."""
-    seen: set[str] = set()
     for place in table:
-        start = place.cell.start
-        if start is not None and start not in seen:
-            seen.add(start)
-            yield pretraining(study, place.seed, changes)[start]
-        yield place.cell
+        for cell in (place.cell.start, place.cell):
+            if cell is not None and found.setdefault(cell.name, cell) != cell:
+                raise UserError(f"{cell.name} is pre-trained in two ways under one name.")
+    return list(found.values())
 
 
 def _cell(study: Study, row: str, column: str, seed: int, changes: Changes) -> Cell:
-    settings = {**study.shared, **study.rows[row], **study.columns[column], **changes.runs}
+    settings = merged(study.shared, study.rows[row], study.columns[column], changes.runs)
     name = f"{slug(row)}/{slug(column)}-{seed}"
     model = settings["model"]
     if not isinstance(model, Pretrained):
         return Cell(name, arguments(settings, seed, changes))
     del settings["model"]
-    return Cell(name, arguments(settings, seed, changes), start=_source(model, seed))
+    source = arguments(merged(model.settings, changes.pretraining), seed, changes)
+    start = Cell(f"pre-trained/{slug(model.name)}-{seed}", source)
+    return Cell(name, arguments(settings, seed, changes), start)
+
+
+def merged(*layers: Settings) -> dict[str, Any]:
+    """Settings with each layer's over those before it; a duration replaces any other."""
+    found: dict[str, Any] = {}
+    for layer in layers:
+        if set(DURATIONS) & layer.keys():
+            found = {name: value for name, value in found.items() if name not in DURATIONS}
+        found |= layer
+    return found
 
 
 def tasks(study: Study) -> set[str]:
@@ -153,10 +166,6 @@ def arguments(settings: Settings, seed: int, changes: Changes) -> tuple[str, ...
 
 def _text(value: Any) -> str:
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
-
-
-def _source(model: Pretrained, seed: int) -> str:
-    return f"pre-trained/{slug(model.name)}-{seed}"
 
 
 def slug(name: str) -> str:

@@ -7,7 +7,7 @@ STUDY = Study(
     title="Pre-trained or from random weights, by number of images",
     question="How much does pre-training give, and with how many images of one's own does it stop to pay?",
     rows={
-        "random": {"model": "scratch:test_nfnet", "model_arg": "width_factor=1.5", "lr": 0.1},
+        "random": {"model": "scratch:test_nfnet", "model_arg": "width_factor=1.5"},
         "pre-trained": {"model": "nfnet-nano"},
     },
     columns={

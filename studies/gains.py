@@ -23,7 +23,7 @@ STUDY = Study(
     row_label="Top-1 %",
     paper=(
         "[The paper](https://arxiv.org/abs/2102.06171) clips unit by unit and calls a unit a row of a weight; what of "
-        "a gain is a unit only its code says. It has no run with other units."
+        "a gain is a unit only its code says. It found units better than whole layers; of gains it has no run."
     ),
     budget="18 runs of about a minute of one CPU core each.",
 )  # fmt: skip

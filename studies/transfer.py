@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+from nfft.recipe import clipping_for
 from nfft.study import Pretrained, Settings, Study
 
+# Flower photos are TensorFlow's tf_flowers, hymenoptera the ants and bees of PyTorch's tutorial on transfer learning.
 TARGETS: dict[str, Settings] = {
     "CIFAR-10": {"task": "cifar10", "task.train_images": 10_000},
     "Flower photos": {"task": "flower_photos"},
@@ -37,8 +39,9 @@ def of(
 ) -> Study:
     """The study for ResNets of these `depths`, at these `sides` in px, the first of which is that of pre-training.
 
-    Pre-training is the paper's for ResNets but for its length and data: random crop and flip alone, no average of
-    weights, no mixing, weight decay 1e-5, a tenth of it warm-up. Both twins see the same pictures in the same order.
+    Pre-training is as the paper's for ResNets in what it leaves out: random crop and flip alone, no average of weights,
+    no mixing, weight decay 1e-5. Length, batch and rate are those of `pretraining`; a tenth of the steps is warm-up.
+    Both twins see the same pictures in the same order.
     """
     source = {
         "task": "tiny_imagenet", "task.validation_fraction": 0.02, "recipe": "pretrain", "warmup_fraction": 0.1,
@@ -47,7 +50,7 @@ def of(
     }  # fmt: skip
     networks = {f"{kind}-ResNet-{depth}": f"{kind.lower()}_resnet{depth}" for depth in depths for kind in ("BN", "NF")}
     # The paper clips networks without normalisation alone.
-    clipping = {"BN": None, "NF": 0.08}
+    clipping = {"BN": None, "NF": clipping_for(pretraining["batch_size"])}
     rows = {
         row: {"model": Pretrained(network, {**source, "model": f"scratch:{network}", "clipping": clipping[row[:2]]})}
         for row, network in networks.items()

@@ -14,13 +14,13 @@ PACKAGE = Path(nfft.__file__).parent
 # A module imports from those before it. A new module goes where its own imports allow.
 ORDER = [
     "errors", "intervals", "files", "agc", "groups", "ema", "sam", "schedule", "standardisation", "architectures",
-    "memory", "interrupt", "report", "text", "plot", "recipe", "task", "method", "randaugment", "preprocess",
-    "grid", "study", "findings", "plot_methods", "catalog", "checkpoint", "vetting", "layout", "lora", "folding",
-    "adapter", "model", "paper", "card_text", "card_parts", "card_metadata", "card", "hub", "auto", "formats",
-    "run", "options", "settings", "invocation", "columns", "source", "table", "data", "scan", "decoded", "device",
-    "loader", "score", "update_triton", "update", "train", "plan", "job", "fit", "features", "logistic", "probe",
-    "command", "publish", "finetune", "compare", "experiment", "look", "evaluation", "prediction", "merge",
-    "quantisation", "export", "cli",
+    "memory", "interrupt", "report", "text", "plot", "recipe", "task", "method", "randaugment", "preprocess", "run",
+    "invocation", "grid", "study", "findings", "plot_methods", "catalog", "checkpoint", "vetting", "layout", "lora",
+    "folding", "adapter", "model", "paper", "card_text", "card_parts", "card_metadata", "card", "hub", "auto",
+    "formats", "options", "settings", "columns", "source", "table", "data", "scan", "decoded", "device", "loader",
+    "score", "update_triton", "update", "train", "plan", "job", "fit", "features", "logistic", "probe", "command",
+    "publish", "finetune", "compare", "experiment", "look", "evaluation", "prediction", "merge", "quantisation",
+    "export", "cli",
 ]  # fmt: skip
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 DOORS = {

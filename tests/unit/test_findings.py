@@ -6,7 +6,7 @@ from nfft import findings
 from nfft.study import Study
 
 STUDY = Study(
-    name="s", title="t", question="q", paper="p", budget="b", row_label="Net", shared={},
+    name="s", title="t", question="q", paper="p", budget="b", row_label="Net", shared={"task": "t", "model": "m"},
     rows={"BN": {}, "NF": {}, "none": {}}, columns={"a": {}, "b": {}, "empty": {}}, pairs=(("BN", "NF"),),
 )  # fmt: skip
 # The second seed of NF on b is missing.

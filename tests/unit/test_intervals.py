@@ -13,8 +13,9 @@ def test_interval_is_students() -> None:
     assert interval(BEFORE) == pytest.approx(wanted)
 
 
-def test_one_value_has_no_interval() -> None:
-    assert interval([0.5]) == (None, None)
+@pytest.mark.parametrize("values", [[0.5], [0.1, 0.1, 0.1]])
+def test_values_without_spread_have_no_interval(values: list[float]) -> None:
+    assert interval(values) == (None, None)
 
 
 def test_paired_is_students_paired_test() -> None:
@@ -27,5 +28,5 @@ def test_paired_is_students_paired_test() -> None:
 
 def test_what_all_pairs_have_alike_says_nothing_of_chance() -> None:
     for before, after in (([0.5], [0.6]), ([0.5, 0.25], [0.5, 0.25]), ([0.5, 0.25], [0.75, 0.5])):
-        assert paired(before, after).p is None
-    assert paired([0.5], [0.6]).low is None
+        found = paired(before, after)
+        assert (found.p, found.low, found.high) == (None, None, None)

@@ -26,7 +26,7 @@ def test_a_run_for_each_row_column_and_seed() -> None:
     assert len({place.cell.name for place in table}) == len(table) == 3 * 2 * 2
     assert [place.seed for place in table] == [0] * 6 + [1] * 6
     chosen = next(place.cell for place in table if place.cell.name == "on/few-32-px-1")
-    assert chosen.start == "pre-trained/net-a-1"
+    assert chosen.start is not None and chosen.start.name == "pre-trained/net-a-1"
     given = options.request(options.parser().parse_args([*chosen.arguments]))
     assert (given.task, given.recipe, given.seed) == ("few", "auto", 1)
     assert read_changes(Recipe, given.changes, whose="recipe") == {"lr": 0.1, "flip": False, "sam_rho": 0.05}
@@ -43,16 +43,29 @@ def test_a_columns_setting_wins_over_a_rows_and_the_users_over_all() -> None:
 
 def test_what_a_run_starts_from_comes_before_it_and_once() -> None:
     table = places(study(), 2, Changes())
-    names = [cell.name for cell in in_order(study(), table, Changes())]
+    names = [cell.name for cell in in_order(table)]
     assert len(names) == len(set(names)) == 12 + 2
     for place in table:
         if place.cell.start is not None:
-            assert names.index(place.cell.start) < names.index(place.cell.name)
+            assert names.index(place.cell.start.name) < names.index(place.cell.name)
+
+
+@pytest.mark.parametrize("duration", ["steps", "total_steps", "epochs"])
+def test_a_duration_replaces_any_other(duration: str) -> None:
+    changes = Changes({}, {duration: "5"}, {duration: "7"})
+    asked = study(shared={"recipe": "auto", "steps": 100})
+    for cell in in_order(places(asked, 1, changes)):
+        given = options.request(options.parser().parse_args([*cell.arguments]))
+        wanted = "7" if cell.name.startswith("pre-trained") else "5"
+        name = "epochs" if duration == "epochs" else "total_steps"
+        assert {each: text for each, text in given.changes.items() if each in ("epochs", "total_steps")} == {
+            name: wanted
+        }
 
 
 def test_the_user_names_data_and_settings() -> None:
     changes = Changes({"many": "/data/many", "few": "/data/few"}, {}, {"epochs": "1"})
-    cells = {cell.name: cell.arguments for cell in in_order(study(), places(study(), 1, changes), changes)}
+    cells = {cell.name: cell.arguments for cell in in_order(places(study(), 1, changes))}
     source = options.parser().parse_args([*cells["pre-trained/net-a-0"]])
     assert (source.task, source.epochs, source.set) == ("/data/many", "1", ["ema_decay=none"])
     assert options.parser().parse_args([*cells["off/few-32-px-0"]]).task == "/data/few"
@@ -63,8 +76,11 @@ def test_the_user_names_data_and_settings() -> None:
     "changed",
     [
         {"pairs": (("off", "of"),)},
-        {"rows": {"a b": {}, "a-b": {}}, "pairs": ()},
-        {"columns": {"x?": {}, "x": {}}},
+        {"rows": {"a b": {"model": "m"}, "a-b": {"model": "m"}}, "pairs": ()},
+        {"columns": {"x?": {"task": "t"}, "x": {"task": "t"}}},
+        {"columns": {"λ": {"task": "t"}}},
+        {"columns": {"x": {}}},
+        {"weights": "best"},
     ],
 )
 def test_a_study_that_contradicts_itself(changed: dict) -> None:
@@ -76,7 +92,7 @@ def test_two_ways_to_pretrain_under_one_name() -> None:
     other = Pretrained("net a", {**SOURCE.settings, "epochs": 3})
     twice = study(rows={"off": {"model": SOURCE}, "on": {"model": other}})
     with pytest.raises(UserError, match="in two ways"):
-        list(in_order(twice, places(twice, 1, Changes()), Changes()))
+        in_order(places(twice, 1, Changes()))
 
 
 @pytest.mark.parametrize("name", catalog.names("studies"))
@@ -84,7 +100,7 @@ def test_every_study_can_be_asked_for(name: str) -> None:
     found = catalog.study(name.replace("_", "-"))
     assert found.name == name.replace("_", "-")
     changes = Changes(dict.fromkeys(tasks(found), "digits"))
-    for cell in in_order(found, places(found, 1, changes), changes):
+    for cell in in_order(places(found, 1, changes)):
         asked = options.request(options.parser().parse_args([*cell.arguments]))
         changed = {each: value for each, value in asked.changes.items() if "." not in each}
         read_changes(Recipe, changed, whose="recipe")

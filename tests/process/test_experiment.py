@@ -100,7 +100,7 @@ def test_part_of_it_by_name(file: Path, tmp_path: Path) -> None:
     [
         (["--only", "sotf*"], "no run is called so"),
         (["--data", "digit=x"], "did you mean 'digits'"),
-        (["--data", "digits=absent/"], "there is no such file or folder"),
+        (["--data", "digits=absent/"], "Say where the images are: --data digits=FOLDER"),
         (["--set", "clippin=1"], "the recipe has no setting 'clippin'"),
         (["--set", "pretraining.step=1"], "the recipe has no setting 'step'"),
     ],
