@@ -1,7 +1,4 @@
-"""`transfer` for an afternoon of two CPU cores: networks of 26 layers at 32 px, and few steps.
-
-The rate is four times that which the paper's rule has for the batch: there are but 800 steps.
-"""
+"""`transfer` for an afternoon of two CPU cores: networks of 26 layers at 32 px, and few steps."""
 
 from nfft.studies import transfer
 
@@ -11,6 +8,6 @@ STUDY = transfer.of(
     budget="About four hours of a slow CPU core for three seeds.",
     depths=(26,),
     sides=(32,),
-    pretraining={"epochs": 1.25, "batch_size": 64, "lr": 0.1, "threads": 1},
+    pretraining={"epochs": 1.25, "batch_size": 64, "lr": 0.025, "threads": 1},
     shared={"steps": 100, "batch_size": 64, "evaluations": 1, "threads": 1},
 )

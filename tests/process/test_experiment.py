@@ -1,6 +1,8 @@
-"""A study runs each of its cells once, whatever interrupts it and however many processes work on it."""
+"""A study runs each of its cells once, whatever ends it and however many processes work on it."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +58,7 @@ def test_every_cell_once_with_table_plot_and_card(file: Path, tmp_path: Path, ca
     shown = findings.table(find_study(str(file)), records)
     assert [line[0] for line in shown] == ["Clipping", "soft", "hard"]
     card = (folder / "README.md").read_text()
+    assert str(tmp_path) not in card, "where files lie on this machine is no business of readers"
     for text in (shown[1][1], shown[2][2], "A tiny", "The paper has 1 %.", "hard over soft, mean of all"):
         assert text in card
         assert text in said[0] or text.startswith("The paper")
@@ -65,6 +68,36 @@ def test_every_cell_once_with_table_plot_and_card(file: Path, tmp_path: Path, ca
     assert experiment.main(command(file, folder)[1:]) == 0
     assert "5 of 5 runs are done already" in capsys.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in folder.glob("*/*/results.json")}
+
+
+def test_a_study_that_is_killed_goes_on_with_the_run_that_outlived_it(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    file.write_text(FILE.replace('"recipe": "pretrain", "steps": 2', '"recipe": "pretrain", "steps": 60'))
+    folder = tmp_path / "out"
+    study = subprocess.Popen([sys.executable, "-m", "nfft.cli", *command(file, folder)], stdout=subprocess.DEVNULL)
+    metrics = folder / "pre-trained/net-0/metrics.jsonl"
+    while not (metrics.is_file() and '"step": 2,' in metrics.read_text()):
+        assert study.poll() is None
+        os.sched_yield()
+    study.kill()
+    study.wait()
+    assert not (folder / "pre-trained/net-0/results.json").exists()
+    assert experiment.main(command(file, folder, "--only", "soft/digits-0")[1:]) == 0
+    assert "failed" not in capsys.readouterr().out
+    # It was waited for, not begun again.
+    assert "resumed" not in (folder / "pre-trained/net-0.log").read_text()
+
+
+def test_a_run_is_of_what_it_started_from(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    asked = command(file, tmp_path / "out", "--only", "soft/digits-0")[1:]
+    assert experiment.main(asked) == 0
+    assert experiment.main([*asked, "--set", "pretraining.steps=3"]) == 2
+    assert "holds a run of other settings" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "out/pre-trained/net-0")
+    assert experiment.main([*asked, "--set", "pretraining.steps=3"]) == 2, (
+        "what started from the old one is still there"
+    )
 
 
 def test_a_cell_that_fails_stops_no_other_and_is_named(
