@@ -38,7 +38,8 @@ def run(given: argparse.Namespace) -> int:
     check(study, cells, changes)
     # Those that are not run now are in the table all the same.
     grid.check(in_order(table), folder)
-    print(f"study   {study.title}\nfolder  {folder}\nruns    {len(cells)}, {given.seeds} seeds", flush=True)
+    print(f"study   {study.title}\ntakes   {study.budget}\nfolder  {folder}")
+    print(f"runs    {len(cells)}, {given.seeds} seeds", flush=True)
     failed, interrupted = grid.tell_and_run(cells, folder)
     records = write(study, table, failed, folder)
     if interrupted:

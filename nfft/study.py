@@ -44,7 +44,7 @@ class Study:
         pairs: rows that are compared seed by seed, the first being what the second is held against.
         row_label: what the rows are, for the head of the table.
         paper: what the paper has found, as Markdown, with where it says so.
-        budget: how long it takes, on what.
+        budget: how long it takes, on what, with three seeds.
         weights: "kept" for the top-1 on test of the weights that validation chose; "ema" for that on validation of the
             averaged ones, chosen or not.
     """

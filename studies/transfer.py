@@ -81,7 +81,7 @@ def of(
 STUDY = of(
     name="transfer",
     title="Pre-train, then fine-tune: with and without batch normalisation",
-    budget="About two hours of an H100, by the speed of its kind; not yet run.",
+    budget="About two hours of an H100 by an estimate; not yet run.",
     depths=(26, 50),
     sides=(64, 92, 110),
     pretraining={"epochs": 30, "batch_size": 256, "lr": 0.1},

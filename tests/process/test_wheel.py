@@ -1,4 +1,4 @@
-"""The wheel works outside the repository: tasks, recipes, card template and packaged checkpoint come along."""
+"""The wheel works outside the repository: tasks, recipes, studies, card templates and packaged checkpoint come along."""
 
 import os
 import subprocess
@@ -29,7 +29,9 @@ def test_a_wheel_trains_from_the_packaged_checkpoint(tmp_path: Path) -> None:
     where = [
         sys.executable,
         "-c",
-        "import nfft, nfft.tasks, nfft.cards; print(nfft.tasks.__file__, nfft.cards.__file__)",
+        "import nfft.tasks, nfft.cards, nfft.studies.transfer as study, os; "
+        "print(nfft.tasks.__file__, nfft.cards.__file__, study.__file__); "
+        "assert os.path.isfile(os.path.join(os.path.dirname(nfft.cards.__file__), 'study.md'))",
     ]
     told = subprocess.run(where, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
     assert all(path.startswith(str(tmp_path / "site" / "nfft")) for path in told.split())
