@@ -125,8 +125,8 @@ def render_study(study: "Study", records: Sequence[dict[str, Any]], failed: Sequ
         "runs": len(records),
         "seeds": len({each["seed"] for each in in_table}),
         "splits": _splits(in_table),
-        "table": findings.table(study, records),
-        "differences": findings.differences(study, records),
+        "table": _escaped(findings.table(study, records)),
+        "differences": _escaped(findings.differences(study, records)),
         "hardware": list(machines),
         "precisions": sorted({each["run"]["precision"] for each in records}),
         "seconds": sum(each["training"]["wall_seconds"] for each in records),
@@ -135,6 +135,10 @@ def render_study(study: "Study", records: Sequence[dict[str, Any]], failed: Sequ
         "failed": failed,
     }
     return _template("study.md").render(facts)
+
+
+def _escaped(lines: Sequence[Sequence[str]]) -> list[list[str]]:
+    return [[card_text.escape(cell) for cell in line] for line in lines]
 
 
 def _splits(records: Sequence[dict[str, Any]]) -> str:

@@ -5,7 +5,7 @@ from nfft.studies import transfer
 STUDY = transfer.of(
     name="transfer-small",
     title="Pre-train, then fine-tune, in small: with and without batch normalisation",
-    budget="About four hours of a slow CPU core for three seeds.",
+    budget="Three hours of a slow CPU core.",
     depths=(26,),
     sides=(32,),
     pretraining={"epochs": 1.25, "batch_size": 64, "lr": 0.025, "threads": 1},

@@ -1,4 +1,4 @@
-"""The wheel works outside the repository: tasks, recipes, studies, card templates and packaged checkpoint come along."""
+"""The wheel works outside the repository: tasks, recipes, studies, cards and packaged checkpoint come along."""
 
 import os
 import subprocess

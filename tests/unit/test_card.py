@@ -12,9 +12,11 @@ from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
 from nfft import layout
-from nfft.card import edited, eval_results, render_bare, render_card
+from nfft.card import edited, eval_results, render_bare, render_card, render_study
 from nfft.card_text import duration, escape, interval, listed, memory, named, setting
 from nfft.errors import UserError
+from nfft.grid import Cell, Failed
+from nfft.study import Study
 
 HOSTILE = [
     "a|b", "<script>alert(1)</script>", "`x`", "[x](http://y)", "two\n\nlines", "é/ü", "$x_1$", "*bold*_it_",
@@ -563,3 +565,41 @@ def test_a_card_without_a_run_names_neither_itself_nor_a_folder_as_its_base():
     assert ModelCard(render_bare("me/net", make_checkpoint("runs/x y", None), ["a"])).data.base_model is None
     many = render_bare("me/net", make_checkpoint(), [f"label {index}" for index in range(51)])
     assert "label 7" not in many and "names of all 51 classes are in `config.json`" in many
+
+
+def make_record(row: str | None, column: str | None, seed: int, top1: float, split: str = "test") -> dict:
+    training = make_results(NAMES)["training"]
+    run = make_run(NAMES)
+    run["recipe"]["settings"]["train_resolution"] = 32
+    return {
+        "cell": f"{row}/{column}-{seed}", "row": row, "column": column, "seed": seed, "split": split, "count": 10,
+        "top1": top1, "training": training, "run": run | {"threads": 1 + seed},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_studys_card_shows_its_table_and_what_failed(name: str) -> None:
+    plain = {"task": "t", "model": "m"}
+    study = Study(
+        name="s", title=f"Study {name}", question="Is it so?", rows={"BN": plain, f"NF {name}": plain},
+        columns={"a": {}, f"b {name}": {}}, shared={}, pairs=(("BN", f"NF {name}"),), row_label="Net",
+        paper="[It](https://arxiv.org) has 1 %.", budget="",
+    )  # fmt: skip
+    records = [make_record(None, None, 0, 0.2)]
+    for seed in (0, 1):
+        for row in study.rows:
+            records.append(make_record(row, "a", seed, 0.5 + 0.1 * seed + 0.05 * (row != "BN") * (1 + seed)))
+            records.append(make_record(row, f"b {name}", seed, 0.25, "validation"))
+    failed = [Failed(Cell(f"x/{name}", ()), f"nfft: {name}")]
+    body = render_study(study, records, failed, "nfft study s")
+    assert body.count("\n# ") + body.startswith("# ") == 1
+    shown = tables(body)
+    assert [len(table) for table in shown] == [2 + 2, 2 + 3, 2 + 4, 2 + 1]
+    assert len({line.replace("\\|", "").count("|") for line in shown[0]}) == 1
+    assert "| 55.0 ± 63.5 | 25.0 |" in shown[0][2]
+    assert "| +7.5 | -24.3 to +39.3 | 0.205 | 2 of 2 |" in shown[1][2]
+    assert "| +0.0 | – | – | 0 of 2 |" in shown[1][3], "where nothing differs, chance cannot be told"
+    assert "Top-1 of test (a) and validation (b" in body
+    assert "1 threads; AMD EPYC, 2 threads" in body
+    assert "Runs that failed" in body
+    assert tags(body).count("<table") == 4
