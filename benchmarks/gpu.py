@@ -50,7 +50,7 @@ from gpu_rows import Card, Report, Row
 from training_steps import Pace, Setting, middle
 
 from nfft.device import make_accelerator
-from nfft.scan import cores
+from nfft.parallel import cores
 
 # Dense bf16 TFLOP/s by what the card calls itself. Source: NVIDIA's data sheets.
 NOMINAL = {"H200": 989, "H100 80GB HBM3": 989}

@@ -17,8 +17,8 @@ from PIL import Image
 from training_steps import Pace, Setting, Timed, by_nfft, release, run, warmed
 
 from nfft.data import Split
+from nfft.parallel import cores
 from nfft.recipe import Recipe
-from nfft.scan import cores
 
 CLASSES, QUALITY = 10, 90
 MAGNITUDE = 5  # of RandAugment: F0's in the paper

@@ -3,10 +3,13 @@
 import contextlib
 import hashlib
 import os
+import secrets
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
+from typing import BinaryIO
 
 import numpy as np
 import PIL
@@ -14,9 +17,10 @@ import torch
 
 from nfft import __version__
 from nfft.data import Split
+from nfft.files import cache_folder
 from nfft.memory import memory_of
+from nfft.parallel import of_each
 from nfft.preprocess import UnreadableImage, decode
-from nfft.scan import BLOCK, cache_folder, cores
 
 # Bytes that the files of all splits may take together; the least recently used make room.
 LIMIT = 8 << 30
@@ -63,22 +67,85 @@ def fits(split: Split, pixels: int) -> bool:
 
 
 def keep(split: Split, pixels: int) -> None:
-    """Decode `split` into a file, if that takes up to a quarter of the memory and half of what the disk has free.
-
-    The file is found for as long as the data stays the same. Where it cannot be written, nothing happens: what is
-    missing costs time in the run, and nothing else.
+    """Decode `split` into a file, where `storing` makes one.
 
     Args:
         pixels: of all images together, about.
     """
+    with storing(split, pixels) as store:
+        if store is None:
+            return
+
+        def add(index: int) -> None:
+            with contextlib.suppress(UnreadableImage):
+                store.add(index, np.asarray(decode(split[index])))
+
+        of_each(add, range(len(split)), f"decoding the {split.name} images")
+
+
+class Store:
+    """A file in the making, of the images of a split that are added, from any thread and in any order."""
+
+    def __init__(self, split: Split, file: BinaryIO) -> None:
+        self.file, self.places, self.lock = file, np.zeros((len(split), 3), np.int64), Lock()
+        self.has_failed = False
+        file.seek(self.places.nbytes)
+
+    def add(self, index: int, pixels: np.ndarray) -> None:
+        """Write the pixels (height, width, 3) of an image, uint8, if there is room."""
+        with self.lock:
+            if self.has_failed or self.file.tell() + pixels.nbytes > LIMIT:
+                return
+            start = self.file.tell()
+            try:
+                self.file.write(np.ascontiguousarray(pixels).data)
+            except OSError:
+                self.has_failed = True
+                return
+            self.places[index] = start, *pixels.shape[:2]
+
+    def finish(self) -> None:
+        """Write where each image is, all the way to the disk."""
+        self.file.seek(0)
+        self.file.write(self.places.data)
+        self.file.flush()
+        os.fsync(self.file.fileno())
+
+
+@contextmanager
+def storing(split: Split, pixels: int) -> Iterator[Store | None]:
+    """Make the file of `split`, if that takes up to a quarter of the memory and half of what the disk has free.
+
+    The file gets its name at the end, and is found for as long as the data stays the same. Where it cannot be written,
+    nothing happens: what is missing costs time in the run, and nothing else.
+
+    Args:
+        pixels: of all images together, about.
+
+    Yields:
+        What takes the images; None where there is a file already, or none is made.
+    """
     path, size = _path(split), pixels * 3
-    if path.exists() or size > memory_of(torch.device("cpu")) // 4:
+    temporary = path.with_suffix(f".{secrets.token_hex(4)}.tmp")
+    file: BinaryIO | None = None
+    if not path.exists() and fits(split, pixels) and size <= memory_of(torch.device("cpu")) // 4:
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_room(path.parent, LIMIT - size)
+            if size < shutil.disk_usage(path.parent).free // 2:
+                file = temporary.open("wb")
+    if file is None:
+        yield None
         return
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _make_room(path.parent, LIMIT - size)
-        if size < shutil.disk_usage(path.parent).free // 2:
-            _write(split, path)
+    try:
+        with file:
+            store = Store(split, file)
+            yield store
+            with contextlib.suppress(OSError):
+                store.finish()
+                temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _path(split: Split) -> Path:
@@ -94,35 +161,3 @@ def _make_room(folder: Path, room: int) -> None:
         taken += file.stat().st_size
         if taken > room:
             file.unlink()
-
-
-def _write(split: Split, path: Path) -> None:
-    """Decode what can be read of `split`, in parallel; the file gets its name when all of it is on the disk."""
-    from tqdm import tqdm
-
-    places, lock = np.zeros((len(split), 3), np.int64), Lock()
-    blocks = [range(len(split))[start : start + BLOCK] for start in range(0, len(split), BLOCK)]
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file, ThreadPoolExecutor(cores()) as pool:
-
-            def add(indices: range) -> None:
-                for index in indices:
-                    with contextlib.suppress(UnreadableImage):
-                        pixels = np.asarray(decode(split[index]))
-                        with lock:
-                            if file.tell() + pixels.nbytes <= LIMIT:
-                                places[index] = file.tell(), *pixels.shape[:2]
-                                file.write(pixels.data)
-
-            file.seek(places.nbytes)
-            done = pool.map(add, blocks)
-            for _ in tqdm(done, f"decoding the {split.name} images", len(blocks), delay=5, disable=None, leave=False):
-                pass
-            file.seek(0)
-            file.write(places.data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

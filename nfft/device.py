@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 
 from nfft.errors import UserError
-from nfft.scan import cores
+from nfft.parallel import cores
 
 MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 

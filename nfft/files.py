@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
+def cache_folder(name: str) -> Path:
+    """Where the user keeps what can be made again, of one kind."""
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "nfft" / name
+
+
 def fingerprint_of(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:

@@ -46,8 +46,9 @@ def finetune(given: argparse.Namespace) -> int:
     notes = push_notes(given.push_to)
     accelerator = make_accelerator(given.precision)
     is_main = accelerator.is_main_process
-    with accelerator.main_process_first():
-        planned = plan.make(asked)
+    # One process of each machine looks at the data; the others find what it has found out.
+    with accelerator.local_main_process_first():
+        planned = plan.make(asked, keeps=accelerator.is_local_main_process)
     if given.resume and planned.recipe.accumulation_steps is None:
         # Another machine may have other memory; the run goes on as it was cut.
         parts = run.saved_setting(folder, "accumulation_steps")

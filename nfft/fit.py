@@ -59,7 +59,10 @@ class Fit(Job):
         return int(self.accelerator.gather(torch.tensor([mine], device=self.accelerator.device)).max())
 
     def _decode(self) -> decoded.Decoded | None:
-        """The training images, decoded by a process of each machine for all; None where they are too large for that."""
+        """The training images, decoded by a process of each machine for all; None where they are too large for that.
+
+        Few of them are decoded already, since the run's data were looked at.
+        """
         images, pixels = self.plan.data.train, self.plan.pixels
         if not decoded.fits(images, pixels):
             return None

@@ -60,8 +60,11 @@ class Plan:
         ]
 
 
-def make(request: Request) -> Plan:
+def make(request: Request, *, keeps: bool = False) -> Plan:
     """Find what `request` names, look at the data, and settle every setting.
+
+    Args:
+        keeps: keep training images that are decoded to look at them, for a method that sees them again.
 
     Raises:
         UserError: for whatever the user has to put right.
@@ -77,7 +80,7 @@ def make(request: Request) -> Plan:
             f"network of it first: nfft merge {request.model} merged."
         )
     loaded = data.load(task)
-    loaded, skipped, sizes, fingerprint = _readable(task, loaded)
+    loaded, skipped, sizes, fingerprint = _readable(task, loaded, keeps and not method.fits_features)
     if request.shots is not None:
         loaded = data.few(loaded, request.shots, request.seed)
     facts = Facts(
@@ -99,14 +102,14 @@ def make(request: Request) -> Plan:
     return Plan(request, task, loaded, skipped, pixels, fingerprint, checkpoint, recipe, method)
 
 
-def _readable(task: Task, loaded: Data) -> tuple[Data, list[dict[str, Any]], np.ndarray, str]:
+def _readable(task: Task, loaded: Data, keeps: bool) -> tuple[Data, list[dict[str, Any]], np.ndarray, str]:
     """The data without images that cannot be read, those, sizes of training images (n, 2), and a fingerprint."""
     digest = hashlib.sha256("\n".join(loaded.classes).encode())
     kept: dict[str, Split] = {}
     skipped = []
     total, sizes = 0, np.empty((0, 2), np.int64)
     for split in loaded.splits:
-        found = scan(split)
+        found = scan(split, keeps=keeps and split.name == "train")
         digest.update(split.name.encode() + split.labels.tobytes() + found.sizes.tobytes())
         total += len(found.indices)
         whole = np.ones(len(split), bool)

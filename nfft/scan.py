@@ -3,20 +3,22 @@
 import contextlib
 import hashlib
 import json
-import os
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from nfft.data import Split
-from nfft.files import write_text
+from nfft.decoded import Store, storing
+from nfft.files import cache_folder, write_text
+from nfft.parallel import of_each
 from nfft.preprocess import UnreadableImage, decode
 
-BLOCK = 128
 # Of a larger split, so many are looked at, evenly spread: a run's start is not to read all of ImageNet.
 LOOKED_AT = 4096
+# Images that tell how large all of them are.
+SAMPLED = 32
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,12 @@ class Scan:
     broken: list[Broken]
 
 
-def scan(split: Split) -> Scan:
-    """Decode images of `split`, at most LOOKED_AT, in parallel; the outcome is cached until the data changes."""
+def scan(split: Split, *, keeps: bool = False) -> Scan:
+    """Decode images of `split`, at most LOOKED_AT, in parallel; the outcome is cached until the data changes.
+
+    Args:
+        keeps: of a split that is looked at whole, keep the images decoded (nfft.decoded).
+    """
     count = min(len(split), LOOKED_AT)
     indices = np.arange(count) * len(split) // max(1, count)
     if split.fingerprint is None:
@@ -53,7 +59,8 @@ def scan(split: Split) -> Scan:
     cached = cache_folder("scans") / f"{key}.json"
     if cached.is_file():
         return _read(cached, indices)
-    looks = _look_at_all(split, indices)
+    with storing(split, _pixels(split)) if keeps and count == len(split) else nullcontext() as store:
+        looks = of_each(lambda index: _look(split, index, store), indices.tolist(), f"reading the {split.name} images")
     sizes = np.array([(0, 0) if isinstance(each, str) else each for each in looks], np.int64).reshape(-1, 2)
     broken = [Broken(int(index), each) for index, each in zip(indices, looks, strict=True) if isinstance(each, str)]
     found = Scan(indices, sizes, broken)
@@ -61,32 +68,21 @@ def scan(split: Split) -> Scan:
     return found
 
 
-def _look_at_all(split: Split, indices: np.ndarray) -> list[tuple[int, int] | str]:
-    from tqdm import tqdm
-
-    blocks = [indices[start : start + BLOCK] for start in range(0, len(indices), BLOCK)]
-    # Pillow decodes without the interpreter's lock, so threads do. On a terminal, a scan of over 5 s shows a bar.
-    with ThreadPoolExecutor(cores()) as pool:
-        looks = pool.map(lambda block: [_look(split, int(index)) for index in block], blocks)
-        shown = tqdm(looks, f"reading the {split.name} images", len(blocks), delay=5, disable=None, leave=False)
-        return [each for block in shown for each in block]
+def _pixels(split: Split) -> int:
+    """Of all images together, about: as many as a few have, evenly spread."""
+    few = [_look(split, index, None) for index in range(0, len(split), max(1, len(split) // SAMPLED))]
+    sizes = [width * height for width, height in (each for each in few if not isinstance(each, str))]
+    return round(float(np.mean(sizes)) * len(split)) if sizes else 0
 
 
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _look(split: Split, index: int) -> tuple[int, int] | str:
+def _look(split: Split, index: int, store: Store | None) -> tuple[int, int] | str:
     try:
-        return decode(split[index]).size
+        image = decode(split[index])
     except UnreadableImage as error:
         return str(error)
-
-
-def cache_folder(name: str) -> Path:
-    """Where the user keeps what can be made again, of one kind."""
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "nfft" / name
+    if store is not None:
+        store.add(index, np.asarray(image))
+    return image.size
 
 
 def _read(path: Path, indices: np.ndarray) -> Scan:

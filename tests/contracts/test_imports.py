@@ -17,10 +17,10 @@ ORDER = [
     "memory", "interrupt", "report", "text", "plot", "recipe", "task", "method", "randaugment", "preprocess", "run",
     "invocation", "grid", "study", "findings", "plot_methods", "catalog", "checkpoint", "vetting", "layout", "lora",
     "folding", "adapter", "model", "paper", "card_text", "card_parts", "card_metadata", "card", "hub", "auto",
-    "formats", "options", "settings", "columns", "source", "table", "data", "scan", "decoded", "device", "loader",
-    "score", "update_triton", "update", "train", "plan", "job", "fit", "features", "logistic", "probe", "command",
-    "publish", "finetune", "compare", "experiment", "look", "evaluation", "prediction", "merge", "quantisation",
-    "export", "cli",
+    "formats", "options", "settings", "columns", "source", "table", "data", "parallel", "decoded", "scan", "device",
+    "loader", "score", "update_triton", "update", "train", "plan", "job", "fit", "features", "logistic", "probe",
+    "command", "publish", "finetune", "compare", "experiment", "look", "evaluation", "prediction", "merge",
+    "quantisation", "export", "cli",
 ]  # fmt: skip
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 DOORS = {

@@ -9,7 +9,8 @@ from PIL import Image
 
 from nfft import scan as scanning
 from nfft.data import Split
-from nfft.preprocess import decode
+from nfft.decoded import Decoded
+from nfft.preprocess import UnreadableImage, decode
 from nfft.scan import Broken, scan
 
 
@@ -79,6 +80,24 @@ def test_outcome_is_kept_until_the_data_changes(monkeypatch: pytest.MonkeyPatch)
     for other in (make_split(IMAGES, "two"), split.keep(np.array([0, 2]))):
         with pytest.raises(AssertionError, match="looked again"):
             scan(other)
+
+
+def test_a_small_split_is_decoded_once_to_be_looked_at_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    split = make_split(list(IMAGES))
+    wanted = np.asarray(decode(IMAGES[4]))
+    found = scan(split, keeps=True)
+    assert found.sizes.tolist() == scan(make_split(IMAGES, "as it was")).sizes.tolist()
+    split.images[:] = [b""] * len(IMAGES)
+    np.testing.assert_array_equal(Decoded(split)[4], wanted)
+    with pytest.raises(UnreadableImage):
+        Decoded(split)[1]
+
+
+def test_what_is_not_asked_for_or_not_looked_at_whole_is_not_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan(make_split(IMAGES))
+    monkeypatch.setattr(scanning, "LOOKED_AT", 3)
+    scan(make_split(IMAGES, "two"), keeps=True)
+    assert not (cache / "nfft" / "decoded").exists()
 
 
 def test_arrays_are_not_cached(cache: Path) -> None:
