@@ -50,10 +50,12 @@ def save(
         local = Path(checkpoint.name).expanduser()
         # So that a folder is found from wherever the adapter is loaded.
         found_at = str(local.resolve()) if local == checkpoint.folder else checkpoint.name
-        base = {"base": found_at, "revision": checkpoint.commit, "sha256": checkpoint.fingerprint}
+        # A snapshot's folder knows its commit, but is a folder, and has but one.
+        revision = None if local == checkpoint.folder else checkpoint.commit
+        base = {"base": found_at, "revision": revision, "sha256": checkpoint.fingerprint}
         write_json(stage / "config.json", {**described, layout.ADAPTER: base})
         saved = copy.copy(config)
-        saved.base_model_name_or_path, saved.revision, saved.inference_mode = found_at, checkpoint.commit, True
+        saved.base_model_name_or_path, saved.revision, saved.inference_mode = found_at, revision, True
         saved.save_pretrained(str(stage))
         write_tensors(stage / WEIGHTS, saved_tensors(network))
         for name in (WEIGHTS, CONFIG, "config.json"):

@@ -36,7 +36,9 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[
     """Write the checkpoint of `step` under `folder`, then delete all but it and the one before."""
     final = folder / f"step-{step:08d}"
     stage = folder / f".{final.name}.{os.getpid()}"
-    shutil.rmtree(stage, ignore_errors=True)
+    # What a killed process left half-written: none but this one is at work here.
+    for left in folder.glob(".step-*"):
+        shutil.rmtree(left, ignore_errors=True)
     stage.mkdir(parents=True)
     write_tensors(stage / TENSORS, tensors)
     record = {**facts, "step": step}
@@ -55,12 +57,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[
 
 
 def latest(folder: Path) -> tuple[Saved | None, list[str]]:
-    """The newest checkpoint that is whole, and a line about each newer one that is not.
-
-    What a killed process left half-written is deleted.
-    """
-    for stage in folder.glob(".step-*"):
-        shutil.rmtree(stage, ignore_errors=True)
+    """The newest checkpoint that is whole, and a line about each newer one that is not."""
     torn: list[str] = []
     for candidate in reversed(_folders(folder)):
         try:

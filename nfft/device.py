@@ -81,5 +81,5 @@ def set_threads(threads: int | None) -> None:
 
 def default_workers(accelerator: Accelerator) -> int:
     """Loader processes: all cores feed a GPU; a CPU that computes has none to spare unless it has many."""
-    share = cores() // accelerator.num_processes
+    share = cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return min(16, share) if accelerator.device.type != "cpu" else (0 if share < 8 else 2)

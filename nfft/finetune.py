@@ -56,13 +56,14 @@ def finetune(given: argparse.Namespace) -> int:
     job = (Probe if planned.method.fits_features else Fit)(planned, accelerator, folder)
     facts = describe(job.plan, job, accelerator)
     notes += lone_process() + planned.notes
-    if given.resume:
-        facts, differences = run.resume(folder, facts)
-    elif is_main:
-        run.start(folder, facts, planned.skipped)
     with run.hold(folder) if is_main else nullcontext():
+        # The others touch nothing of a folder before the main process has it.
+        accelerator.wait_for_everyone()
         if given.resume:
+            facts, differences = run.resume(folder, facts)
             notes += differences + job.restore()
+        elif is_main:
+            run.start(folder, facts, planned.skipped)
         if is_main:
             announce(facts, job, notes)
         with Interrupt() as interrupt, Report(folder, planned.total_steps, job.step, speaks=is_main) as report:

@@ -21,6 +21,7 @@ from nfft.plan import Plan
 from nfft.preprocess import evaluation_view
 from nfft.recipe import Recipe
 from nfft.report import Report
+from nfft.scan import Broken
 
 CHECKPOINTS = "checkpoints"
 # Beside the checkpoint that each evaluation saves.
@@ -104,9 +105,13 @@ class Fit(Job):
         """
         total, evaluations = self.plan.total_steps, self.plan.recipe.evaluations
         due = {round(total * (n + 1) / evaluations) for n in range(evaluations)}
+        broken: list[Broken] = []
         try:
             for done in self._steps(stop_requested):
-                self.note_broken(self.plan.data.train, done.broken)
+                broken += done.broken
+                if done.step in due or done.stop:
+                    self.note_broken(self.plan.data.train, self._of_all(broken))
+                    broken = []
                 report.step(
                     done.step,
                     loss=done.loss,
@@ -208,10 +213,13 @@ class Fit(Job):
         )
         self._share_buffers()
         networks = {weights: self._logits_of(weights) for weights in candidates}
-        found = score.predict(networks, batches, gather_object if accelerator.num_processes > 1 else list)
-        if accelerator.is_main_process:
-            self.note_broken(split, next(iter(found.values())).broken)
+        found = score.predict(networks, batches, self._of_all)
+        self.note_broken(split, next(iter(found.values())).broken)
         return found
+
+    def _of_all(self, items: list) -> list:
+        """The items of every process."""
+        return gather_object(items) if self.accelerator.num_processes > 1 else items
 
     def _logits_of(self, weights: str) -> Callable[[Tensor], Tensor]:
         """uint8 images -> logits by the "raw" or "ema" weights as they are now."""

@@ -56,6 +56,8 @@ def find(name: str, model_args: dict[str, Any], source: Source | None = None) ->
     if not isinstance(base_name, str) or not (revision is None or isinstance(revision, str)):
         raise UserError(f"{name}: config.json must name the adapter's base; found {entry!r}.")
     base = _find(base_name, {}, replace(source or Source(), revision=revision))
+    if base.folder is None or layout.ADAPTER in base.config:
+        raise UserError(f"{name}: config.json must name a network as the adapter's base; {base_name} is none.")
     if base.fingerprint != entry.get("sha256"):
         raise UserError(
             f"{name} is an adapter for {base_name} with other weights than those found here: their hashes differ. "
@@ -191,6 +193,8 @@ def push(
             repo_id=repository,
             folder_path=folder,
             allow_patterns=[each for each in SHARED if not (each in keep and each in present)],
+            # A network that was there before under other names would be loaded with this one's config.json.
+            delete_patterns=[each for each in FETCHED if not (folder / each).is_file()],
             commit_message=message,
             revision=revision,
             create_pr=create_pr,

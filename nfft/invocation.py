@@ -16,7 +16,9 @@ def command() -> str:
     arguments = sys.argv[1:] if by_path else sys.argv[2:]
     if "ACCELERATE_MIXED_PRECISION" in os.environ:
         several = ["--num_processes", processes] if processes != "1" else []
-        return shlex.join(["accelerate", "launch", *several, script, *arguments])
+        mixed = os.environ["ACCELERATE_MIXED_PRECISION"]
+        precision = ["--mixed_precision", mixed] if mixed != "no" else []
+        return shlex.join(["accelerate", "launch", *several, *precision, script, *arguments])
     if processes != "1":
         return shlex.join(["torchrun", "--nproc-per-node", processes, script, *arguments])
     return shlex.join(["nfft", "finetune", *arguments])
@@ -35,4 +37,8 @@ def _public(word: str) -> str:
 
 
 def resume_command() -> str:
+    """What goes on with the run of this process."""
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if os.environ.get("LOCAL_WORLD_SIZE", processes) != processes:
+        return "the command that started it, on every machine, with --resume"
     return command() if "--resume" in sys.argv else f"{command()} --resume"

@@ -74,7 +74,6 @@ class Job(ABC):
         self.adapter: LoraConfig | None = None
         self.workers = recipe.workers if recipe.workers is not None else default_workers(accelerator)
         self.began = time.monotonic()
-        self.noted: set[tuple[str, int]] = set()
 
     @abstractmethod
     def restore(self) -> list[str]:
@@ -124,12 +123,14 @@ class Job(ABC):
         return fold(self.network, tensors, autocast_dtype(self.accelerator)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def note_broken(self, split: Split, broken: list[Broken]) -> None:
-        """Add images that could not be read after all to skipped.jsonl, each once."""
-        new = [each for each in broken if (split.name, each.index) not in self.noted]
-        if not new:
+        """Add images that could not be read after all to skipped.jsonl, each once; from the main process."""
+        if not (broken and self.accelerator.is_main_process):
             return
-        self.noted.update((split.name, each.index) for each in new)
-        with (self.folder / SKIPPED).open("a") as file:
-            for each in new:
+        file = self.folder / SKIPPED
+        noted = {(line["split"], line["image"]) for line in map(json.loads, file.read_text().splitlines())}
+        with file.open("a") as lines:
+            for each in broken:
                 line = {"split": split.name, "image": split.where(each.index), "reason": each.reason}
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                if (line["split"], line["image"]) not in noted:
+                    noted.add((line["split"], line["image"]))
+                    lines.write(json.dumps(line, ensure_ascii=False) + "\n")

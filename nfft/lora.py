@@ -8,6 +8,7 @@ it is standardised, and merging is that same addition.
 import copy
 import fnmatch
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import Any, cast
@@ -266,7 +267,7 @@ def attach(network: nn.Module, config: PeftConfig) -> None:
     changes.modules_to_save = None
     try:
         inject_adapter_in_model(changes, network, adapter_name=ADAPTER)
-    except ValueError as error:
+    except (ValueError, re.error) as error:
         raise UserError(f"these adapters do not fit {type(network).__name__}: {str(error).rstrip('.')}.") from error
     layers = [(name, each) for name, each in network.named_modules() if isinstance(each, BaseTunerLayer)]
     for name, layer in layers:

@@ -1,12 +1,16 @@
 """How many parts a batch has to be taken in so that a training step fits in memory."""
 
+import contextlib
 import os
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 # Copies of the weights that a step holds: weights, gradients, momentum, average, and those that SAM goes back to.
 COPIES = 5
+# Where Linux says how much a container may have: cgroups of the second kind, and of the first.
+CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 # What is left is for the loader, for workspace, and for what the allocator cannot use.
 USABLE = 0.6
 
@@ -59,4 +63,7 @@ def memory_of(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in CONTAINER_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # not there, or "max"
+            total = min(total, int(limit.read_text()))
     return total // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

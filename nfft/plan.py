@@ -12,6 +12,7 @@ from nfft.data import Data, Split
 from nfft.errors import UserError
 from nfft.layout import Checkpoint
 from nfft.method import Method
+from nfft.model import keeps_classifier
 from nfft.options import Request
 from nfft.recipe import Facts, Recipe, change, read_changes
 from nfft.scan import scan
@@ -47,16 +48,22 @@ class Plan:
 
     @property
     def notes(self) -> list[str]:
-        """Lines about settings that are allowed and seldom meant."""
-        if not self.method.heeds("randaugment"):
-            return []
+        """Lines about what is allowed and seldom meant."""
+        found = []
+        classes = self.data.classes
+        if keeps_classifier(self.checkpoint, classes) and not self.checkpoint.config.get("label_names"):
+            found.append(
+                f"{self.checkpoint.name} does not name its {len(classes)} classes: its classifier is kept, as if they "
+                "were those of the task in the same order"
+            )
         magnitude, side = self.recipe.randaugment, self.recipe.train_resolution
-        if magnitude is None or not randaugment.blanks(magnitude, side):
-            return []
+        if not self.method.heeds("randaugment") or magnitude is None or not randaugment.blanks(magnitude, side):
+            return found
         return [
+            *found,
             f"randaugment={magnitude:g} can blank most of a picture of {side} px: it shifts by up to "
             f"{randaugment.SHIFT * magnitude / 10:g} px. The paper takes 5 at 192 px, 10 to 256 and 15 above; "
-            f"in proportion that is --set randaugment={5 * side / 192:.2g}"
+            f"in proportion that is --set randaugment={5 * side / 192:.2g}",
         ]
 
 

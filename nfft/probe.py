@@ -93,8 +93,7 @@ class Probe(Job):
                 )  # fmt: skip
                 if not complete:
                     return False
-                if self.accelerator.is_main_process:
-                    self.note_broken(images.split, found.broken)
+                self.note_broken(images.split, found.broken)
             if self.accelerator.is_main_process:
                 report.extracted(name, len(found.labels), found.seconds)
         stopped = self.accelerator.is_main_process and not self._solve(report, stop_requested)

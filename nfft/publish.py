@@ -78,7 +78,8 @@ def push_run(
             write_text(card, before.decode())
         raise UserError(f"{error} Nothing is lost: the run is whole in {folder}. To push it later: {later}") from error
     # By the card that is there now, a change of it on the Hub can be told from one of ours.
-    write_json(folder / PUSHED, {"repository": repository, "card": _hash_of_card(folder)})
+    cards = [*_pushed(folder).get("cards", []), _hash_of_card(folder)]
+    write_json(folder / PUSHED, {"repository": repository, "cards": list(dict.fromkeys(cards))})
     return [*lines, f"pushed to   {address}"]
 
 
@@ -97,7 +98,7 @@ def _check_base(folder: Path) -> None:
 
 
 def _pushed(folder: Path) -> dict[str, Any]:
-    """Where the run was pushed to, and the hash of its card then."""
+    """Where the run was pushed to last, and hashes of the cards that it has had then and before."""
     return _read(folder, PUSHED) if (folder / PUSHED).is_file() else {}
 
 
@@ -106,7 +107,7 @@ def _check_card_there(folder: Path, repository: str, revision: str | None) -> No
     from nfft import hub
 
     there = hub.card_there(repository, revision)
-    if there is None or _hash(there) in (_pushed(folder).get("card"), _hash_of_card(folder)):
+    if there is None or _hash(there) in (*_pushed(folder).get("cards", []), _hash_of_card(folder)):
         return
     raise UserError(
         f"{repository} has a card that was changed there, or is not this run's. Save it as {folder / 'README.md'}, and "

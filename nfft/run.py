@@ -26,7 +26,7 @@ def check(folder: Path, *, resume: bool) -> None:
     """
     if resume and not (folder / RUN).is_file():
         raise UserError(f"--resume: there is no run in {folder}. Leave --resume out to start one.")
-    if not resume and folder.is_dir() and any(folder.iterdir()):
+    if not resume and folder.is_dir() and {each.name for each in folder.iterdir()} - {LOCK}:
         what = "already holds a run" if (folder / RUN).is_file() else "is not empty"
         raise UserError(
             f"the folder {folder} {what}. Continue it with --resume, choose another --output-dir, or delete it."
@@ -42,24 +42,29 @@ def check(folder: Path, *, resume: bool) -> None:
 
 
 def start(folder: Path, run: dict[str, Any], skipped: list[dict[str, Any]]) -> None:
-    """Make the folder, with run.json and skipped.jsonl."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"the run folder {folder} cannot be made: {error.strerror}. Choose another --output-dir."
-        ) from error
+    """Begin the run in the folder that is held, with run.json and skipped.jsonl.
+
+    Raises:
+        UserError: when another run has been there since this one looked first.
+    """
+    check(folder, resume=False)
     write_json(folder / RUN, run)
     write_text(folder / SKIPPED, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in skipped))
 
 
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Keep other processes from working on the run in `folder`.
+    """Keep other processes from working on the run in `folder`, which is made where there is none.
 
     Raises:
         UserError: when one does already.
     """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"the run folder {folder} cannot be made: {error.strerror}. Choose another --output-dir."
+        ) from error
     with locked(folder / LOCK) as mine:
         if not mine:
             raise UserError(f"another process is at work on the run in {folder}. Wait for it, or stop it.")

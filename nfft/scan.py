@@ -57,39 +57,49 @@ def scan(split: Split, *, keeps: bool = False) -> Scan:
         return Scan(indices, np.array(shapes, np.int64).reshape(-1, 2), [])
     key = hashlib.sha256(split.fingerprint.encode() + split.rows[indices].tobytes() + indices.tobytes()).hexdigest()
     cached = cache_folder("scans") / f"{key}.json"
-    if cached.is_file():
-        return _read(cached, indices)
+    if (known := _read(cached, indices)) is not None:
+        return known
     with storing(split, _pixels(split)) if keeps and count == len(split) else nullcontext() as store:
         looks = of_each(lambda index: _look(split, index, store), indices.tolist(), f"reading the {split.name} images")
-    sizes = np.array([(0, 0) if isinstance(each, str) else each for each in looks], np.int64).reshape(-1, 2)
-    broken = [Broken(int(index), each) for index, each in zip(indices, looks, strict=True) if isinstance(each, str)]
-    found = Scan(indices, sizes, broken)
-    _write(cached, found)
+    errors = {index: each for index, each in zip(indices.tolist(), looks, strict=True) if isinstance(each, Exception)}
+    sizes = np.array([(0, 0) if isinstance(each, Exception) else each for each in looks], np.int64).reshape(-1, 2)
+    found = Scan(indices, sizes, [Broken(index, str(error)) for index, error in errors.items()])
+    if not any(_may_pass(error) for error in errors.values()):
+        _write(cached, found)
     return found
 
 
 def _pixels(split: Split) -> int:
     """Of all images together, about: as many as a few have, evenly spread."""
     few = [_look(split, index, None) for index in range(0, len(split), max(1, len(split) // SAMPLED))]
-    sizes = [width * height for width, height in (each for each in few if not isinstance(each, str))]
+    sizes = [width * height for width, height in (each for each in few if not isinstance(each, Exception))]
     return round(float(np.mean(sizes)) * len(split)) if sizes else 0
 
 
-def _look(split: Split, index: int, store: Store | None) -> tuple[int, int] | str:
+def _look(split: Split, index: int, store: Store | None) -> tuple[int, int] | UnreadableImage:
     try:
         image = decode(split[index])
     except UnreadableImage as error:
-        return str(error)
+        return error
     if store is not None:
         store.add(index, np.asarray(image))
     return image.size
 
 
-def _read(path: Path, indices: np.ndarray) -> Scan:
-    stored = json.loads(path.read_text())
-    return Scan(
-        indices, np.array(stored["sizes"], np.int64).reshape(-1, 2), [Broken(**each) for each in stored["broken"]]
-    )
+def _may_pass(error: UnreadableImage) -> bool:
+    """Whether the system could not read the file, as for want of a right: that passes, and the file looks the same."""
+    cause = error.__cause__
+    return isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno is not None)
+
+
+def _read(path: Path, indices: np.ndarray) -> Scan | None:
+    """What was found before; None where nothing was, or it cannot be read."""
+    try:
+        stored = json.loads(path.read_text())
+        sizes = np.array(stored["sizes"], np.int64).reshape(-1, 2)
+        return Scan(indices, sizes, [Broken(**each) for each in stored["broken"]])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _write(path: Path, result: Scan) -> None:

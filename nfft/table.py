@@ -41,7 +41,7 @@ def open_tables(task: Task) -> dict[str, Table]:
     if callable(task.source):
         return {"train": _arrays(task)}
     path = Path(task.source).expanduser()
-    root = path.resolve().parent if path.is_file() else path.resolve()
+    root = (path.resolve().parent if path.is_file() else path.resolve()) if path.exists() else None
     return {name: DatasetTable(task, split, root) for name, split in load_dataset(task, task.source).items()}
 
 
@@ -94,9 +94,13 @@ class Arrays:
 
 
 class DatasetTable:
-    """One split of a data set that `datasets` read, with its image and label columns found."""
+    """One split of a data set that `datasets` read, with its image and label columns found.
 
-    def __init__(self, task: Task, dataset: Any, root: Path) -> None:
+    Args:
+        root: what paths of images are relative to; None for a data set of the Hub.
+    """
+
+    def __init__(self, task: Task, dataset: Any, root: Path | None) -> None:
         from datasets import Image
 
         self.task, self.root = task, root
@@ -163,9 +167,9 @@ class DatasetTable:
 class _ImageColumn(Sequence):
     """Raw images of a dataset by row: bytes where they are embedded, else a path."""
 
-    def __init__(self, dataset: Any, column: str, root: Path) -> None:
+    def __init__(self, dataset: Any, column: str, root: Path | None) -> None:
         assert dataset._indices is None, "rows of the table are those of the dataset"
-        self.dataset, self.column, self.root = dataset, column, str(root)
+        self.dataset, self.column, self.root = dataset, column, None if root is None else str(root)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -184,4 +188,17 @@ class _ImageColumn(Sequence):
             value = value["bytes"] if value.get("bytes") is not None else value.get("path")
         if value is None:
             return b""
-        return value if isinstance(value, bytes) else os.path.join(self.root, value)  # noqa: PTH118
+        if isinstance(value, bytes):
+            return value
+        return in_cache(value) if self.root is None else os.path.join(self.root, value)  # noqa: PTH118
+
+
+def in_cache(path: str) -> str:
+    """The path of an image that a data set of the Hub names: what was fetched, and no other file of this machine."""
+    from datasets import config
+
+    caches = [config.HF_CACHE_HOME, config.HF_DATASETS_CACHE, os.environ.get("HF_HUB_CACHE", config.HF_CACHE_HOME)]
+    real = os.path.realpath(path)
+    if any(real.startswith(f"{os.path.realpath(cache)}{os.sep}") for cache in caches):
+        return path
+    return f"{config.HF_DATASETS_CACHE}{os.path.normpath(f'/{path}')}"

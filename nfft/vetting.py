@@ -13,8 +13,8 @@ from nfft.text import shorten
 
 LARGEST = {"side": 4096, "classes": 1_000_000, "number": 100_000, "blocks": 1_000}
 LARGEST_NUMBER = 10**15
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos", "random", "")
-CROP_MODES = ("center", "squash", "border", "")
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
+CROP_MODES = ("center", "squash", "border")
 # Arguments of timm's constructors that fetch, open or call something.
 REFUSED = {
     "cache_dir", "checkpoint_path", "feature_cfg", "features_only", "kwargs_filter", "model_cfg", "pretrained",
@@ -43,7 +43,7 @@ def vet_config(name: str, config: dict[str, Any]) -> None:
     if not all(1e-4 <= value <= 1e4 for value in preprocessing["std"]):
         raise UserError(f"{name}: std in config.json must be above 0; found {preprocessing['std']}.")
     for key, known in (("interpolation", INTERPOLATIONS), ("crop_mode", CROP_MODES)):
-        if (preprocessing.get(key) or "") not in known:
+        if preprocessing.get(key, known[0]) not in known:
             raise UserError(f"{name}: {key} in config.json must be one of timm's; found {_shown(preprocessing[key])}.")
     if not isinstance(preprocessing.get("license"), (str, type(None))):
         raise UserError(f"{name}: license in config.json must be text; found {_shown(preprocessing['license'])}.")

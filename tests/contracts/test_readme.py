@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nfft import catalog, options
+from nfft import catalog, options, settings
 from nfft.cli import COMMANDS as COMMANDS_OF_CLI
 from nfft.recipe import Recipe, read_changes
 from nfft.task import Task
@@ -48,10 +48,7 @@ def test_commands_parse(command: str) -> None:
 @pytest.mark.parametrize("command", REPRODUCE)
 def test_commands_of_the_papers_experiments_parse(command: str) -> None:
     words = shlex.split(re.sub(r"\$\w+", "1", command))
-    request = options.request(options.parser().parse_args(words[words.index("nfft/finetune.py") + 1 :]))
-    catalog.recipe(request.recipe)
-    catalog.task(request.task)
-    read_changes(Recipe, request.changes, whose="recipe")
+    settings.read(options.request(options.parser().parse_args(words[words.index("nfft/finetune.py") + 1 :])))
 
 
 def test_there_are_commands() -> None:

@@ -82,6 +82,31 @@ def test_one_commit_with_all_that_is_shared_and_nothing_else(hub: HubServer, nff
     assert json.loads((run / "pushed.json").read_text())["repository"] == "user/digits"
 
 
+def test_a_network_of_another_kind_that_was_there_goes(
+    hub: HubServer, nfft: Command, run: Path, tmp_path: Path
+) -> None:
+    assert nfft("push", run, "user/digits").returncode == 0
+    adapter = tmp_path / "adapter"
+    asked = ["finetune", "--task", "digits", "--method", "lora", "--steps", "2", "--output-dir", adapter]
+    assert nfft(*asked).returncode == 0
+    # Its card is another's, which one must have seen.
+    (adapter / "README.md").write_bytes(hub.files("user/digits")["README.md"])
+    assert nfft("push", adapter, "user/digits").returncode == 0
+    files = hub.files("user/digits")
+    assert "adapter_model.safetensors" in files and "model.safetensors" not in files
+    (run / "README.md").write_bytes(files["README.md"])
+    assert nfft("push", run, "user/digits").returncode == 0
+    files = hub.files("user/digits")
+    assert "model.safetensors" in files and not any(name.startswith("adapter") for name in files)
+
+
+def test_a_run_goes_to_several_places_and_back(hub: HubServer, nfft: Command, run: Path) -> None:
+    for repository in ("user/one", "user/two", "user/one"):
+        done = nfft("push", run, repository)
+        assert done.returncode == 0, done.stderr
+        assert f"hf-hub:{repository}" in hub.files(repository)["README.md"].decode()
+
+
 def test_pushed_again_only_what_has_changed_is_sent(hub: HubServer, nfft: Command, run: Path) -> None:
     assert nfft("push", run, "user/digits").returncode == 0
     hub.uploads.clear()

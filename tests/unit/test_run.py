@@ -32,7 +32,8 @@ def changed(*path: str, to: object) -> dict:
 
 
 def started(folder: Path) -> Path:
-    run.start(folder, FACTS, [{"split": "train", "image": "é.png", "reason": "empty"}])
+    with run.hold(folder):
+        run.start(folder, FACTS, [{"split": "train", "image": "é.png", "reason": "empty"}])
     return folder
 
 
@@ -41,6 +42,15 @@ def test_start_writes_whole_files(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["run.json", "skipped.jsonl"]
     assert json.loads((folder / "run.json").read_text()) == FACTS
     assert json.loads((folder / "skipped.jsonl").read_text())["image"] == "é.png"
+
+
+def test_a_folder_that_another_run_has_taken_meanwhile_is_left_as_it_is(tmp_path: Path) -> None:
+    run.check(tmp_path, resume=False)
+    started(tmp_path)
+    before = (tmp_path / "run.json").read_bytes()
+    with run.hold(tmp_path), pytest.raises(UserError, match="already holds a run"):
+        run.start(tmp_path, changed("seed", to=1), [])
+    assert (tmp_path / "run.json").read_bytes() == before
 
 
 def test_check_lets_a_new_run_begin(tmp_path: Path) -> None:

@@ -100,6 +100,18 @@ def test_what_is_not_asked_for_or_not_looked_at_whole_is_not_kept(cache: Path, m
     assert not (cache / "nfft" / "decoded").exists()
 
 
+def test_what_may_pass_is_looked_at_again(tmp_path: Path, cache: Path) -> None:
+    file = tmp_path / "a.png"
+    file.write_bytes(png(5, 3))
+    split = make_split([str(file), str(tmp_path / "b.png")])
+    assert [each.index for each in scan(split).broken] == [1]
+    (tmp_path / "b.png").write_bytes(png(4, 4))
+    assert scan(split).broken == []
+    (outcome,) = (cache / "nfft" / "scans").iterdir()
+    outcome.write_text("")
+    assert scan(split).sizes.tolist() == [[5, 3], [4, 4]], "a damaged record is no record"
+
+
 def test_arrays_are_not_cached(cache: Path) -> None:
     found = scan(make_split([np.zeros((3, 5), np.uint8), np.zeros((7, 2, 3), np.uint8)], None))
     assert found.sizes.tolist() == [[5, 3], [2, 7]]

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import ClassLabel, Dataset, Features, Value
+from datasets import ClassLabel, Dataset, Features, Value, config
 from datasets import Image as ImageFeature
 from PIL import Image
 
 from nfft.errors import UserError
 from nfft.preprocess import decode
-from nfft.table import Table, open_tables
+from nfft.table import Table, in_cache, open_tables
 from nfft.task import Task
 
 
@@ -134,6 +134,26 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
     table = open_one(path, image="scan", label="kind")
     assert_images(table)
     assert table.class_names() == ["x", "y"]
+
+
+def test_a_data_set_of_the_hub_names_no_file_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "HF_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(config, "HF_DATASETS_CACHE", str(tmp_path / "cache" / "datasets"))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    fetched, mine = tmp_path / "cache" / "hub" / "a.png", tmp_path / "mine.png"
+    fetched.parent.mkdir(parents=True)
+    for file in (fetched, mine):
+        file.write_bytes(png(0))
+    (fetched.parent / "link.png").symlink_to(mine)
+    assert in_cache(str(fetched)) == str(fetched)
+    for path in (
+        str(mine),
+        str(fetched.parent / ".." / ".." / "mine.png"),
+        str(fetched.parent / "link.png"),
+        "mine.png",
+    ):
+        place = Path(in_cache(path))
+        assert place.resolve().is_relative_to(tmp_path / "cache") and not place.exists()
 
 
 def test_fingerprint_follows_files_beside_a_table(tmp_path: Path) -> None:
