@@ -25,7 +25,10 @@ def command() -> str:
 
 
 def public_command() -> str:
-    """The same for others to read: of what lies on this machine, only the last parts of its paths."""
+    """The same for others to read: of what lies on this machine, only the last parts of its paths.
+
+    As a path all the same: `--task path/to/cifar10` is not the catalog's cifar10.
+    """
     return shlex.join(_public(word) for word in shlex.split(command()))
 
 
@@ -33,7 +36,8 @@ def _public(word: str) -> str:
     names, value = re.fullmatch(r"((?:[\w.-]+=)*)(.*)", word, re.DOTALL).groups()  # type: ignore[union-attr]
     is_path = value.startswith(("/", "~", "..")) or re.match(r"[A-Za-z]:\\", value)
     script = value.endswith("nfft/finetune.py")
-    return word if not is_path else names + ("nfft/finetune.py" if script else Path(value).name)
+    last = re.split(r"[\\/]", value.rstrip("\\/"))[-1]
+    return word if not is_path else names + ("nfft/finetune.py" if script else f"path/to/{last}")
 
 
 def resume_command() -> str:

@@ -8,15 +8,15 @@ import pytest
 from nfft.invocation import command, public_command
 
 TYPED = [
-    ("nfft study sam --data cifar10=/home/a/data/cifar10", "nfft study sam --data cifar10=cifar10"),
-    ("nfft finetune --task '~/photos/birds' --model runs/x", "nfft finetune --task birds --model runs/x"),
+    ("nfft study sam --data cifar10=/home/a/data/cifar10", "nfft study sam --data cifar10=path/to/cifar10"),
+    ("nfft finetune --task '~/photos/birds' --model runs/x", "nfft finetune --task path/to/birds --model runs/x"),
     (
         "nfft finetune --output-dir=/tmp/out --set task.source=../a/b",
-        "nfft finetune --output-dir=out --set task.source=b",
+        "nfft finetune --output-dir=path/to/out --set task.source=path/to/b",
     ),
-    ("nfft finetune --task '/data/a=b/c d'", "nfft finetune --task 'c d'"),
+    ("nfft finetune --task '/data/a=b/c d'", "nfft finetune --task 'path/to/c d'"),
     ("nfft finetune --set lr=0.1 --set task.label=a/b", "nfft finetune --set lr=0.1 --set task.label=a/b"),
-    (r"nfft push 'C:\runs\x' user/x", r"nfft push 'C:\runs\x' user/x"),
+    (r"nfft push 'C:\runs\x' user/x", "nfft push path/to/x user/x"),
 ]
 
 
