@@ -90,6 +90,7 @@ def write(study: Study, table: Sequence[Place], failed: Sequence[Failed], folder
     """Write the records of all runs that are done, and from them a card and a plot; returns the records."""
     from nfft import card, plot_methods
 
+    folder.mkdir(parents=True, exist_ok=True)
     where = {place.cell.name: place for place in table}
     done = [cell for cell in in_order(table) if cell.results(folder)]
     records = [findings.record(study, cell, folder, where.get(cell.name)) for cell in done]
