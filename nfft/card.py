@@ -118,7 +118,7 @@ def render_study(study: "Study", records: Sequence[dict[str, Any]], failed: Sequ
         command: what was typed.
     """
     in_table = [each for each in records if each["row"]]
-    machines = dict.fromkeys(f"{each['run']['hardware']['name']}, {each['run']['threads']} threads" for each in records)
+    machines = dict.fromkeys(f"{each['run']['hardware']['name']}, {_threads(each['run'])}" for each in records)
     facts = {
         "study": study,
         "command": command,
@@ -152,6 +152,10 @@ def _splits(records: Sequence[dict[str, Any]]) -> str:
     return " and ".join(
         f"{split} ({'; '.join(card_text.escape(name) for name in names)})" for split, names in columns.items()
     )
+
+
+def _threads(run: dict[str, Any]) -> str:
+    return card_text.counted(run["threads"], "thread")
 
 
 def _versions(run: dict[str, Any]) -> str:

@@ -600,6 +600,6 @@ def test_a_studys_card_shows_its_table_and_what_failed(name: str) -> None:
     assert "| +7.5 | -24.3 to +39.3 | 0.205 | 2 of 2 |" in shown[1][2]
     assert "| +0.0 | – | – | 0 of 2 |" in shown[1][3], "where nothing differs, chance cannot be told"
     assert "Top-1 of test (a) and validation (b" in body
-    assert "1 threads; AMD EPYC, 2 threads" in body
+    assert "AMD EPYC, 1 thread; AMD EPYC, 2 threads" in body
     assert "Runs that failed" in body
     assert tags(body).count("<table") == 4
