@@ -57,7 +57,9 @@ def dataset(tmp_path: Path, image_folder: Callable[..., Path]) -> Path:
     images = datasets.load_dataset(str(image_folder(classes=["ant", "bee", "wasp"])), split="train")
     folder = tmp_path / "dataset"
     (folder / "data").mkdir(parents=True)
-    images.to_parquet(folder / "data" / "train-00000-of-00001.parquet")
+    # With the pictures inside, as `push_to_hub` puts them there: of files it names, others have none.
+    inside = images.with_format("arrow").map(datasets.table.embed_table_storage, batched=True).with_format(None)
+    inside.to_parquet(folder / "data" / "train-00000-of-00001.parquet")
     return folder
 
 
@@ -77,6 +79,20 @@ def test_a_checkpoint_and_a_dataset_are_fetched_once_and_then_cached(hub, finetu
     assert hub.requests == []
     files = [tmp_path / run / "model.safetensors" for run in ("first", "again")]
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_dataset_of_the_hub_opens_no_files_of_this_machine(hub, finetune, checkpoint, dataset):
+    import datasets
+
+    (file,) = (dataset / "data").iterdir()
+    table = datasets.Dataset.from_parquet(str(file)).cast_column("image", datasets.Image(decode=False))
+    mine = file.parents[2] / "photos" / "ant" / "0.png"
+    assert mine.is_file()
+    table.map(lambda row: {"image": {"bytes": None, "path": str(mine)}}).to_parquet(file)
+    hub.models["user/net"], hub.datasets["user/insects"] = checkpoint, dataset
+    done = finetune("--task", "user/insects", "--model", "user/net")
+    assert done.returncode == 2
+    assert "24 of 24 images cannot be read" in done.stderr and "No such file" in done.stderr
 
 
 def test_a_pickle_is_refused_and_never_fetched(hub, finetune, checkpoint):
