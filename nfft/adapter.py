@@ -49,9 +49,9 @@ def save(
         )
         local = Path(checkpoint.name).expanduser()
         # So that a folder is found from wherever the adapter is loaded.
-        found_at = str(local.resolve()) if local == checkpoint.folder else checkpoint.name
         # A snapshot's folder knows its commit, but is a folder, and has but one.
-        revision = None if local == checkpoint.folder else checkpoint.commit
+        is_folder = local == checkpoint.folder
+        found_at, revision = (str(local.resolve()), None) if is_folder else (checkpoint.name, checkpoint.commit)
         base = {"base": found_at, "revision": revision, "sha256": checkpoint.fingerprint}
         write_json(stage / "config.json", {**described, layout.ADAPTER: base})
         saved = copy.copy(config)

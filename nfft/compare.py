@@ -31,6 +31,7 @@ def compare(given: argparse.Namespace) -> int:
     cells = {method: cells_of(given, method) for method in given.methods}
     # Seed by seed, so that whoever stops early has something of every method.
     order = [cells[method][seed] for seed in range(given.seeds) for method in given.methods]
+    grid.check(order, folder)
     print(f"folder  {folder}\nruns    {len(order)}: {len(given.methods)} methods, {given.seeds} seeds", flush=True)
     failed, interrupted = grid.tell_and_run(order, folder)
     if interrupted:

@@ -58,15 +58,8 @@ def changes_of(given: argparse.Namespace, study: Study) -> Changes:
         if name not in known:
             raise UserError(f"--data {name}: the study has no such task; {nearest(name, known)}")
     changed = options.pairs(given.set, "--set")
-    return Changes(
-        elsewhere,
-        {name: value for name, value in changed.items() if not name.startswith("pretraining.")},
-        {
-            name.removeprefix("pretraining."): value
-            for name, value in changed.items()
-            if name.startswith("pretraining.")
-        },
-    )
+    runs, pretraining = (settings.part(changed, name, ["pretraining"]) for name in ("", "pretraining"))
+    return Changes(elsewhere, runs, pretraining)
 
 
 def check(study: Study, cells: Sequence[Cell], changes: Changes) -> None:

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nfft.card_text import ABSENT
 from nfft.grid import Cell
 from nfft.intervals import Difference, interval, paired
 from nfft.study import Place, Study
-
-ABSENT = "–"
 
 
 def record(study: Study, cell: Cell, folder: Path, place: Place | None = None) -> dict[str, Any]:

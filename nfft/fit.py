@@ -109,7 +109,8 @@ class Fit(Job):
         try:
             for done in self._steps(stop_requested):
                 broken += done.broken
-                if done.step in due or done.stop:
+                # Of several processes, all have to be at the same step.
+                if done.step in due or done.stop or self.accelerator.num_processes == 1:
                     self.note_broken(self.plan.data.train, self._of_all(broken))
                     broken = []
                 report.step(

@@ -64,15 +64,11 @@ class Failed:
 
 
 def tell_and_run(cells: Sequence[Cell], folder: Path) -> tuple[list[Failed], int]:
-    """Run the cells that are not done, and tell people.
+    """Run the cells that are not done, in a folder that `check` has seen, and tell people.
 
     Returns:
         What failed, and the exit status of an interruption, 0 if there was none.
-
-    Raises:
-        UserError: as `check`.
     """
-    check(cells, folder)
     with Interrupt() as interrupt:
         failed = run_all(cells, folder, lambda line: print(f"        {line}", flush=True), interrupt.requested)
     if not interrupt.requested():

@@ -131,12 +131,11 @@ def _draw_row(
     axes: "Axes", study: "Study", records: list[dict[str, Any]], row: str, columns: list[str],
     aside: float, colour: str, marker: str,
 ) -> None:  # fmt: skip
-    found = [[100 * each for each in findings.top1(records, row, column).values()] for column in columns]
-    places = [place + aside for place, values in enumerate(found) if values]
-    found = [values for values in found if values]
-    for place, values in zip(places, found, strict=True):
+    every = [[100 * each for each in findings.top1(records, row, column).values()] for column in columns]
+    found = {place + aside: values for place, values in enumerate(every) if values}
+    for place, values in found.items():
         axes.plot([place] * len(values), values, marker, color=colour, alpha=0.3, markersize=4)
         low, high = interval(values)
         if low is not None and high is not None:
             axes.vlines(place, max(0, low), min(100, high), color=colour, linewidth=1.4)
-    axes.plot(places, [mean(values) for values in found], marker, color=colour, markersize=7, label=row)
+    axes.plot([*found], [mean(values) for values in found.values()], marker, color=colour, markersize=7, label=row)

@@ -15,8 +15,8 @@ PACKAGE = Path(nfft.__file__).parent
 ORDER = [
     "errors", "intervals", "files", "agc", "groups", "ema", "sam", "schedule", "standardisation", "architectures",
     "memory", "interrupt", "report", "text", "plot", "recipe", "task", "method", "randaugment", "preprocess", "run",
-    "invocation", "grid", "study", "findings", "plot_methods", "catalog", "checkpoint", "vetting", "layout", "lora",
-    "folding", "adapter", "model", "paper", "card_text", "card_parts", "card_metadata", "card", "hub", "auto",
+    "invocation", "grid", "study", "card_text", "findings", "plot_methods", "catalog", "checkpoint", "vetting",
+    "layout", "lora", "folding", "adapter", "model", "paper", "card_parts", "card_metadata", "card", "hub", "auto",
     "formats", "options", "settings", "columns", "source", "table", "data", "parallel", "decoded", "scan", "device",
     "loader", "score", "update_triton", "update", "train", "plan", "job", "fit", "features", "logistic", "probe",
     "command", "publish", "finetune", "compare", "experiment", "look", "evaluation", "prediction", "merge",

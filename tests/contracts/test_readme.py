@@ -48,7 +48,8 @@ def test_commands_parse(command: str) -> None:
 @pytest.mark.parametrize("command", REPRODUCE)
 def test_commands_of_the_papers_experiments_parse(command: str) -> None:
     words = shlex.split(re.sub(r"\$\w+", "1", command))
-    settings.read(options.request(options.parser().parse_args(words[words.index("nfft/finetune.py") + 1 :])))
+    asked = settings.read(options.request(options.parser().parse_args(words[words.index("nfft/finetune.py") + 1 :])))
+    assert asked.recipe.__module__ == f"nfft.recipes.{words[words.index('--recipe') + 1].replace('-', '_')}"
 
 
 def test_there_are_commands() -> None:

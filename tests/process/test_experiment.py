@@ -1,6 +1,5 @@
 """A study runs each of its cells once, whatever ends it and however many processes work on it."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -124,8 +123,9 @@ def test_what_starts_from_a_failed_run_fails_with_it(file: Path, tmp_path: Path,
 def test_part_of_it_by_name(file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     assert experiment.main(command(file, folder, "--only", "soft/*")[1:]) == 0
-    found = json.loads(f"[{','.join((folder / 'runs.jsonl').read_text().splitlines())}]")
-    assert {each["cell"] for each in found} == {each for each in CELLS if not each.startswith("hard")}
+    assert {each["cell"] for each in findings.read(folder / "runs.jsonl")} == {
+        each for each in CELLS if not each.startswith("hard")
+    }
 
 
 @pytest.mark.parametrize(
