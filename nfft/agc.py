@@ -30,7 +30,7 @@ def clip_gradients(
         clipping: the paper's lambda; 0.01 for batches of 1024 to 4096, larger for smaller batches.
         eps: floor of a unit's weight norm, so that zero-initialised units can move.
         floors: other floors by parameter, of a shape that fits its units' norms.
-        whole_gains: False makes each element of a gain a unit, as timm does, to see what it matters.
+        whole_gains: False makes each element of a gain a unit, as timm does, to measure the difference.
 
     Returns:
         A scalar in [0, 1], the fraction of units whose gradient was clipped; NaN if a gradient is not finite.
@@ -67,10 +67,20 @@ def clip_gradients(
     return torch.where(torch.stack(finite).all(), share, torch.nan)
 
 
+@torch.no_grad()
+def clip_nothing(parameters: Iterable[Tensor]) -> Tensor:
+    """What `clip_gradients` returns where nothing is clipped: 0, or NaN if a gradient is not finite."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if not gradients:
+        return torch.zeros(())
+    norms = torch.stack([norm.float() for norm in torch._foreach_norm(gradients)])
+    return torch.where(norms.isfinite().all(), 0.0, torch.nan)
+
+
 def clip_before_each_step(
     optimizer: torch.optim.Optimizer, parameters: Iterable[Tensor], clipping: float, eps: float = EPS
 ) -> RemovableHandle:
-    """Have `optimizer` clip before each of its steps, in whosever loop: after unscaling, and not in steps skipped.
+    """Have `optimizer` clip before each of its steps, in any training loop: after unscaling, and not in steps skipped.
 
     Args:
         optimizer: torch's own, before accelerate or another library wraps it.

@@ -125,10 +125,10 @@ class AutoNFNet(nn.Module):
     @torch.inference_mode()
     def _over(self, pictures: Sequence[Picture], size: int, each: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
         """`each` of batches of the pictures, on the network's device; results on the CPU."""
-        device = next(self.network.parameters()).device
+        like = next(self.network.parameters())
         for start in range(0, len(pictures), size):
             batch = [self.transform(_opened(picture)) for picture in pictures[start : start + size]]
-            yield each(torch.stack(batch).to(device)).float().cpu()
+            yield each(torch.stack(batch).to(like.device, like.dtype)).float().cpu()
 
     def _named(self, logits: Tensor, top_k: int) -> list[dict[str, Any]]:
         best = logits.softmax(0).topk(min(top_k, len(self.labels)))

@@ -55,6 +55,7 @@ def render_card(
 
     Raises:
         UserError: when the metadata of `earlier` cannot be read.
+        KeyError: when a fact is missing.
     """
     quoted = results["test"] or results["validation"]
     method = run.get("method", {"name": "full"})
@@ -174,8 +175,13 @@ def _render(
     template: str, facts: dict[str, Any], head: dict[str, Any], repository: str | None, earlier: str | None
 ) -> str:
     """A whole card: what the template makes of the facts, its record, and what people wrote in the earlier one."""
+    import jinja2
+
     before = card_parts.take_apart(earlier or "")
-    body = _template(template).render(facts, repository=hub_id(repository)).strip() + "\n"
+    try:
+        body = _template(template).render(facts, repository=hub_id(repository)).strip() + "\n"
+    except jinja2.UndefinedError as error:
+        raise KeyError(error.message) from error
     record = card_parts.sign(_joined(head, body), head, head["tags"])
     titles = [title for title, _ in card_parts.take_apart(body).sections]
     own = card_parts.own_sections(before, titles)

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from nfft.errors import UserError, nearest
+from nfft.files import expanded
 from nfft.method import Method
 from nfft.recipe import Facts, Recipe
 from nfft.study import Study
@@ -38,7 +39,7 @@ def task(name: str) -> Task:
     known = names("tasks")
     if name in known:
         return importlib.import_module(f"nfft.tasks.{name}").TASK
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.suffix == ".py" and path.is_file():
         return _declared(path, "task", Task, "tasks/digits.py")
     if path.is_dir() or (path.suffix in DATA_FILES and path.is_file()):
@@ -75,7 +76,7 @@ def method(name: str) -> Method:
 
 def study(name: str) -> Study:
     """The study called `name`, or that of a study file."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.suffix == ".py" and path.is_file():
         return _declared(path, "study", Study, "studies/transfer.py")
     if path.suffix == ".py":

@@ -43,7 +43,7 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[
     write_tensors(stage / TENSORS, tensors)
     record = {**facts, "step": step}
     record["sha256"] = _hash(stage / TENSORS, record)
-    (stage / FACTS).write_text(json.dumps(record, indent=2) + "\n")
+    (stage / FACTS).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     for name in (TENSORS, FACTS):
         _flush(stage / name)
     shutil.rmtree(final, ignore_errors=True)
@@ -57,18 +57,23 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[
 
 
 def latest(folder: Path) -> tuple[Saved | None, list[str]]:
-    """The newest checkpoint that is whole, and a line about each newer one that is not."""
+    """The newest checkpoint that is whole, and a line about each newer one that is not.
+
+    Raises:
+        OSError: when one cannot be read, whole or not.
+    """
     torn: list[str] = []
     for candidate in reversed(_folders(folder)):
         try:
             return _read(candidate), torn
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        # What a disk does not give just now is no damage: an older checkpoint would replace it.
+        except (FileNotFoundError, ValueError, KeyError, SafetensorError) as error:
             torn.append(f"{candidate} is damaged ({error}) and passed over")
     return None, torn
 
 
 def _read(folder: Path) -> Saved:
-    facts = json.loads((folder / FACTS).read_text())
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     if not isinstance(facts, dict) or facts.pop("sha256", None) != _hash(folder / TENSORS, facts):
         raise ValueError("its content does not match its hash")
     with safe_open(folder / TENSORS, framework="pt") as file:

@@ -2,11 +2,12 @@
 
 import argparse
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable
 
-from nfft.errors import UserError
+from nfft.errors import LocalError, UserError
 from nfft.files import UNWRITABLE
 from nfft.text import printable
 
@@ -27,7 +28,8 @@ def run(action: Callable[[argparse.Namespace], int], given: argparse.Namespace) 
         print("\nnfft: interrupted", file=sys.stderr)
         return 130
     except (UserError, OSError) as error:
-        text = str(error)
+        # A loader process hands over its own with a traceback before it.
+        text = re.sub(r".*\bnfft\.errors\.\w+: ", "", str(error), flags=re.DOTALL).strip()
         if isinstance(error, OSError):
             if error.errno not in UNWRITABLE and error.filename is None:
                 raise
@@ -35,8 +37,10 @@ def run(action: Callable[[argparse.Namespace], int], given: argparse.Namespace) 
             text = f"{error.filename or 'the run folder'} cannot be used: {error.strerror}. {then}"
         if os.environ.get("NFFT_DEBUG") == "1":
             raise
-        # Every process meets the same mistake; one sentence is enough.
-        if os.environ.get("RANK", "0") == "0":
+        # Most mistakes are met by every process, and one sentence is enough.
+        rank = os.environ.get("RANK", "0")
+        if rank == "0" or isinstance(error, (LocalError, OSError)):
+            who = "nfft" if rank == "0" else f"nfft, process {rank}"
             # What strangers wrote is not to reach the terminal as anything but text.
-            print(f"nfft: {printable(text)}", file=sys.stderr)
+            print(f"{who}: {printable(text)}", file=sys.stderr)
         return 2

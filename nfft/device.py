@@ -10,6 +10,8 @@ from accelerate.utils import InitProcessGroupKwargs
 from nfft.errors import UserError
 from nfft.parallel import cores
 
+# Ways of accelerate to spread a network over processes; whole copies of it are the only one here.
+ELSEWHERE = ("DEEPSPEED", "FSDP", "MEGATRON_LM", "PARALLELISM_CONFIG")
 MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -19,6 +21,9 @@ def make_accelerator(precision: str) -> Accelerator:
     Args:
         precision: "fp32", "bf16", "fp16", or "auto": what `accelerate launch --mixed_precision` asked for,
             else bf16 where the device has fast instructions for it, else fp32.
+
+    Raises:
+        UserError: for what the device cannot do, or accelerate's config has and training here has not.
     """
     # What accelerate's launcher sets when nothing was asked for is "no"; for float32, say --precision fp32.
     asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
@@ -28,6 +33,14 @@ def make_accelerator(precision: str) -> Accelerator:
         mixed = MIXED[precision]
     if mixed == "fp16" and (not torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_CPU") == "True"):
         raise UserError("fp16 needs a GPU: on a CPU it would be ignored. Use --precision bf16 or fp32.")
+    if mixed not in MIXED.values():
+        raise UserError(f"mixed precision {mixed} is not offered. Use --precision bf16, fp16 or fp32.")
+    for name in ELSEWHERE:
+        if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() in ("true", "1"):
+            raise UserError(
+                f"{name} of accelerate's config is not offered: AGC needs each unit of a weight in one piece. Choose "
+                "data parallelism alone (`accelerate config`)."
+            )
     # cuDNN times its algorithms once for each shape, of which a run has few; timm's train.py asks for that, too.
     torch.backends.cudnn.benchmark = True
     # Unless told that there is only a CPU, accelerate lets every process that torchrun started there run alone.

@@ -10,6 +10,10 @@ class UserError(Exception):
     """A mistake in what was asked for; its text says what was expected, what was found, and how to fix it."""
 
 
+class LocalError(UserError):
+    """One that a single process of several may meet, and has to tell by itself."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a clause naming the entries closest to `name`, or the first of them when none is close."""
     known = sorted(known)

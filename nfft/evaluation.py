@@ -36,14 +36,16 @@ def evaluate(given: argparse.Namespace) -> int:
     from nfft import catalog, data, publish
     from nfft.auto import AutoNFNet
     from nfft.device import make_accelerator
+    from nfft.model import check_side
 
     task = changed(catalog.task(given.task), options.pairs(given.set, "--set"))
     accelerator = make_accelerator(given.precision)
     classifier = AutoNFNet.from_pretrained(given.model, revision=given.revision)
     resolution = given.resolution or classifier.checkpoint.test_side
+    check_side(classifier.network, classifier.checkpoint.architecture, resolution, "--resolution ")
     classes, split = data.load_whole(task) if given.split == "all" else chosen_split(data.load(task), given.split)
     split = replace(split, labels=as_model_has_them(classifier, task, classes)[split.labels])
-    output = given.output or default_output(given, split.name, resolution)
+    output = given.output or default_output(given, classifier, split.name, resolution)
     check_places(given.add_to, output, classifier)
 
     results = scored(classifier, task, split, resolution, accelerator) | {"revision": given.revision}
@@ -68,7 +70,7 @@ def check_places(add_to: Path | None, output: Path, classifier: "AutoNFNet") -> 
         raise UserError(f"--output {output} is a folder. Name a file.")
     if output.is_file():
         try:
-            is_ours = json.loads(output.read_text()).keys() >= EVALUATED
+            is_ours = json.loads(output.read_text(encoding="utf-8")).keys() >= EVALUATED
         except (ValueError, AttributeError, OSError):
             is_ours = False
         if not is_ours:
@@ -198,7 +200,7 @@ def announce(results: dict[str, Any]) -> None:
         print(f"{scores['left_out']} images could not be read and are left out")
 
 
-def default_output(given: argparse.Namespace, split: str, resolution: int) -> Path:
-    """runs/evaluate-TASK-MODEL-SPLIT-SIDEpx/results.json."""
-    stem = options.default_folder(given).name
-    return Path("runs") / f"evaluate-{stem}-{split}-{resolution}px" / "results.json"
+def default_output(given: argparse.Namespace, classifier: "AutoNFNet", split: str, resolution: int) -> Path:
+    """runs/evaluate-TASK-MODEL-WEIGHTS-SPLIT-SIDEpx/results.json: others may have called theirs alike."""
+    stem, weights = options.default_folder(given).name, classifier.checkpoint.fingerprint
+    return Path("runs") / f"evaluate-{stem}-{str(weights)[:8]}-{split}-{resolution}px" / "results.json"

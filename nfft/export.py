@@ -33,6 +33,7 @@ def export(given: argparse.Namespace) -> int:
     """Write the file under another name, compare it with the network, and give it its name once it agrees."""
     from nfft.auto import AutoNFNet
     from nfft.formats import FORMATS, beside
+    from nfft.model import check_side
 
     check_combination(given)
     kind = FORMATS[given.format]
@@ -41,7 +42,7 @@ def export(given: argparse.Namespace) -> int:
     check_place(output, kind)
     classifier = AutoNFNet.from_pretrained(given.model, revision=given.revision)
     side = given.resolution or classifier.checkpoint.test_side
-    check_side(classifier, side)
+    check_side(classifier.network, classifier.checkpoint.architecture, side, "--resolution ")
     pictures = pictures_of(given, classifier, side) if given.int8 else None
     announce(classifier, side)
     with stage(output) as folder, in_words(classifier, side):
@@ -111,22 +112,6 @@ def check_place(output: Path, kind: "Format") -> None:
         raise UserError(f"--output {output} is there already, and is no export of nfft's. Choose another name.")
     if beside(output).exists() and not output.exists():
         raise UserError(f"{beside(output)} is there already, and would be replaced. Choose another --output.")
-
-
-def check_side(classifier: "AutoNFNet", side: int) -> None:
-    """See that images of the size that was asked for are not shrunk to nothing.
-
-    Raises:
-        UserError: with the smallest size.
-    """
-    from nfft.model import smallest_side
-
-    smallest = smallest_side(classifier.network)
-    if side < smallest:
-        raise UserError(
-            f"--resolution {side} is too small for {classifier.checkpoint.architecture}, which shrinks images "
-            f"{smallest} times. Use {smallest} or more."
-        )
 
 
 def pictures_of(given: argparse.Namespace, classifier: "AutoNFNet", side: int) -> "Pictures":

@@ -74,7 +74,7 @@ def find(path: Path, labels: np.ndarray, facts: dict[str, Any], accelerator: Acc
     found = Features(path, labels, key)
     if accelerator.is_main_process:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            noted = json.loads(_beside(path).read_text())
+            noted = json.loads(_beside(path).read_text(encoding="utf-8"))
             broken = [Broken(**each) for each in noted["broken"]]
             before = Features(path, labels, noted["key"], int(noted["rows"]), float(noted["seconds"]), broken)
             if noted["key"] == key and len(before.values) == len(labels) >= before.rows:

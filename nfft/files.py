@@ -25,17 +25,43 @@ def cache_folder(name: str) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "nfft" / name
 
 
+def expanded(path: str) -> Path:
+    """A path as a user writes it, which may begin with ~.
+
+    Raises:
+        UserError: for the home of someone who is not known here.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{path}: there is no such home folder. Write the path in full.") from error
+
+
+def read_lines(path: Path) -> list[Any]:
+    """What a .jsonl file holds, a line each."""
+    # Not splitlines: names may hold what that takes for the end of a line, too.
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
 def fingerprint_of(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_text(path: Path, text: str) -> None:
+def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole, then give it its name."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text as UTF-8, whole, then give the file its name."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, content: Any) -> None:

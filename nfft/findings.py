@@ -1,6 +1,5 @@
 """What the runs of a study have found: a record of each, and the table and differences that follow from these."""
 
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,11 +30,6 @@ def record(study: Study, cell: Cell, folder: Path, place: Place | None = None) -
         "training": results["training"],
         "run": run,
     }
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """The records of a file, one a line."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def top1(records: Sequence[dict[str, Any]], row: str, column: str) -> dict[int, float]:

@@ -64,6 +64,7 @@ def finetune(given: argparse.Namespace) -> int:
             notes += differences + job.restore()
         elif is_main:
             run.start(folder, facts, planned.skipped)
+        job.check_alike()
         if is_main:
             announce(facts, job, notes)
         with Interrupt() as interrupt, Report(folder, planned.total_steps, job.step, speaks=is_main) as report:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nfft import checkpoint, decoded, memory, score, train
 from nfft.data import Split
-from nfft.errors import UserError
+from nfft.errors import LocalError, UserError
 from nfft.job import Job, Outcome
 from nfft.loader import EvaluationImages, evaluation_loader, train_loader
 from nfft.plan import Plan
@@ -131,10 +131,11 @@ class Fit(Job):
             where = f"The last good checkpoint is {self.saved}." if self.saved else "No checkpoint had been saved yet."
             raise UserError(f"{error} {where}") from error
         except torch.OutOfMemoryError as error:
-            raise UserError(
-                f"a batch of {self.plan.recipe.batch_size} does not fit in the device's memory. Take it in parts with "
-                f"--set accumulation_steps={2 * self.plan.recipe.parts}, which gives the same result, "
-                "or use --set gradient_checkpointing=true."
+            in_parts = f"take it in more parts in another folder: --set accumulation_steps={2 * self.plan.recipe.parts}"
+            again = "go on with --resume --set gradient_checkpointing=true, or "
+            raise LocalError(
+                f"a batch of {self.plan.recipe.batch_size} does not fit in the device's memory: "
+                f"{'' if self.plan.recipe.gradient_checkpointing else again}{in_parts}."
             ) from error
         return True
 
@@ -255,7 +256,9 @@ class Fit(Job):
             self.network.load_state_dict(self.training.ema.average)
         test = self.plan.data.test
         batch, steps = self.plan.recipe.batch_size, self.plan.total_steps
-        seconds = sum(batch / line["images_per_second"] for line in lines if line["kind"] == "train")
+        # Of a run that is resumed, lines may be lost.
+        known = [batch / line["images_per_second"] for line in lines if line["kind"] == "train"]
+        seconds = sum(known) / len(known) * steps if known else self.seconds
         tested = self.predict(test, ["raw"])["raw"] if test is not None else None
         return Outcome(best, found, tested, {"steps": steps, "images": steps * batch, "seconds": seconds})
 

@@ -67,7 +67,7 @@ class Format:
         if missing:
             raise UserError(
                 f"exporting to ONNX needs {', '.join(missing)}, not installed here. "
-                "Install what is missing: pip install 'nfnet-finetune[export]'"
+                f"Install what is missing: pip install {' '.join(missing)}"
             )
 
     def is_ours(self, path: Path) -> bool:

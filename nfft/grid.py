@@ -40,11 +40,11 @@ class Cell:
     def results(self, folder: Path) -> dict[str, Any] | None:
         """What came out, if the run is done."""
         file = folder / self.name / "results.json"
-        return json.loads(file.read_text()) if file.is_file() else None
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
     def facts(self, folder: Path) -> dict[str, Any]:
         """What was run: its run.json."""
-        return json.loads((folder / self.name / run.RUN).read_text())
+        return json.loads((folder / self.name / run.RUN).read_text(encoding="utf-8"))
 
     def beside(self, folder: Path, ending: str) -> Path:
         """A file beside its folder."""
@@ -89,7 +89,7 @@ def check(cells: Sequence[Cell], folder: Path) -> None:
         if not place.exists():
             continue
         try:
-            before = json.loads(cell.beside(folder, CELL).read_text())
+            before = json.loads(cell.beside(folder, CELL).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             before = None
         if before != cell.described():

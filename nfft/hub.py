@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nfft.errors import UserError, nearest
-from nfft.files import UNWRITABLE, fingerprint_of
+from nfft.files import UNWRITABLE, expanded, fingerprint_of
 
 if TYPE_CHECKING:
     from nfft.layout import Checkpoint
@@ -73,7 +73,7 @@ def _find(name: str, model_args: dict[str, Any], source: Source | None = None) -
         return layout.random_weights(name.removeprefix("scratch:"), model_args)
     if model_args:
         raise UserError(f"--model-arg goes with --model scratch:...; {name} already has its weights.")
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if source is not None and source.revision is not None and (name == PACKAGED or folder.is_dir()):
         raise UserError(f"--revision {source.revision} is for the Hub; {name} is a folder here, and has but one.")
     if name == PACKAGED:
@@ -182,6 +182,8 @@ def push(
     # "No files have been modified" is no warning, and bars are for those who wait for gigabytes on a terminal.
     logging.getLogger("huggingface_hub.hf_api").setLevel(logging.ERROR)
     disable_progress_bars()
+    if create_pr and revision is not None:
+        raise UserError("the Hub takes proposals for the main branch alone: leave out --revision, or --create-pr.")
     api = HfApi(token=token, library_name="nfft")
     try:
         if not create_pr or not api.repo_exists(repository):

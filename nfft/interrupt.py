@@ -3,7 +3,8 @@
 import signal
 from types import FrameType
 
-SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+HANG_UP = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
+SIGNALS = [signal.SIGINT, signal.SIGTERM, *HANG_UP]
 
 
 class Interrupt:
@@ -13,7 +14,9 @@ class Interrupt:
         self.signal: int | None = None
 
     def __enter__(self) -> "Interrupt":
-        self.before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        # nohup has a terminal that is closed stop nothing: that stays so.
+        ignored = {number for number in HANG_UP if signal.getsignal(number) is signal.SIG_IGN}
+        self.before = {number: signal.signal(number, self._note) for number in SIGNALS if number not in ignored}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from nfft import architectures, standardisation
 from nfft.errors import UserError, nearest
 from nfft.files import fingerprint_of, write_json, write_tensors
-from nfft.vetting import vet_config
+from nfft.vetting import REFUSED, vet_config
 
 # For architectures that timm has no weights of: ImageNet's usual size, mean and standard deviation.
 DEFAULT_PREPROCESSING = {"input_size": (3, 224, 224), "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -123,7 +123,7 @@ def open_folder(name: str, folder: Path) -> Checkpoint:
     if not config_file.is_file():
         raise UserError(f"{name}: expected config.json and model.safetensors in {folder}; config.json is missing.")
     try:
-        config = json.loads(config_file.read_text())
+        config = json.loads(config_file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{name}: config.json is not JSON ({error}).") from error
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
@@ -148,8 +148,10 @@ def random_weights(architecture: str, model_args: dict[str, Any]) -> Checkpoint:
     import timm
 
     _check_architecture(f"scratch:{architecture}", architecture)
-    for name in model_args.keys() & SETTLED.keys():
+    for name in sorted(model_args.keys() & SETTLED.keys()):
         raise UserError(f"--model-arg {name}={model_args[name]} cannot be given: {SETTLED[name]}.")
+    for name in sorted(model_args.keys() & REFUSED):
+        raise UserError(f"--model-arg {name} cannot be given: it does not describe a network.")
     defaults = timm.get_pretrained_cfg(architecture)
     preprocessing = defaults.to_dict() if defaults is not None else dict(DEFAULT_PREPROCESSING)
     config = {"architecture": architecture, "model_args": model_args, "pretrained_cfg": preprocessing}
@@ -194,7 +196,7 @@ def described(
 
     labels = {"num_classes": len(classes), "label_names": list(classes)}
     save_config_for_hf(model, str(stage / "config.json"), model_config=labels, data_config=preprocessing)
-    config = json.loads((stage / "config.json").read_text())
+    config = json.loads((stage / "config.json").read_text(encoding="utf-8"))
     _finish_config(config, checkpoint)
     return config
 

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from nfft.data import Split
 from nfft.decoded import Decoded
-from nfft.errors import UserError
+from nfft.errors import LocalError
 from nfft.preprocess import UnreadableImage, cut_mix, decode, mix_up, train_view
 from nfft.randaugment import distort
 from nfft.recipe import Recipe
@@ -143,7 +143,7 @@ class TrainImages(Dataset[Sample]):
                 broken = broken or Broken(key.index, str(error))
                 continue
             return Sample(view, int(self.split.labels[index]), key, rng, broken)
-        raise UserError("no image of the training split can be read any more: is their disk still there?")
+        raise LocalError("no image of the training split can be read any more: is their disk still there?")
 
 
 @dataclass(frozen=True)

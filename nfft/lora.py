@@ -291,15 +291,19 @@ def adapted(network: nn.Module) -> Iterator[tuple[str, WeightSpaceConv2d]]:
 
 @torch.no_grad()
 def floors(network: nn.Module) -> dict[Tensor, Tensor]:
-    """Lengths that AGC may take the rows of B for, shape (out, 1): B starts at zero, and could not move otherwise.
+    """Lengths that AGC may take the units of B for: B starts at zero, and could not move otherwise.
 
-    A row of B that changes by its floor times lambda changes the raw weight of its unit by at most lambda of that
-    unit's length: what AGC allows the weight itself. On digits that is worth 4 to 5 points of top-1 over the paper's
+    A unit is a row, and its length has the shape (out, 1); of rank 1, B is a vector, and as a whole one unit.
+
+    A unit of B that changes by its floor times lambda changes the raw weight by at most lambda of its length: what AGC
+    allows the weight itself. On digits that is worth 4 to 5 points of top-1 over the paper's
     eps, and without clipping a learning rate of 0.5 diverges: LOG.md has the runs.
     """
     found = {}
     for _, layer in adapted(network):
         a, b = (cast(nn.Linear, factors[ADAPTER]).weight for factors in (layer.lora_A, layer.lora_B))
         lengths = layer.base.weight.float().flatten(1).norm(dim=1, keepdim=True).clamp(min=EPS)
+        if b.shape[1] == 1:
+            lengths = lengths.norm()
         found[cast(Tensor, b)] = lengths / (a.float().norm() * layer.scaling[ADAPTER])
     return found

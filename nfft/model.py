@@ -141,6 +141,34 @@ def smallest_side(model: nn.Module) -> int:
     return max((int(stage["reduction"]) for stage in info), default=1) if isinstance(info, list) else 1
 
 
+def check_side(network: nn.Module, architecture: str, side: int, option: str) -> None:
+    """See that the network takes images of `side` px.
+
+    Args:
+        option: what to call their size, as it is given: "--resolution" or "--set train_resolution=".
+
+    Raises:
+        UserError: when it shrinks them to nothing, or is made for images of one size.
+    """
+    smallest = smallest_side(network)
+    if side < smallest:
+        raise UserError(
+            f"{option}{side} is too small for {architecture}, which shrinks images {smallest} times. "
+            f"Use {option}{smallest} or more."
+        )
+    state = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in state.items()}
+    was_training = network.training
+    try:
+        network.eval()
+        with torch.no_grad():
+            torch.func.functional_call(network, shapes, (torch.empty(1, 3, side, side, device="meta"),))
+    except AssertionError as error:
+        raise UserError(f"{option}{side} is none that {architecture} takes: {error}") from error
+    finally:
+        network.train(was_training)
+
+
 def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """uint8 images (n, 3, h, w) to floats with the checkpoint's mean and standard deviation (3, 1, 1)."""
     return images.float().div_(255).sub_(mean).div_(std)

@@ -2,7 +2,7 @@
 
 import argparse
 import csv
-import os
+import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nfft import command, options
 from nfft.errors import UserError
+from nfft.files import write_bytes
 
 if TYPE_CHECKING:
     from nfft.auto import AutoNFNet
@@ -28,6 +29,8 @@ def predict(given: argparse.Namespace) -> int:
     from nfft.text import one_line
 
     files = pictures(given.files)
+    if given.csv is not None:
+        check_table(given.csv)
     classifier = AutoNFNet.from_pretrained(given.model, revision=given.revision).to(best_device())
     top_k = min(given.top_k, len(classifier.labels))
     shown = tqdm(total=len(files), desc="predicting", disable=None if given.csv else True, leave=False)
@@ -36,13 +39,12 @@ def predict(given: argparse.Namespace) -> int:
         shown.update()
         if isinstance(found, str):
             broken += 1
-            print(f"nfft: {file} cannot be read: {found}", file=sys.stderr)
+            print(f"nfft: {one_line(str(file))} cannot be read: {found}", file=sys.stderr)
             continue
         rows.append((file, found))
         if not given.csv:
-            print(
-                f"{file}: " + ", ".join(f"{one_line(each['label'])} {each['score']:.1%}" for each in found), flush=True
-            )
+            classes = ", ".join(f"{one_line(each['label'])} {each['score']:.1%}" for each in found)
+            print(f"{one_line(str(file))}: {classes}", flush=True)
     shown.close()
     if not rows:
         raise UserError(f"none of the {len(files)} files is a picture that can be read.")
@@ -92,13 +94,25 @@ def _found(classifier: "AutoNFNet", files: list[Path], top_k: int, size: int) ->
             yield file, image if isinstance(image, str) else next(classes)
 
 
+def check_table(path: Path) -> None:
+    """See, before any work, that a table can be put there, and takes the place of nothing but another.
+
+    Raises:
+        UserError: when it is a folder, or another file.
+    """
+    if path.is_dir():
+        raise UserError(f"--csv {path} is a folder. Name a file.")
+    if path.exists() and not path.read_bytes().startswith(b"file,label_1,score_1"):
+        raise UserError(f"--csv {path} is there already, and is no table of predictions. Choose another name.")
+
+
 def write_table(path: Path, rows: list[tuple[Path, list[dict[str, Any]]]], top_k: int) -> None:
     """A CSV file with a row a picture: file, label_1, score_1, label_2, ..."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["file", *(f"{what}_{rank + 1}" for rank in range(top_k) for what in ("label", "score"))])
+    for name, found in rows:
+        writer.writerow([name, *(value for each in found for value in (each["label"], f"{each['score']:.6f}"))])
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["file", *(f"{what}_{rank + 1}" for rank in range(top_k) for what in ("label", "score"))])
-        for name, found in rows:
-            writer.writerow([name, *(value for each in found for value in (each["label"], f"{each['score']:.6f}"))])
-    temporary.replace(path)
+    # Names of files need not be UTF-8: such ones are written as they are.
+    write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))

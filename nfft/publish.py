@@ -10,9 +10,12 @@ from typing import Any
 
 from nfft import command, options
 from nfft.errors import UserError
-from nfft.files import write_json, write_text
+from nfft.files import write_bytes, write_json, write_text
 
 EVALUATIONS, PUSHED, EVAL_RESULTS = "evaluations.json", "pushed.json", Path(".eval_results") / "nfft.yaml"
+
+# Cards that were replaced.
+KEPT = "README.2*.md"
 
 
 def push_main(arguments: list[str] | None = None) -> int:
@@ -60,7 +63,7 @@ def push_run(
     if is_adapter:
         _check_base(folder)
     card = folder / "README.md"
-    before = card.read_bytes() if card.is_file() else None
+    before, kept = card.read_bytes() if card.is_file() else None, set(folder.glob(KEPT))
     later = shlex.join(["nfft", "push", str(folder), repository, *_flags(private, revision, create_pr)])
     try:
         _check_card_there(folder, repository, revision)
@@ -75,7 +78,9 @@ def push_run(
         )
     except UserError as error:
         if before is not None and card.read_bytes() != before:
-            write_text(card, before.decode())
+            write_bytes(card, before)
+        for copy in set(folder.glob(KEPT)) - kept:
+            copy.unlink()
         raise UserError(f"{error} Nothing is lost: the run is whole in {folder}. To push it later: {later}") from error
     # By the card that is there now, a change of it on the Hub can be told from one of ours.
     cards = [*_pushed(folder).get("cards", []), _hash_of_card(folder)]

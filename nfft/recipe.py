@@ -115,6 +115,11 @@ class Recipe:
             if value is not None and not _within(value, interval):
                 expected = _in_words(interval) if math.isfinite(value) else "a finite number"
                 raise UserError(f"{name} must be {expected}; got {value}. Change it with --set {name}=...")
+        if self.test_margin > 2 * self.test_resolution:
+            raise UserError(
+                f"test_margin={self.test_margin} leaves less than a third of an image to be seen at "
+                f"test_resolution={self.test_resolution}. Use --set test_margin={2 * self.test_resolution} or less."
+            )
 
     @property
     def parts(self) -> int:
@@ -145,8 +150,8 @@ _ALLOWED = {
     "label_smoothing": "[0, 1)",
     "dropout": "[0, 1)",
     "stochastic_depth": "[0, 1)",
-    "train_resolution": "[8, inf)",
-    "test_resolution": "[8, inf)",
+    "train_resolution": "[8, 4096]",
+    "test_resolution": "[8, 4096]",
     "test_margin": "[0, inf)",
     "crop_area": "(0, 1]",
     "crop_aspect": "[1, inf)",

@@ -5,17 +5,19 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import MISSING, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from nfft.errors import UserError
 from nfft.files import locked, write_json, write_text
+from nfft.recipe import Recipe
 
 RUN, SKIPPED, LOCK = "run.json", "skipped.jsonl", ".lock"
 VERSIONS = ("torch", "timm", "accelerate", "datasets", "huggingface_hub", "safetensors")
 # May differ between a run and its resumption: they change how it runs, not what comes out.
-FREE = ("workers", "threads")
+FREE = ("workers", "threads", "gradient_checkpointing")
 
 
 def check(folder: Path, *, resume: bool) -> None:
@@ -83,7 +85,7 @@ def is_held(folder: Path) -> bool:
 def saved_setting(folder: Path, name: str) -> Any:
     """A setting of the recipe that the run in `folder` was started with; None where it cannot be told."""
     try:
-        return json.loads((folder / RUN).read_text())["recipe"]["settings"].get(name)
+        return json.loads((folder / RUN).read_text(encoding="utf-8"))["recipe"]["settings"].get(name)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -98,10 +100,13 @@ def resume(folder: Path, run: dict[str, Any]) -> tuple[dict[str, Any], list[str]
         UserError: naming each difference.
     """
     try:
-        saved = json.loads((folder / RUN).read_text())
+        saved = json.loads((folder / RUN).read_text(encoding="utf-8"))
         before, now, threads = _decisive(saved), _decisive(run), saved["threads"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"--resume: {folder / RUN} is damaged or not a run's. Start anew in another folder.") from error
+    # A run of an older release has nothing of settings that came later, and was as they are by default.
+    defaults = {each.name: each.default for each in fields(Recipe) if each.default is not MISSING}
+    before = {**{name: value for name, value in defaults.items() if name in now}, **before}
     changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
     if changed:
         listed = "; ".join(f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in changed)

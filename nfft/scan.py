@@ -95,7 +95,7 @@ def _may_pass(error: UnreadableImage) -> bool:
 def _read(path: Path, indices: np.ndarray) -> Scan | None:
     """What was found before; None where nothing was, or it cannot be read."""
     try:
-        stored = json.loads(path.read_text())
+        stored = json.loads(path.read_text(encoding="utf-8"))
         sizes = np.array(stored["sizes"], np.int64).reshape(-1, 2)
         return Scan(indices, sizes, [Broken(**each) for each in stored["broken"]])
     except (OSError, ValueError, KeyError, TypeError):

@@ -222,6 +222,10 @@ def ascent(
         for buffer, value in zip(statistics, before, strict=True):
             buffer.copy_(value)
         yield
+    # Where fp16's ascent has overflowed, the step will be skipped: nothing of it is to stay.
+    if accelerator.scaler is not None:
+        for buffer, value in zip(statistics, before, strict=True):
+            buffer.copy_(torch.where(buffer.isfinite(), buffer, value))
 
 
 def step_seed(*parts: int) -> int:

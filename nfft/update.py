@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from nfft.agc import clip_gradients
+from nfft.agc import clip_gradients, clip_nothing
 from nfft.ema import Ema
 from nfft.groups import clipped, optimizer_groups
 
@@ -21,7 +21,7 @@ class Update(Protocol):
             clipping, floors: as for `clip_gradients`; None does not clip.
 
         Returns:
-            The fraction of units whose gradient was clipped, as `clip_gradients` has it; 0 without clipping.
+            The fraction of units whose gradient was clipped, as `clip_gradients` and `clip_nothing` have it.
         """
 
 
@@ -34,8 +34,9 @@ class InTurn:
         self.network, self.optimizer, self.ema, self.whole_gains = network, optimizer, ema, whole_gains
 
     def __call__(self, *, clipping: float | None, floors: Mapping[Tensor, Tensor] | None = None) -> Tensor:
-        share_clipped = torch.zeros((), device=next(self.network.parameters()).device)
-        if clipping is not None:
+        if clipping is None:
+            share_clipped = clip_nothing(self.network.parameters())
+        else:
             share_clipped = clip_gradients(clipped(self.network), clipping, floors=floors, whole_gains=self.whole_gains)
         self.optimizer.step()
         if self.ema is not None:

@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
-from nfft.agc import EPS, TINY
+from nfft.agc import EPS, TINY, clip_nothing
 from nfft.ema import Ema
 from nfft.groups import clipped
 
@@ -122,7 +122,7 @@ class InOnePass:
             for each in group["params"]
         ]
         self.device = self.trained[0].weight.device
-        # Sent again where it has changed alone.
+        # Sent again only when it has changed.
         self.table = lru_cache(maxsize=1)(lambda rows: sent(rows, self.device, torch.int64))
         self.tiles = lru_cache(maxsize=1)(lambda shapes: cut(shapes, self.device))
 
@@ -130,6 +130,7 @@ class InOnePass:
     def __call__(self, *, clipping: float | None, floors: Mapping[Tensor, Tensor] | None = None) -> Tensor:
         groups, ema, clips = self.optimizer.param_groups, self.ema, clipping is not None
         moved = [each for each in self.trained if each.weight.grad is not None]
+        unclipped = None if clips else clip_nothing([each.weight for each in moved])
         # The kernel has addresses alone: these are kept until it is on its way.
         tensors = [self.tensors(each, floors or {}) for each in moved]
         rows = [
@@ -150,7 +151,7 @@ class InOnePass:
         torch.autograd.graph.increment_version([each for each in written if each is not None])
         if ema is not None:
             ema.update(self.network, moved={each.name for each in moved})
-        return over / max(1, sum(each.units for each in moved if clips and each.is_clipped))
+        return over / max(1, sum(each.units for each in moved if each.is_clipped)) if unclipped is None else unclipped
 
     def tensors(self, trained: Trained, floors: Mapping[Tensor, Tensor]) -> tuple[Tensor | None, ...]:
         """Weight, gradient, momentum, average and floors, with their elements in one order in memory."""

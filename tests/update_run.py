@@ -64,6 +64,7 @@ CASES = {
     "momentum and average of steps in turn": Case(in_turn_first=True),
     "NaN": Case(broken=float("nan")),
     "infinity": Case(broken=float("inf")),
+    "NaN without clipping": Case(clipping=None, broken=float("nan")),
 }
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from nfft import catalog, findings
+from nfft.files import read_lines
 from nfft.text import in_markdown
 
 CARDS = Path(__file__).parents[2] / "cards"
@@ -17,7 +18,7 @@ def test_there_are_results() -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_tables_follow_from_the_records(folder: Path) -> None:
-    study, records = catalog.study(folder.name), findings.read(folder / "runs.jsonl")
+    study, records = catalog.study(folder.name), read_lines(folder / "runs.jsonl")
     card, overview = (folder / "README.md").read_text(), (CARDS / "results.md").read_text()
     for table in (findings.table(study, records), findings.differences(study, records)):
         assert in_markdown(table) in card
@@ -30,7 +31,7 @@ def test_tables_follow_from_the_records(folder: Path) -> None:
 def test_each_record_says_what_was_run_and_gives_nothing_away(folder: Path) -> None:
     text = (folder / "runs.jsonl").read_text()
     assert "/work" not in text and "/tmp" not in text and "/home" not in text and "/root" not in text
-    for each in findings.read(folder / "runs.jsonl"):
+    for each in read_lines(folder / "runs.jsonl"):
         assert each["run"]["command"].startswith("nfft finetune ")
         assert each["run"]["seed"] == each["seed"]
         assert 0 < each["top1"] < 1 and each["count"] > 0

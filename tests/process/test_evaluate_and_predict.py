@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +44,8 @@ def complaint(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_the_runs_own_scores_come_out_again(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluation.main(["--model", str(run), "--task", "digits", "--precision", "fp32"]) == 0
-    written = json.loads(Path("runs/evaluate-digits-run-test-48px/results.json").read_text())
+    (output,) = Path("runs").glob("evaluate-digits-run-*-test-48px/results.json")
+    written = json.loads(output.read_text())
     own = json.loads((run / "results.json").read_text())["test"]
     for name in ("top1", "top5", "count", "resolution", "confusion", "per_class"):
         assert written["scores"][name] == own[name], name
@@ -120,6 +122,8 @@ def test_mistakes_of_evaluate(run: Path, image_folder: Callable[..., Path], caps
     assert "there is no such folder" in complaint(capsys)
     assert evaluation.main(["--model", str(run), "--task", "digits", "--set", "task.metrik=top1"]) == 2
     assert "the task has no setting 'metrik'; did you mean 'metric'" in complaint(capsys)
+    assert evaluation.main(["--model", str(run), "--task", "digits", "--resolution", "16"]) == 2
+    assert "--resolution 16 is too small for test_nfnet" in complaint(capsys)
     with pytest.raises(SystemExit):
         evaluation.main(["--model", str(run), "--task", "digits", "--resolution", "2"])
     assert "from 8 to 4096; got 2" in capsys.readouterr().err
@@ -143,6 +147,13 @@ def test_pictures_in_lines_and_in_a_table(
     assert len(rows) == 6 and rows[0]["file"] == str(folder / "ant" / "0.png")
     assert sum(float(rows[0][f"score_{rank}"]) for rank in range(1, 11)) == pytest.approx(1, abs=1e-4)
 
+    strange = folder / os.fsdecode(b"caf\xe9.png")  # as from an old archive: no UTF-8
+    (folder / "ant" / "0.png").rename(strange)
+    assert prediction.main(["--model", str(run), str(strange), "--csv", "out/table.csv"]) == 0
+    assert os.fsencode(strange.name) in Path("out/table.csv").read_bytes()
+    assert prediction.main(["--model", str(run), str(strange)]) == 0
+    assert "caf?.png: " in capsys.readouterr().out
+
 
 def test_a_picture_that_is_a_program_is_none(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("photo.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n")
@@ -159,6 +170,11 @@ def test_mistakes_of_predict(run: Path, tmp_path: Path, capsys: pytest.CaptureFi
     Path("torn.png").write_bytes(b"torn")
     assert prediction.main(["--model", str(run), "torn.png"]) == 2
     assert "none of the 1 files is a picture" in complaint(capsys)
+    assert prediction.main(["--model", str(run), "--csv", "torn.png", "torn.png"]) == 2
+    assert "--csv torn.png is there already, and is no table of predictions" in complaint(capsys)
+    assert Path("torn.png").read_bytes() == b"torn"
+    assert prediction.main(["--model", str(run), "torn.png", "--csv", "empty"]) == 2
+    assert "--csv empty is a folder" in complaint(capsys)
 
 
 def test_a_card_edited_by_hand_is_kept(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from nfft import experiment, findings
 from nfft.catalog import study as find_study
+from nfft.files import read_lines
 
 FILE = """
 from nfft.study import Pretrained, Study
@@ -46,7 +47,7 @@ def test_every_cell_once_with_table_plot_and_card(file: Path, tmp_path: Path, ca
     both = [subprocess.Popen(run, **pipes) for _ in range(2)]  # type: ignore[call-overload]
     said = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
-    records = findings.read(folder / "runs.jsonl")
+    records = read_lines(folder / "runs.jsonl")
     assert {each["cell"] for each in records} == CELLS
     for cell in CELLS:
         assert (folder / f"{cell}.log").read_text().count("written to") == 1, "it was run twice"
@@ -107,7 +108,7 @@ def test_a_cell_that_fails_stops_no_other_and_is_named(
     assert "hard/digits-0: failed: nfft: the batch size 100000 is larger" in capsys.readouterr().out
     card = (tmp_path / "out/README.md").read_text()
     assert "Runs that failed" in card and "hard/digits-short-0" in card
-    assert {each["cell"] for each in findings.read(tmp_path / "out/runs.jsonl")} == {
+    assert {each["cell"] for each in read_lines(tmp_path / "out/runs.jsonl")} == {
         "pre-trained/net-0", "soft/digits-0", "soft/digits-short-0"
     }  # fmt: skip
 
@@ -123,7 +124,7 @@ def test_what_starts_from_a_failed_run_fails_with_it(file: Path, tmp_path: Path,
 def test_part_of_it_by_name(file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     assert experiment.main(command(file, folder, "--only", "soft/*")[1:]) == 0
-    assert {each["cell"] for each in findings.read(folder / "runs.jsonl")} == {
+    assert {each["cell"] for each in read_lines(folder / "runs.jsonl")} == {
         each for each in CELLS if not each.startswith("hard")
     }
 

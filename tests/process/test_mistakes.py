@@ -70,8 +70,9 @@ ARGUMENTS = {
     "--set mixup=much": r"mixup must be a number or none; got 'much'",
     "--set task.suggests=lr": r"suggests can be set in a file alone",
     "--set dropout=1.5": r"dropout must be at least 0 and below 1; got 1.5. Change it with --set dropout=",
-    "--set train_resolution=4": r"train_resolution must be at least 8; got 4",
+    "--set train_resolution=4": r"train_resolution must be at least 8 and at most 4096; got 4",
     "--steps 0": r"total_steps must be at least 1; got 0",
+    "--set test_resolution=64 --set test_margin=129": r"leaves less than a third of an image.*test_margin=128 or less",
     "--epochs inf": r"epochs must be a finite number; got inf",
     "--lr nan": r"lr must be a finite number; got nan",
     "--seed -1": r"--seed must be between 0 and 4294967295; got -1",
@@ -87,12 +88,16 @@ ARGUMENTS = {
     # Networks.
     "--model-arg width=2": r"scratch:test_nfnet cannot be made: .*'width'. Check --model-arg",
     "--model-arg act_layer=step": r"scratch:test_nfnet cannot be made: .*\(step\). Check --model-arg",
+    "--model-arg features_only=true": r"--model-arg features_only cannot be given: it does not describe a network",
+    "--model scratch:vit_tiny_patch16_224": r"resolution=\d+ is none that vit_tiny_patch16_224 takes: .*\(224\)",
     "--model-arg in_chans=1": r"--model-arg in_chans=1 cannot be given: images are RGB",
     "--model scratch:levit_128s": r"expected a network with one linear classifier; levit_128s ends in tuple",
     # Places.
     "--task ./nowhere": r"--task ./nowhere: there is no such file or folder",
     "--task photos/": r"--task photos/: there is no such file or folder",
     "--task photos.csv": r"--task photos.csv: there is no such file or folder",
+    "--task ~nobody-of-that-name/photos": r"there is no such home folder. Write the path in full",
+    "--model ~nobody-of-that-name/net": r"there is no such home folder. Write the path in full",
     "--model ./nowhere": r"--model ./nowhere: there is no such folder",
     "--model runs/nowhere/": r"--model runs/nowhere/: there is no such folder",
     "--task user/insects": r"could not be reached for the dataset user/insects.*To work offline, give --task a",
@@ -109,6 +114,17 @@ def test_arguments(complaint: Complaint, arguments: str) -> None:
 def test_fp16_on_a_cpu(complaint: Complaint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
     assert re.search(r"fp16 needs a GPU.*Use --precision bf16 or fp32", complaint("--precision", "fp16"))
+
+
+@pytest.mark.parametrize("way", ["FSDP", "DEEPSPEED"])
+def test_ways_to_spread_a_network(complaint: Complaint, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    monkeypatch.setenv(f"ACCELERATE_USE_{way}", "true")
+    assert f"{way} of accelerate's config is not offered: AGC needs each unit" in complaint()
+
+
+def test_a_precision_of_accelerates_alone(complaint: Complaint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp8")
+    assert "mixed precision fp8 is not offered. Use --precision bf16, fp16 or fp32" in complaint()
 
 
 class TestFolders:

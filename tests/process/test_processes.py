@@ -48,6 +48,38 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         assert here[split]["confusion"] == there[split]["confusion"]
 
 
+UNLIKE = """
+import os
+
+import numpy as np
+
+from nfft.task import Task
+
+
+def load():
+    images = 40 if os.environ["RANK"] == "0" else 48
+    return {"image": np.zeros((images, 8, 8), np.uint8), "label": np.arange(images) % 2, "names": ["a", "b"]}
+
+
+TASK = Task(name="unlike", source=load)
+"""
+
+
+def test_processes_with_unlike_images_do_not_train(tmp_path: Path) -> None:
+    (tmp_path / "unlike.py").write_text(UNLIKE)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", str(SCRIPT)),
+            *("--task", str(tmp_path / "unlike.py"), "--model", "scratch:test_nfnet", "--batch-size", "8"),
+            *("--steps", "2", "--output-dir", str(tmp_path / "run")),
+        ],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "nfft: its images differ from those of process 1. Machines that train together need" in done.stderr
+    assert "nfft, process 1: its images differ from those of process 0." in done.stderr
+
+
 def test_accelerate_launches_the_script_by_path(tmp_path: Path) -> None:
     accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes=1", "--num_machines=1"]
     quiet = ["--mixed_precision=no", "--dynamo_backend=no"]

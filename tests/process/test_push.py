@@ -178,6 +178,9 @@ def test_what_fails_is_a_sentence_and_loses_nothing(
     hub: HubServer, nfft: Command, run: Path, spoil: Callable[[HubServer], None], token: str, sentence: str
 ) -> None:
     networks = (run / "model.safetensors").read_bytes()
+    card = run / "README.md"
+    card.write_text(card.read_text().replace(", fine-tuned", ", carefully fine-tuned"))
+    before = {path.name: path.read_bytes() for path in run.glob("README*")}
     spoil(hub)
     said = complaint(nfft("push", run, "user/digits", "--private", token=token))
     assert re.search(sentence, said)
@@ -185,7 +188,7 @@ def test_what_fails_is_a_sentence_and_loses_nothing(
     assert said.endswith(f"To push it later: nfft push {run} user/digits --private")
     assert (run / "model.safetensors").read_bytes() == networks
     assert not (run / "pushed.json").exists(), "it is not there yet"
-    assert "user/digits" not in (run / "README.md").read_text()
+    assert {path.name: path.read_bytes() for path in run.glob("README*")} == before, "as it was edited, and no copies"
     assert {path.name for path in run.iterdir()} >= SHARED
 
 
@@ -201,6 +204,8 @@ def test_a_connection_that_is_cut_in_an_upload(hub: HubServer, nfft: Command, ru
 def test_what_cannot_be_pushed(nfft: Command, run: Path, tmp_path: Path) -> None:
     assert "expected user/name" in complaint(nfft("push", run, "no name/of a/repository"))
     assert "expected user/name" in complaint(nfft("push", run, "../../etc"))
+    said = complaint(nfft("push", run, "user/x", "--revision", "trial", "--create-pr"))
+    assert "the Hub takes proposals for the main branch alone: leave out --revision, or --create-pr" in said
     (tmp_path / "empty").mkdir()
     assert "has no run.json: expected the folder of a run" in complaint(nfft("push", tmp_path / "empty", "user/x"))
     (run / "results.json").unlink()

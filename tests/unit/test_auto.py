@@ -45,6 +45,13 @@ def test_one_picture_in_every_form_has_one_answer(nano: nfft.AutoNFNet, photo: P
     assert scores[0] == pytest.approx(float(wanted.max()))
 
 
+def test_in_half_precision(nano: nfft.AutoNFNet, photo: Path) -> None:
+    wanted = nano.predict(photo, top_k=1)
+    half = nfft.AutoNFNet.from_pretrained("nfnet-nano").bfloat16()
+    (best,) = half.predict(photo, top_k=1)
+    assert best["score"] == pytest.approx(wanted[0]["score"], abs=0.05)
+
+
 def test_several_pictures_have_a_list_each(nano: nfft.AutoNFNet, photo: Path) -> None:
     alone = nano.predict(photo, top_k=2)
     for several in ([photo, PIXELS], np.stack([PIXELS, PIXELS]), (Image.fromarray(PIXELS), str(photo))):

@@ -252,6 +252,14 @@ def test_numbers_and_names_in_words():
     assert len(named("x" * 500)) == 80
 
 
+@pytest.mark.parametrize("name", ["processes", "seed", "hardware"])
+def test_a_fact_that_is_missing_is_named(name):
+    facts = make_run(["a", "b"])
+    del facts[name]
+    with pytest.raises(KeyError, match=name):
+        render_card(facts, make_results(["a", "b"]))
+
+
 def test_the_same_facts_give_the_same_text():
     first = render_card(make_run(NAMES), make_results(NAMES))
     assert first == render_card(make_run(NAMES), make_results(NAMES))

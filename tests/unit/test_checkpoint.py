@@ -102,6 +102,14 @@ def test_a_damaged_one_is_passed_over_and_said(tmp_path: Path, damage) -> None:
     assert len(torn) == 2
 
 
+def test_one_that_cannot_be_read_just_now_is_not_passed_over(tmp_path: Path) -> None:
+    _, second = save_steps(tmp_path, 10, 20)
+    (second / "state.json").rename(tmp_path / "elsewhere")
+    (second / "state.json").mkdir()  # which the system does not read, whole as it may be
+    with pytest.raises(OSError, match="directory"):
+        checkpoint.latest(tmp_path)
+
+
 def test_a_new_checkpoint_outlives_damaged_ones_of_later_steps(tmp_path: Path) -> None:
     for folder in save_steps(tmp_path, 90, 100):
         truncate(folder / "state.safetensors")

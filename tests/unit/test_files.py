@@ -11,7 +11,7 @@ import torch
 
 from nfft import checkpoint
 from nfft.errors import UserError
-from nfft.files import write_json, write_text
+from nfft.files import expanded, read_lines, write_json, write_text
 
 
 @contextmanager
@@ -33,6 +33,25 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     assert path.read_text() == "first"
     write_json(path, {"name": "é"})
     assert json.loads(path.read_text()) == {"name": "é"}
+
+
+def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_text(tmp_path / "folder", "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_lines_end_where_json_says(tmp_path: Path) -> None:
+    names = ["a\u2028b", "c\x85d", "e\x0cf", "g\nh"]
+    write_text(tmp_path / "lines", "".join(json.dumps(name, ensure_ascii=False) + "\n" for name in names))
+    assert read_lines(tmp_path / "lines") == names
+
+
+def test_the_home_of_nobody() -> None:
+    assert expanded("~/x") == Path.home() / "x"
+    with pytest.raises(UserError, match="~nobody-of-that-name/x: there is no such home folder"):
+        expanded("~nobody-of-that-name/x")
 
 
 def test_numbers_of_a_matrix_share_a_line(tmp_path: Path) -> None:

@@ -366,14 +366,19 @@ def test_floors_of_units_of_zeros_are_the_papers_eps() -> None:
     assert float(floor[0]) == pytest.approx(agc.EPS / (float(a.detach().norm()) * 2 / 4))
 
 
-def test_floors_let_b_move_as_far_as_agc_lets_the_weight() -> None:
-    network = attached(network_of("dm_nfnet_f0"), alpha=8.0)
+@pytest.mark.parametrize("rank", [1, 4])
+def test_floors_let_b_move_as_far_as_agc_lets_the_weight(rank: int) -> None:
+    network = attached(network_of("dm_nfnet_f0"), rank=rank, alpha=8.0)
     floors = lora.floors(network)
     for _, layer in lora.adapted(network):
         b, a = layer.lora_B[lora.ADAPTER].weight, layer.lora_A[lora.ADAPTER].weight
-        step = F.normalize(torch.randn_like(b), dim=1) * floors[b] * 0.01
-        moved = (step @ a * layer.scaling[lora.ADAPTER]).norm(dim=1)
-        assert bool((moved <= 0.01 * layer.base.weight.flatten(1).norm(dim=1) * 1.0001).all())
+        assert floors[b].numel() == agc.unit_norm(b).numel(), "one for each unit"
+        # Of rank 1, B is a vector and a single unit: what AGC allows is then the move of the whole weight.
+        axes = 1 if rank > 1 else (0, 1)
+        b.grad = 1e6 * torch.randn_like(b)
+        agc.clip_gradients([b], 0.01, floors=floors)
+        moved = (b.grad @ a * layer.scaling[lora.ADAPTER]).norm(dim=axes)
+        assert bool((moved <= 0.01 * layer.base.weight.flatten(1).norm(dim=axes) * 1.0001).all())
 
 
 def base_of(name: str, folder: Path) -> Path:

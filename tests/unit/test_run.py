@@ -87,6 +87,14 @@ def test_the_same_run_may_go_on(tmp_path: Path) -> None:
     folder = started(tmp_path)
     assert run.resume(folder, FACTS) == (FACTS, [])
     assert run.resume(folder, changed("recipe", "settings", "workers", to=4)) == (FACTS, [])
+    assert run.resume(folder, changed("recipe", "settings", "gradient_checkpointing", to=True)) == (FACTS, [])
+
+
+def test_settings_that_came_later_were_as_they_are_by_default(tmp_path: Path) -> None:
+    folder = started(tmp_path)
+    assert run.resume(folder, changed("recipe", "settings", "ema_warmup", to=True)) == (FACTS, [])
+    with pytest.raises(UserError, match="ema_warmup was True, now False"):
+        run.resume(folder, changed("recipe", "settings", "ema_warmup", to=False))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +133,7 @@ def test_another_number_of_threads_is_said(tmp_path: Path) -> None:
     assert "OMP_NUM_THREADS=2" in line
 
 
-@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"recipe": 3}'])
+@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"recipe": 3}', '{"recipe": {"settings": [1]}}'])
 def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
     started(tmp_path)
     (tmp_path / "run.json").write_text(text)

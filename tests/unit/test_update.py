@@ -44,8 +44,9 @@ def expected(case: Case) -> dict[str, np.ndarray]:
     }
     shares = []
     for step in range(STEPS):
-        over = []
-        for name, gradient in gradients(made, step, case).items():
+        over, found = [], gradients(made, step, case)
+        finite = all(bool(gradient.isfinite().all()) for gradient in found.values())
+        for name, gradient in found.items():
             g, w = gradient.double().numpy(), weights[name]
             if case.clipping is not None and name != UNCLIPPED:
                 least = floors(made)[made.get_parameter(name)].numpy() if case.floors and name == FLOORED else 1e-3
@@ -57,7 +58,7 @@ def expected(case: Case) -> dict[str, np.ndarray]:
             weights[name], momentum[name] = nesterov(w, g, momentum.get(name, 0.0), lr, case.momentum)
         for name, w in weights.items():
             average[name] = ema_decay(step, EMA_DECAY) * average[name] + (1 - ema_decay(step, EMA_DECAY)) * w
-        shares.append(np.concatenate(over).mean() if over else 0.0)
+        shares.append(np.concatenate(over).mean() if over else 0.0 if finite else np.nan)
     found = {f"weights {name}": array for name, array in weights.items()} | {"shares": np.array(shares)}
     if case.momentum:
         found |= {f"momentum {name}": array for name, array in momentum.items()}
