@@ -3,16 +3,17 @@
 import argparse
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nfft import command, grid, invocation, options
+from nfft import catalog, command, grid, invocation, options, settings
 from nfft.errors import UserError, nearest
 from nfft.files import write_json, write_text
 from nfft.finetune import NETWORK
 from nfft.grid import Cell
 from nfft.intervals import interval
+from nfft.recipe import Recipe, read_changes
+from nfft.request import Request, changes_of, default_folder
 from nfft.text import in_columns, in_markdown
 
 HEADER = ("Method", "Top-1 %", "95 % interval", "Trained", "Time", "Peak memory", "On disk")
@@ -26,9 +27,8 @@ def compare(given: argparse.Namespace) -> int:
     """Run what is missing; print the table, and write it with a plot. Returns 1 when a run failed."""
     from nfft import plot_methods
 
-    check(given)
-    folder = given.output_dir or Path("runs") / f"compare-{options.default_folder(given).name}"
-    cells = {method: cells_of(given, method) for method in given.methods}
+    cells = cells_of(given)
+    folder = given.output_dir or Path("runs") / f"compare-{default_folder(given).name}"
     # Seed by seed, so that whoever stops early has something of every method.
     order = [cells[method][seed] for seed in range(given.seeds) for method in given.methods]
     grid.check(order, folder)
@@ -48,57 +48,35 @@ def compare(given: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def check(given: argparse.Namespace) -> None:
-    """See that what is named exists, before the first of many runs.
+def cells_of(given: argparse.Namespace) -> dict[str, list[Cell]]:
+    """The runs of each method, one a seed, with the settings that it heeds.
 
     Raises:
-        UserError: as `nfft finetune` would.
+        UserError: as `nfft finetune` would, before the first of many runs.
     """
-    from nfft import catalog
-    from nfft.recipe import Recipe, read_changes
-    from nfft.task import Task
-
-    catalog.task(given.task)
-    catalog.recipe(given.recipe)
-    kinds = {"": Recipe, "task": Task, **{name: type(catalog.method(name)) for name in given.methods}}
-    for name, value in options.pairs(given.set, "--set").items():
-        part, _, setting = name.rpartition(".")
-        if part not in kinds:
-            raise UserError(
-                f"--set {name}: a setting's name may begin with task or a method that is compared; "
-                f"{nearest(part, [kind for kind in kinds if kind])}"
-            )
-        read_changes(kinds[part], {setting: value}, whose=part or "recipe")
-
-
-def cells_of(given: argparse.Namespace, method: str) -> list[Cell]:
-    """A method's runs, one a seed, with the settings that it heeds."""
-    from nfft import catalog
-    from nfft.recipe import read_changes
-
-    settings = [(*name.rpartition("."), value) for name, value in options.pairs(given.set, "--set").items()]
-    own = {setting: value for part, _, setting, value in settings if part == method}
-    chosen = catalog.method(method)
-    heeds = replace(chosen, **read_changes(type(chosen), own, whose=method)).heeds
+    owners = ["task", *given.methods]
+    of = settings.by_owner(changes_of(given), owners)
+    if strange := [name for name in of[""] if "." in name]:
+        raise UserError(
+            f"--set {strange[0]}: a setting's name may begin with task or a method that is compared; "
+            f"{nearest(strange[0].partition('.')[0], owners)}"
+        )
+    read_changes(Recipe, of[""], whose="recipe")
     shared = ["--task", given.task, "--model", given.model, "--recipe", given.recipe, "--precision", given.precision]
     if given.shots is not None:
         shared += ["--shots", str(given.shots)]
     for argument in given.model_arg:
         shared += ["--model-arg", argument]
-    for option, setting, value in (
-        ("--steps", "total_steps", given.steps),
-        ("--epochs", "epochs", given.epochs),
-        ("--batch-size", "batch_size", given.batch_size),
-        ("--lr", "lr", given.lr),
-    ):
-        if value is not None and heeds(setting):
-            shared += [option, value]
-    for part, dot, setting, value in settings:
-        if part == method:
-            shared += ["--set", f"method.{setting}={value}"]
-        elif part == "task" or (not part and heeds(setting)):
-            shared += ["--set", f"{part}{dot}{setting}={value}"]
-    return [Cell(f"{method}-{seed}", (*shared, "--method", method, "--seed", str(seed))) for seed in range(given.seeds)]
+    found = {}
+    for name in given.methods:
+        method = settings.with_settings(catalog.method(name), of[name], name)
+        texts = {setting: text for setting, text in of[""].items() if method.heeds(setting)}
+        texts |= {f"task.{setting}": text for setting, text in of["task"].items()}
+        texts |= {f"method.{setting}": text for setting, text in of[name].items()}
+        words = [*shared, "--method", name, *(word for each in texts.items() for word in ("--set", "=".join(each)))]
+        settings.read(Request.of(options.parser().parse_args(words)))
+        found[name] = [Cell(f"{name}-{seed}", (*words, "--seed", str(seed))) for seed in range(given.seeds)]
+    return found
 
 
 def row_of(method: str, cells: Sequence[Cell], folder: Path) -> dict[str, Any] | None:

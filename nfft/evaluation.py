@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nfft import command, invocation, options
+from nfft import command, invocation, options, settings
 from nfft.errors import UserError
 from nfft.files import fingerprint_of, write_json
+from nfft.request import default_folder, pairs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,12 +34,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def evaluate(given: argparse.Namespace) -> int:
     """Score, print, write results.json, and add the scores to a run's card where one is named."""
-    from nfft import catalog, data, publish
+    from nfft import data, publish
     from nfft.auto import AutoNFNet
     from nfft.device import make_accelerator
     from nfft.model import check_side
 
-    task = changed(catalog.task(given.task), options.pairs(given.set, "--set"))
+    task = settings.read_task(given.task, pairs(given.set, "--set"))
     accelerator = make_accelerator(given.precision)
     classifier = AutoNFNet.from_pretrained(given.model, revision=given.revision)
     resolution = given.resolution or classifier.checkpoint.test_side
@@ -108,15 +109,6 @@ def scored(
         "versions": run.versions(),
         "hardware": run.hardware(str(accelerator.device)),
     }
-
-
-def changed(task: "Task", changes: dict[str, str]) -> "Task":
-    """`task` with settings given as text, with or without "task." before their names."""
-    from nfft.recipe import read_changes
-    from nfft.task import Task
-
-    named = {name.removeprefix("task."): text for name, text in changes.items()}
-    return replace(task, **read_changes(Task, named, whose="task"))
 
 
 def chosen_split(loaded: "Data", asked: str | None) -> tuple[list[str], "Split"]:
@@ -202,5 +194,5 @@ def announce(results: dict[str, Any]) -> None:
 
 def default_output(given: argparse.Namespace, classifier: "AutoNFNet", split: str, resolution: int) -> Path:
     """runs/evaluate-TASK-MODEL-WEIGHTS-SPLIT-SIDEpx/results.json: others may have called theirs alike."""
-    stem, weights = options.default_folder(given).name, classifier.checkpoint.fingerprint
+    stem, weights = default_folder(given).name, classifier.checkpoint.fingerprint
     return Path("runs") / f"evaluate-{stem}-{str(weights)[:8]}-{split}-{resolution}px" / "results.json"

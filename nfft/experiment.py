@@ -13,6 +13,7 @@ from nfft.catalog import task as find_task
 from nfft.errors import UserError, nearest
 from nfft.files import write_text
 from nfft.grid import Cell, Failed
+from nfft.request import Request, pairs
 from nfft.study import Changes, Place, Study, in_order, places, slug, tasks
 from nfft.text import in_columns
 
@@ -53,13 +54,12 @@ def run(given: argparse.Namespace) -> int:
 
 def changes_of(given: argparse.Namespace, study: Study) -> Changes:
     """What the command line has other than the study."""
-    elsewhere, known = options.pairs(given.data, "--data"), tasks(study)
+    elsewhere, known = pairs(given.data, "--data"), tasks(study)
     for name in elsewhere:
         if name not in known:
             raise UserError(f"--data {name}: the study has no such task; {nearest(name, known)}")
-    changed = options.pairs(given.set, "--set")
-    runs, pretraining = (settings.part(changed, name, ["pretraining"]) for name in ("", "pretraining"))
-    return Changes(elsewhere, runs, pretraining)
+    of = settings.by_owner(pairs(given.set, "--set"), ["pretraining"])
+    return Changes(elsewhere, of[""], of["pretraining"])
 
 
 def check(study: Study, cells: Sequence[Cell], changes: Changes) -> None:
@@ -74,7 +74,7 @@ def check(study: Study, cells: Sequence[Cell], changes: Changes) -> None:
         except UserError as error:
             raise UserError(f"{error} Say where the images are: --data {name}=FOLDER.") from error
     for cell in cells:
-        asked = settings.read(options.request(options.parser().parse_args([*cell.arguments])))
+        asked = settings.read(Request.of(options.parser().parse_args([*cell.arguments])))
         if study.weights == "ema" and "ema_decay" in asked.changes and asked.changes["ema_decay"] is None:
             raise UserError(f"{cell.name} averages no weights, which are what the study's table is of.")
 

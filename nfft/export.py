@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nfft import command, options
+from nfft import command, options, settings
 from nfft.errors import UserError
+from nfft.request import pairs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -116,11 +117,9 @@ def check_place(output: Path, kind: "Format") -> None:
 
 def pictures_of(given: argparse.Namespace, classifier: "AutoNFNet", side: int) -> "Pictures":
     """The images of the task that was named."""
-    from nfft import catalog
-    from nfft.evaluation import changed
     from nfft.quantisation import Pictures
 
-    return Pictures(changed(catalog.task(given.task), options.pairs(given.set, "--set")), classifier, side)
+    return Pictures(settings.read_task(given.task, pairs(given.set, "--set")), classifier, side)
 
 
 def announce(classifier: "AutoNFNet", side: int) -> None:

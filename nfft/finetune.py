@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nfft import command, invocation, options
 from nfft.files import write_json
+from nfft.request import Request, default_folder
 
 # What a run leaves for others to load.
 NETWORK = ("model.safetensors", "adapter_model.safetensors", "adapter_config.json", "config.json")
@@ -39,8 +40,8 @@ def finetune(given: argparse.Namespace) -> int:
     from nfft.probe import Probe
     from nfft.report import Report
 
-    folder = given.output_dir or options.default_folder(given)
-    asked = options.request(given)
+    folder = given.output_dir or default_folder(given)
+    asked = Request.of(given)
     if os.environ.get("RANK", "0") == "0":
         run.check(folder, resume=given.resume)
     notes = push_notes(given.push_to)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from nfft import command, options
 from nfft.errors import UserError
+from nfft.request import Request
 
 if TYPE_CHECKING:
     from nfft.loader import Batch
@@ -23,7 +24,7 @@ def look(given: argparse.Namespace) -> int:
 
     if given.output.is_dir():
         raise UserError(f"--output {given.output} is a folder. Name a file, such as {given.output / 'look.png'}.")
-    planned = plan.make(options.request(given))
+    planned = plan.make(Request.of(given))
     recipe, seed = replace(planned.recipe, accumulation_steps=1), planned.request.seed
     keys = next(iter(MicroBatches(len(planned.data.train), recipe, seed, steps=range(1))))[: given.images]
     images = TrainImages(planned.data.train, recipe, seed)

@@ -1,34 +1,9 @@
-"""The command lines: their arguments, and what they say in the toolkit's own terms."""
+"""The arguments of every command."""
 
 import argparse
-import re
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-from nfft.errors import UserError
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the user asked for, as text where it has yet to be understood.
-
-    Attributes:
-        changes: settings by name, of the recipe or, as "task.NAME" and "method.NAME", of the task and the method.
-        shots: training images of each class, drawn by the seed; all when absent.
-    """
-
-    task: str
-    model: str
-    recipe: str
-    method: str
-    model_args: Mapping[str, Any]
-    changes: Mapping[str, str]
-    seed: int
-    shots: int | None = None
-
 
 EXAMPLES = """examples:
   nfft finetune --task digits
@@ -36,8 +11,6 @@ EXAMPLES = """examples:
   nfft finetune --task flowers102 --set dropout=0.25 --set label_smoothing=0
 an interrupted run goes on with the same command and --resume
 """
-
-
 COMPARE = """a setting of one method bears its name: --set lora.rank=16
 interrupted, or run again with more seeds or methods, it runs what is missing
 """
@@ -64,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument("--resume", action="store_true", help="take up the run in the folder where it was left")
     share = made.add_argument_group("share")
     share.add_argument("--push-to", metavar="USER/NAME", help="a repository of the Hub that the run is put into")
-    share.add_argument("--private", action="store_true", default=None, help="a new repository is private")
+    _add_private(share)
     return made
 
 
@@ -84,13 +57,13 @@ def compare_parser() -> argparse.ArgumentParser:
         "compare", "Fine-tune with several methods and seeds, and set the outcomes side by side.", COMPARE
     )
     how = _add_run(made)
-    how.add_argument("--methods", type=_names, default=METHODS, help="(default: " + ",".join(METHODS) + ")")
     how.add_argument(
-        "--seeds", type=_at_least(1), default=3, help="runs of each, from seed 0 on (default: %(default)s)"
+        "--methods", type=_names, default=METHODS, metavar="A,B", help="(default: " + ",".join(METHODS) + ")"
     )
+    _add_seeds(how)
     _add_precision(how)
     where = made.add_argument_group("where")
-    where.add_argument("--output-dir", type=Path, help="(default: runs/compare-TASK-MODEL)")
+    where.add_argument("--output-dir", type=Path, help="the folder of all runs (default: runs/compare-TASK-MODEL)")
     return made
 
 
@@ -98,9 +71,7 @@ def study_parser() -> argparse.ArgumentParser:
     """The arguments of `nfft study`."""
     made = _described("study", "Answer a question by many runs: a table over networks, data and seeds.", STUDY)
     made.add_argument("study", metavar="NAME", help="a file in studies/, by its name or its path")
-    made.add_argument(
-        "--seeds", type=_at_least(1), default=3, help="runs of each, from seed 0 on (default: %(default)s)"
-    )
+    _add_seeds(made)
     made.add_argument(
         "--data", action="append", default=[], metavar="TASK=WHERE",
         help="what --task is given in place of a task's name: a folder, a file, another name; may be repeated",
@@ -110,7 +81,7 @@ def study_parser() -> argparse.ArgumentParser:
         help="a setting of every run, or as pretraining.FIELD of those that others start from; may be repeated",
     )  # fmt: skip
     made.add_argument("--only", default="*", metavar="PATTERN", help="of the runs, those whose folders match")
-    made.add_argument("--output-dir", type=Path, help="(default: runs/NAME)")
+    made.add_argument("--output-dir", type=Path, help="the folder of all runs (default: runs/NAME)")
     return made
 
 
@@ -169,7 +140,9 @@ def push_parser() -> argparse.ArgumentParser:
     made = _described("push", "Put a run's network, card, results and plots on the Hub, as one commit.", "")
     made.add_argument("run", type=Path, help="a run's folder")
     made.add_argument("repository", help="user/name; made when there is none")
-    _add_push(made)
+    _add_private(made)
+    made.add_argument("--revision", help="a branch, made when there is none (default: main)")
+    made.add_argument("--create-pr", action="store_true", help="propose the commit instead")
     return made
 
 
@@ -193,14 +166,21 @@ def _add_task_settings(made: argparse.ArgumentParser) -> None:
 
 def _add_precision(made: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     made.add_argument(
-        "--precision", choices=["auto", "fp32", "bf16", "fp16"], default="auto", help="(default: by device)"
+        "--precision",
+        choices=["auto", "fp32", "bf16", "fp16"],
+        default="auto",
+        help="(default: bf16 where the device is fast at it, else fp32)",
     )
 
 
-def _add_push(made: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+def _add_seeds(made: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    made.add_argument(
+        "--seeds", type=_at_least(1), default=3, help="runs of each, from seed 0 on (default: %(default)s)"
+    )
+
+
+def _add_private(made: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     made.add_argument("--private", action="store_true", default=None, help="a new repository is private")
-    made.add_argument("--revision", help="a branch, made when there is none (default: main)")
-    made.add_argument("--create-pr", action="store_true", help="propose the commit instead")
 
 
 def _at_least(least: int) -> Callable[[str], int]:
@@ -252,25 +232,29 @@ def _add_run(made: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     what.add_argument(
         "--task",
         required=True,
-        help="a task's name, a task file, a folder of images, a CSV or Parquet file, or a dataset id on the Hub",
+        help="a task's name, a task file, a folder of images, a CSV, TSV or Parquet file, or a dataset id on the Hub",
     )
     what.add_argument(
         "--model",
         default="nfnet-nano",
-        help="a checkpoint's id on the Hub, its folder, or scratch:<timm architecture> (default: %(default)s)",
+        help="a checkpoint's id on the Hub, a run's folder, or scratch:<timm architecture> (default: %(default)s)",
     )
     what.add_argument(
         "--model-arg",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="an argument of the timm architecture, with scratch: alone; may be repeated",
+        help="an argument of the timm architecture, with scratch: only; may be repeated",
     )
     what.add_argument(
         "--shots", type=_at_least(1), metavar="K", help="train on K images of each class, drawn by the seed"
     )
     how = made.add_argument_group("how")
-    how.add_argument("--recipe", default="auto", help="a recipe's name (default: %(default)s)")
+    how.add_argument(
+        "--recipe",
+        default="auto",
+        help="auto, paper-nfnet, paper-resnet, convnets-at-scale, imagenet or pretrain (default: %(default)s)",
+    )
     duration = how.add_mutually_exclusive_group()
     duration.add_argument("--steps", help="optimizer steps in all")
     duration.add_argument("--epochs", help="passes over the training images")
@@ -287,49 +271,9 @@ def _add_run(made: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 
 
 def _add_method(how: argparse._ArgumentGroup) -> None:
-    how.add_argument("--method", default="full", help="what of the network is trained (default: %(default)s)")
-    how.add_argument("--seed", type=int, default=0, help="of order, augmentation and new weights (default: 0)")
-
-
-def default_folder(options: argparse.Namespace) -> Path:
-    """runs/TASK-MODEL, with nothing in it that could lead out of runs/."""
-    stems = [Path(options.task).stem, options.model.rstrip("/").split("/")[-1].removeprefix("scratch:")]
-    return Path("runs") / "-".join(re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip(".-") or "run" for stem in stems)
-
-
-def request(options: argparse.Namespace) -> Request:
-    """The options in the toolkit's own terms.
-
-    Raises:
-        UserError: for an option that is not NAME=VALUE, or a seed out of range.
-    """
-    if not 0 <= options.seed < 2**32:
-        raise UserError(f"--seed must be between 0 and {2**32 - 1}; got {options.seed}.")
-    plain = {"total_steps": options.steps, "epochs": options.epochs, "batch_size": options.batch_size, "lr": options.lr}
-    return Request(
-        task=options.task,
-        model=options.model,
-        recipe=options.recipe,
-        method=options.method,
-        model_args={name: _number(text) for name, text in pairs(options.model_arg, "--model-arg").items()},
-        changes={**pairs(options.set, "--set"), **{name: text for name, text in plain.items() if text is not None}},
-        seed=options.seed,
-        shots=options.shots,
+    how.add_argument(
+        "--method",
+        default="full",
+        help="what is trained: full, layer-decay, last-stages, head-and-gains, lora or probe (default: %(default)s)",
     )
-
-
-def pairs(texts: list[str], option: str) -> dict[str, str]:
-    """Each NAME=VALUE as a name and its text."""
-    for text in texts:
-        if "=" not in text:
-            raise UserError(f"{option} takes NAME=VALUE; got {text!r}.")
-    return {name.strip(): value for name, value in (text.split("=", 1) for text in texts)}
-
-
-def _number(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return {"true": True, "false": False}.get(text.lower(), text)
+    how.add_argument("--seed", type=int, default=0, help="of order, augmentation and new weights (default: 0)")

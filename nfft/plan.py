@@ -13,8 +13,8 @@ from nfft.errors import UserError
 from nfft.layout import Checkpoint
 from nfft.method import Method
 from nfft.model import keeps_classifier
-from nfft.options import Request
 from nfft.recipe import Facts, Recipe, change, read_changes
+from nfft.request import Request
 from nfft.scan import scan
 from nfft.task import Task
 

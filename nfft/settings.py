@@ -2,17 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from nfft import catalog
 from nfft.errors import UserError
 from nfft.method import Method
-from nfft.options import Request
 from nfft.recipe import Facts, Recipe, read_changes
+from nfft.request import Request
 from nfft.task import Task
 
-# Of a request's changes, those that are not the recipe's bear one of these names.
-PARTS = ("task", "method")
+T = TypeVar("T", Method, Task)
 
 
 @dataclass(frozen=True)
@@ -36,21 +35,41 @@ def read(request: Request) -> Asked:
     Raises:
         UserError: for a name that nothing has, or a value that does not fit.
     """
+    of = by_owner(request.changes, ["task", "method"])
     recipe = catalog.recipe(request.recipe)
-    changes = read_changes(Recipe, part(request.changes, "", PARTS), whose="recipe")
-    method = catalog.method(request.method)
-    method = replace(method, **read_changes(type(method), part(request.changes, "method", PARTS), whose="method"))
+    changes = read_changes(Recipe, of[""], whose="recipe")
+    method = with_settings(catalog.method(request.method), of["method"], "method")
     if unheeded := [name for name in changes if not method.heeds(name)]:
         raise UserError(
             f"{unheeded[0]} has no part in --method {request.method}. Leave it out, or use another --method."
         )
-    task = catalog.task(request.task)
-    task = replace(task, **read_changes(Task, part(request.changes, "task", PARTS), whose="task"))
-    return Asked(recipe, changes, method, task)
+    return Asked(recipe, changes, method, with_settings(catalog.task(request.task), of["task"], "task"))
 
 
-def part(changes: Mapping[str, str], name: str, parts: Sequence[str]) -> dict[str, str]:
-    """The changes of the part `name`, as "task" of "task.label", without it; for "", those of none of `parts`."""
-    if not name:
-        return {each: text for each, text in changes.items() if not each.startswith(tuple(f"{one}." for one in parts))}
-    return {each.removeprefix(f"{name}."): text for each, text in changes.items() if each.startswith(f"{name}.")}
+def read_task(name: str, changes: Mapping[str, str]) -> Task:
+    """The task called `name`, where no settings but its own can be changed.
+
+    Raises:
+        UserError: for a name that nothing has, or a value that does not fit.
+    """
+    of = by_owner(changes, ["task"])
+    if of[""]:
+        raise UserError(f"--set {next(iter(of['']))}: expected a setting of the task, such as task.label=species.")
+    return with_settings(catalog.task(name), of["task"], "task")
+
+
+def by_owner(changes: Mapping[str, str], owners: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Settings by what they are of: "task.label" as "label" under "task"; under "" those of none of `owners`."""
+    found: dict[str, dict[str, str]] = {"": {}, **{owner: {} for owner in owners}}
+    for name, text in changes.items():
+        owner, dot, setting = name.partition(".")
+        if dot and owner in owners:
+            found[owner][setting] = text
+        else:
+            found[""][name] = text
+    return found
+
+
+def with_settings(thing: T, changes: Mapping[str, str], whose: str) -> T:
+    """A method or task with settings that are given as text."""
+    return replace(thing, **read_changes(type(thing), changes, whose=whose))

@@ -17,9 +17,9 @@ ORDER = [
     "memory", "interrupt", "report", "text", "plot", "recipe", "task", "method", "randaugment", "preprocess", "run",
     "invocation", "grid", "study", "card_text", "findings", "plot_methods", "catalog", "checkpoint", "vetting",
     "layout", "lora", "folding", "adapter", "model", "paper", "card_parts", "card_metadata", "card", "hub", "auto",
-    "formats", "options", "settings", "columns", "source", "table", "data", "parallel", "decoded", "scan", "device",
-    "loader", "score", "update_triton", "update", "train", "plan", "job", "fit", "features", "logistic", "probe",
-    "command", "publish", "finetune", "compare", "experiment", "look", "evaluation", "prediction", "merge",
+    "formats", "request", "settings", "options", "columns", "source", "table", "data", "parallel", "decoded", "scan",
+    "device", "loader", "score", "update_triton", "update", "train", "plan", "job", "fit", "features", "logistic",
+    "probe", "command", "publish", "finetune", "compare", "experiment", "look", "evaluation", "prediction", "merge",
     "quantisation", "export", "cli",
 ]  # fmt: skip
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
@@ -31,6 +31,7 @@ DOORS = {
     "onnx": {"formats"},
     "onnxruntime": {"formats", "quantisation"},
     "jinja2": {"card"},
+    "markdown_it": {"card_parts"},
     "peft": {"lora", "adapter", "job", "method"},
     "safetensors": {"checkpoint", "files", "model", "vetting"},
     "triton": {"update_triton"},

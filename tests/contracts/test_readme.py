@@ -9,6 +9,7 @@ import pytest
 from nfft import catalog, options, settings
 from nfft.cli import COMMANDS as COMMANDS_OF_CLI
 from nfft.recipe import Recipe, read_changes
+from nfft.request import Request
 from nfft.task import Task
 
 REPOSITORY = Path(__file__).parents[2]
@@ -38,17 +39,17 @@ def test_commands_parse(command: str) -> None:
     name = found["name"] or "finetune"
     given = PARSERS[name]().parse_args(shlex.split(command[found.end() :]))
     if name in ("finetune", "look"):
-        request = options.request(given)
+        request = Request.of(given)
         catalog.recipe(request.recipe)
-        changes = request.changes
-        read_changes(Task, {each[5:]: text for each, text in changes.items() if each.startswith("task.")}, whose="task")
-        read_changes(Recipe, {each: text for each, text in changes.items() if "." not in each}, whose="recipe")
+        of = settings.by_owner(request.changes, ["task", "method"])
+        read_changes(Task, of["task"], whose="task")
+        read_changes(Recipe, of[""], whose="recipe")
 
 
 @pytest.mark.parametrize("command", REPRODUCE)
 def test_commands_of_the_papers_experiments_parse(command: str) -> None:
     words = shlex.split(re.sub(r"\$\w+", "1", command))
-    asked = settings.read(options.request(options.parser().parse_args(words[words.index("nfft/finetune.py") + 1 :])))
+    asked = settings.read(Request.of(options.parser().parse_args(words[words.index("nfft/finetune.py") + 1 :])))
     assert asked.recipe.__module__ == f"nfft.recipes.{words[words.index('--recipe') + 1].replace('-', '_')}"
 
 

@@ -13,9 +13,9 @@ from nfft import layout, memory, model, plan
 from nfft.device import make_accelerator
 from nfft.fit import Fit
 from nfft.memory import memory_of, parts, saved_values
-from nfft.options import Request
 from nfft.plan import Plan
 from nfft.recipe import change
+from nfft.request import Request
 
 SIDE = 32
 CPU = torch.device("cpu")

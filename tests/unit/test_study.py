@@ -5,6 +5,7 @@ import pytest
 from nfft import catalog, options
 from nfft.errors import UserError
 from nfft.recipe import Recipe, read_changes
+from nfft.request import Request
 from nfft.study import Changes, Pretrained, Study, in_order, places, tasks
 
 SOURCE = Pretrained("Net A", {"task": "many", "model": "scratch:a", "epochs": 2, "ema_decay": None})
@@ -27,7 +28,7 @@ def test_a_run_for_each_row_column_and_seed() -> None:
     assert [place.seed for place in table] == [0] * 6 + [1] * 6
     chosen = next(place.cell for place in table if place.cell.name == "on/few-32-px-1")
     assert chosen.start is not None and chosen.start.name == "pre-trained/net-a-1"
-    given = options.request(options.parser().parse_args([*chosen.arguments]))
+    given = Request.of(options.parser().parse_args([*chosen.arguments]))
     assert (given.task, given.recipe, given.seed) == ("few", "auto", 1)
     assert read_changes(Recipe, given.changes, whose="recipe") == {"lr": 0.1, "flip": False, "sam_rho": 0.05}
 
@@ -55,7 +56,7 @@ def test_a_duration_replaces_any_other(duration: str) -> None:
     changes = Changes({}, {duration: "5"}, {duration: "7"})
     asked = study(shared={"recipe": "auto", "steps": 100})
     for cell in in_order(places(asked, 1, changes)):
-        given = options.request(options.parser().parse_args([*cell.arguments]))
+        given = Request.of(options.parser().parse_args([*cell.arguments]))
         wanted = "7" if cell.name.startswith("pre-trained") else "5"
         name = "epochs" if duration == "epochs" else "total_steps"
         assert {each: text for each, text in given.changes.items() if each in ("epochs", "total_steps")} == {
@@ -101,7 +102,7 @@ def test_every_study_can_be_asked_for(name: str) -> None:
     assert found.name == name.replace("_", "-")
     changes = Changes(dict.fromkeys(tasks(found), "digits"))
     for cell in in_order(places(found, 1, changes)):
-        asked = options.request(options.parser().parse_args([*cell.arguments]))
+        asked = Request.of(options.parser().parse_args([*cell.arguments]))
         changed = {each: value for each, value in asked.changes.items() if "." not in each}
         read_changes(Recipe, changed, whose="recipe")
         catalog.recipe(asked.recipe)
