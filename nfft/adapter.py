@@ -48,8 +48,8 @@ def save(
             network, stage, checkpoint=checkpoint, classes=classes, preprocessing=preprocessing
         )
         local = Path(checkpoint.name).expanduser()
-        # So that a folder is found from wherever the adapter is loaded.
-        # A snapshot's folder knows its commit, but is a folder, and has but one.
+        # The whole path of a folder, so that it is found from wherever the adapter is loaded. A folder has no
+        # revisions, even if it is the snapshot of a repository that has.
         is_folder = local == checkpoint.folder
         found_at, revision = (str(local.resolve()), None) if is_folder else (checkpoint.name, checkpoint.commit)
         base = {"base": found_at, "revision": revision, "sha256": checkpoint.fingerprint}
@@ -115,7 +115,7 @@ def merge_into(network: nn.Module, checkpoint: Checkpoint) -> None:
 
 
 def read_config(name: str, file: Path) -> LoraConfig:
-    """peft's description of the adapter, of what is understood alone.
+    """peft's description of the adapter, of which only what is understood is kept.
 
     Raises:
         UserError: when it is damaged, or of another kind of adapter.

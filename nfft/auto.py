@@ -56,7 +56,7 @@ class AutoNFNet(nn.Module):
             num_classes: give it a new, untrained head for so many classes.
             token: of the Hub; the one that `hf auth login` stored when absent.
             cache_dir: where downloads are kept.
-            local_files_only: look into the cache alone.
+            local_files_only: look only into the cache.
 
         Raises:
             UserError: when there is no such checkpoint, or it cannot be reached, trusted or used.
@@ -114,7 +114,7 @@ class AutoNFNet(nn.Module):
         return rows[0] if single else rows
 
     def folded(self) -> nn.Module:
-        """The network as `nfft.fold` makes it, for inference alone; made anew once its weights have changed."""
+        """The network as `nfft.fold` makes it, for inference only; made anew once its weights have changed."""
         tensors = self.network.state_dict(keep_vars=True).values()
         state = [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors]
         if self._folded is None or self._folded[0] != state:

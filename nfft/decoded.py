@@ -29,7 +29,7 @@ LIMIT = 8 << 30
 class Decoded:
     """RGB pixels of a split's images, out of the file that `keep` has made; without one, decoded anew each time.
 
-    Which of both it is changes no pixel. The file begins with a row for each image, int64: where its pixels start,
+    Either way the pixels are the same. The file begins with a row for each image, int64: where its pixels start,
     their height and width; zeros where it has none. It is mapped into memory, so that processes share what they read,
     and the system takes it back when it must.
     """

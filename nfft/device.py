@@ -39,7 +39,7 @@ def make_accelerator(precision: str) -> Accelerator:
         if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() in ("true", "1"):
             raise UserError(
                 f"{name} of accelerate's config is not offered: AGC needs each unit of a weight in one piece. Choose "
-                "data parallelism alone (`accelerate config`)."
+                "plain data parallelism (`accelerate config`)."
             )
     # cuDNN times its algorithms once for each shape, of which a run has few; timm's train.py asks for that, too.
     torch.backends.cudnn.benchmark = True

@@ -12,7 +12,7 @@ class Ema:
     Args:
         module: the network whose weights are averaged.
         decay: limit of the decay, in [0, 1); at step t it is min(decay, (1 + t) / (10 + t)).
-        warmup: False keeps it constant, as timm does by default, to see what it matters.
+        warmup: False keeps it constant, as timm does by default, to measure the difference.
 
     Attributes:
         average: the averaged tensors by name, as in a state dict.

@@ -186,7 +186,7 @@ def write(classifier: "AutoNFNet", kind: "Format", side: int, path: Path) -> "An
     # Also false when there are logits that are no numbers.
     if not difference <= TOLERANCE * spread:
         raise UserError(
-            f"the exported file is not left: in {kind.runtime} its logits differ from the network's by "
+            f"the exported file was deleted: in {kind.runtime} its logits differ from the network's by "
             f"{difference:.1e}, their range is {spread:.3g}. Allowed are {TOLERANCE:.0e} of it."
         )
     print(f"checked     logits differ by {difference:.1e} from the network's, whose range is {spread:.3g}", flush=True)

@@ -88,7 +88,7 @@ def write_tensors(path: Path, tensors: Mapping[str, "Tensor"]) -> None:
         raise UserError(
             f"{path} cannot be written: {error}. Free some space, then go on with the same command and --resume."
         ) from error
-    # safetensors makes its file readable to the user alone.
+    # safetensors makes its file readable only to the user.
     umask = os.umask(0)
     os.umask(umask)
     path.chmod(0o666 & ~umask)

@@ -62,7 +62,7 @@ class Fit(Job):
     def _decode(self) -> decoded.Decoded | None:
         """The training images, decoded by a process of each machine for all; None where they are too large for that.
 
-        Few of them are decoded already, since the run's data were looked at.
+        A small split has been decoded already, when the images were looked at.
         """
         images, pixels = self.plan.data.train, self.plan.pixels
         if not decoded.fits(images, pixels):

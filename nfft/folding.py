@@ -1,4 +1,4 @@
-"""A network for inference alone: standardised weights computed once, and everything linear folded into them.
+"""A network for inference only: standardised weights computed once, and everything linear folded into them.
 
 timm's networks standardise each weight in every forward pass, and scale what flows through them: by the activations'
 gamma, by beta before a residual branch, and by attention's gain, the skip gain and alpha after it. None of it depends

@@ -41,7 +41,7 @@ def find(name: str, model_args: dict[str, Any], source: Source | None = None) ->
 
     Args:
         name: "nfnet-nano", "scratch:<architecture>", a folder, or a Hub id such as timm/dm_nfnet_f0.dm_in1k.
-        model_args: arguments of timm's constructor, for "scratch:" alone.
+        model_args: arguments of timm's constructor, for "scratch:" only.
 
     Raises:
         UserError: when there is no such checkpoint, or it cannot be reached, trusted or used.
@@ -183,7 +183,7 @@ def push(
     logging.getLogger("huggingface_hub.hf_api").setLevel(logging.ERROR)
     disable_progress_bars()
     if create_pr and revision is not None:
-        raise UserError("the Hub takes proposals for the main branch alone: leave out --revision, or --create-pr.")
+        raise UserError("the Hub takes proposals only for the main branch: leave out --revision, or --create-pr.")
     api = HfApi(token=token, library_name="nfft")
     try:
         if not create_pr or not api.repo_exists(repository):

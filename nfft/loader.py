@@ -23,7 +23,7 @@ from nfft.randaugment import distort
 from nfft.recipe import Recipe
 from nfft.scan import Broken
 
-# An RGB image to uint8 pixels (side, side, 3).
+# An image, decoded or as it is stored, to uint8 pixels (side, side, 3).
 View = Callable[..., np.ndarray]
 # The last word of a seed says what it is for, so that no two uses share a stream.
 ORDER, SAMPLE = 1, 2
@@ -71,7 +71,7 @@ class Batch:
 
 
 class MicroBatches(Sampler[list[Key]]):
-    """The micro-batches of one process, from `first_step` to the end of the run.
+    """The micro-batches of one process, for the optimizer steps `steps` of the run.
 
     Epochs are permutations laid end to end and cut into global batches, so every image is seen equally
     often. A global batch is cut into accumulation_steps x processes contiguous micro-batches.

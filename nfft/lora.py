@@ -158,7 +158,7 @@ class Magnitude(nn.Module):
         self.weight = nn.Parameter(lengths)
 
 
-# peft looks at the first kind alone, and standardised convolutions are convolutions.
+# peft looks only at the first kind, and standardised convolutions are convolutions.
 LAYERS: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: WeightSpaceConv2d}
 
 

@@ -27,7 +27,7 @@ class Plan:
 
     Attributes:
         data: without the images that are known not to be readable.
-        skipped: those: split, index and reason.
+        skipped: those: split, image (its path or row) and reason.
         pixels: of all decoded training images together, about.
         fingerprint: hash of classes, labels and the sizes that were looked at: another value is other data.
     """

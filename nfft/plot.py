@@ -167,7 +167,7 @@ def plot_confusion(scores: dict, path: Path, title: str) -> None:
     """Write a PNG of the confusion matrix, each row as shares of its true class.
 
     Right answers are blue and mistakes red. Up to 20 classes every cell is labelled; beyond that the
-    most-confused pairs are listed beside the matrix, and beyond 1,000 alone.
+    most-confused pairs are listed beside the matrix, and beyond 1,000 in its place.
 
     Args:
         scores: of one split; "confusion" and the names in "per_class" are drawn.

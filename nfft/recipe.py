@@ -248,5 +248,5 @@ def _read(name: str, value: Any, hint: Any) -> Any:
     names = {int: "a whole number", float: "a number", bool: "true or false", types.NoneType: "none"}
     described = " or ".join(names[kind] for kind in accepted if kind in names)
     raise UserError(
-        f"{name} must be {described}; got {value!r}." if described else f"{name} can be set in a file alone."
+        f"{name} must be {described}; got {value!r}." if described else f"{name} can be set only in a file."
     )

@@ -35,8 +35,8 @@ def are_authors(architecture: str, config: dict[str, Any]) -> bool:
     """Whether config.json is of weights as their authors trained them, in JAX, before anyone went on with them.
 
     Args:
-        config: the content of config.json. timm tags the authors' weights "dm_in1k"; who fine-tuned those in timm has
-            classes of their own, or ones with names, and who did in nfft has the eps.
+        config: the content of config.json. timm tags the authors' weights "dm_in1k". Weights that were fine-tuned from
+            them have other classes, or named ones, if timm wrote them, and the eps if nfft did.
     """
     preprocessing = config.get("pretrained_cfg", config)
     untouched = int(config.get("num_classes", 1000)) == 1000 and not config.get("label_names")

@@ -131,7 +131,7 @@ class InOnePass:
         groups, ema, clips = self.optimizer.param_groups, self.ema, clipping is not None
         moved = [each for each in self.trained if each.weight.grad is not None]
         unclipped = None if clips else clip_nothing([each.weight for each in moved])
-        # The kernel has addresses alone: these are kept until it is on its way.
+        # The kernel is given addresses only: what they belong to must live until it has been launched.
         tensors = [self.tensors(each, floors or {}) for each in moved]
         rows = [
             (*map(address, mine), each.length, each.units, each.group, int(clips and each.is_clipped))

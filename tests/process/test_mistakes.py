@@ -68,7 +68,7 @@ ARGUMENTS = {
     "--set batch_size=1.5": r"batch_size must be a whole number; got '1.5'",
     "--set flip=maybe": r"flip must be true or false; got 'maybe'",
     "--set mixup=much": r"mixup must be a number or none; got 'much'",
-    "--set task.suggests=lr": r"suggests can be set in a file alone",
+    "--set task.suggests=lr": r"suggests can be set only in a file",
     "--set dropout=1.5": r"dropout must be at least 0 and below 1; got 1.5. Change it with --set dropout=",
     "--set train_resolution=4": r"train_resolution must be at least 8 and at most 4096; got 4",
     "--steps 0": r"total_steps must be at least 1; got 0",
