@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from nfft.errors import UserError, nearest
-from nfft.files import expanded
+from nfft.files import expanded, is_path
 from nfft.method import Method
 from nfft.recipe import Facts, Recipe
 from nfft.study import Study
@@ -44,8 +44,7 @@ def task(name: str) -> Task:
         return _declared(path, "task", Task, "tasks/digits.py")
     if path.is_dir() or (path.suffix in DATA_FILES and path.is_file()):
         return Task(name=path.resolve().stem, source=str(path))
-    is_path = name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1
-    if is_path or path.suffix in (*DATA_FILES, ".py"):
+    if is_path(name) or path.suffix in (*DATA_FILES, ".py"):
         raise UserError(f"--task {name}: there is no such file or folder.")
     if "/" in name:
         return Task(name=name.split("/")[1], source=name)

@@ -9,11 +9,11 @@ from typing import Any
 from nfft import catalog, command, grid, invocation, options, settings
 from nfft.errors import UserError, nearest
 from nfft.files import write_json, write_text
-from nfft.finetune import NETWORK
 from nfft.grid import Cell
 from nfft.intervals import interval
 from nfft.recipe import Recipe, read_changes
 from nfft.request import Request, changes_of, default_folder
+from nfft.run import NETWORK
 from nfft.text import in_columns, in_markdown
 
 HEADER = ("Method", "Top-1 %", "95 % interval", "Trained", "Time", "Peak memory", "On disk")

@@ -12,6 +12,7 @@ from nfft import command, invocation, options, settings
 from nfft.errors import UserError
 from nfft.files import fingerprint_of, write_json
 from nfft.request import default_folder, pairs
+from nfft.run import RUN
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,7 +79,7 @@ def check_places(add_to: Path | None, output: Path, classifier: "AutoNFNet") -> 
             raise UserError(f"--output {output} is there already, and is no evaluation. Choose another name.")
     if add_to is None:
         return
-    if not (add_to / "run.json").is_file():
+    if not (add_to / RUN).is_file():
         raise UserError(f"--add-to {add_to} is not the folder of a run.")
     weights = add_to / classifier.checkpoint.weights
     if not weights.is_file() or fingerprint_of(weights) != classifier.checkpoint.fingerprint:

@@ -37,6 +37,11 @@ def expanded(path: str) -> Path:
         raise UserError(f"{path}: there is no such home folder. Write the path in full.") from error
 
 
+def is_path(name: str) -> bool:
+    """Whether a name can only be a path: no entry of a catalog, and no user/name on the Hub."""
+    return name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1
+
+
 def read_lines(path: Path) -> list[Any]:
     """What a .jsonl file holds, a line each."""
     # Not splitlines: names may hold what that takes for the end of a line, too.

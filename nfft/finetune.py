@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any
 from nfft import command, invocation, options
 from nfft.files import write_json
 from nfft.request import Request, default_folder
-
-# What a run leaves for others to load.
-NETWORK = ("model.safetensors", "adapter_model.safetensors", "adapter_config.json", "config.json")
+from nfft.run import NETWORK, RESULTS
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -221,7 +219,7 @@ def write_outputs(folder: Path, facts: dict[str, Any], results: dict[str, Any], 
 
     title = f"{facts['model']['name']} on {facts['task']['name']}"
     final = results["test"] or results["validation"]
-    write_json(folder / "results.json", results)
+    write_json(folder / RESULTS, results)
     draw = plot_methods.plot_penalties if facts["method"]["fits_features"] else plot.plot_curves
     draw(lines, folder / "curves.png", title)
     plot.plot_confusion(final, folder / "confusion.png", f"{title}, {final['split']}")

@@ -39,7 +39,7 @@ class Cell:
 
     def results(self, folder: Path) -> dict[str, Any] | None:
         """What came out, if the run is done."""
-        file = folder / self.name / "results.json"
+        file = folder / self.name / run.RESULTS
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
     def facts(self, folder: Path) -> dict[str, Any]:

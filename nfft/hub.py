@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nfft.errors import UserError, nearest
-from nfft.files import UNWRITABLE, expanded, fingerprint_of
+from nfft.files import UNWRITABLE, expanded, fingerprint_of, is_path
+from nfft.run import NETWORK, RESULTS, RUN
 
 if TYPE_CHECKING:
     from nfft.layout import Checkpoint
 
 PACKAGED = "nfnet-nano"
-FETCHED = ("config.json", "model.safetensors", "adapter_config.json", "adapter_model.safetensors")
 # What of a folder is shared: nothing of the optimizer's, and no path of anyone's machine.
 SHARED = (
-    *FETCHED, "README.md", "results.json", "run.json", "evaluations.json", "curves.png", "confusion.png",
+    *NETWORK, "README.md", RESULTS, RUN, "evaluations.json", "curves.png", "confusion.png",
     ".eval_results/*.yaml",
 )  # fmt: skip
 
@@ -80,7 +80,7 @@ def _find(name: str, model_args: dict[str, Any], source: Source | None = None) -
         return layout.open_folder(name, Path(str(importlib.resources.files("nfft") / "pretrained" / PACKAGED)))
     if folder.is_dir():
         return layout.open_folder(name, folder)
-    if name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1:
+    if is_path(name):
         raise UserError(f"--model {name}: there is no such folder.")
     if "/" not in name:
         import timm
@@ -109,10 +109,10 @@ def _download(name: str, source: Source) -> Path:
                 token=source.token,
                 cache_dir=source.cache_dir,
                 local_files_only=source.local_files_only,
-                allow_patterns=list(FETCHED),
+                allow_patterns=list(NETWORK),
             )
         )
-        if not any((folder / each).is_file() for each in FETCHED[1:]) and not (
+        if not any((folder / each).is_file() for each in NETWORK[1:]) and not (
             source.local_files_only or constants.HF_HUB_OFFLINE
         ):
             _refuse_pickle(name, HfApi(token=source.token).list_repo_files(name, revision=source.revision))
@@ -124,7 +124,7 @@ def _download(name: str, source: Source) -> Path:
         if isinstance(error, OSError) and error.errno in UNWRITABLE:
             raise
         raise UserError(_sentence(error, name)) from error
-    for each in FETCHED:
+    for each in NETWORK:
         if (folder / each).is_file():
             _check_download(name, folder / each)
     return folder
@@ -196,7 +196,7 @@ def push(
             folder_path=folder,
             allow_patterns=[each for each in SHARED if not (each in keep and each in present)],
             # A network that was there before under other names would be loaded with this one's config.json.
-            delete_patterns=[each for each in FETCHED if not (folder / each).is_file()],
+            delete_patterns=[each for each in NETWORK if not (folder / each).is_file()],
             commit_message=message,
             revision=revision,
             create_pr=create_pr,

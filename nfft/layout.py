@@ -5,7 +5,7 @@ import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ class Checkpoint:
         """The name of the file that the weights, or changes of the base's, lie in."""
         return ADAPTER_FILES[1] if ADAPTER in self.config else "model.safetensors"
 
-    @property
+    @cached_property
     def fingerprint(self) -> str | None:
         """Hash of the weights; None for random ones."""
         if self.folder is None:

@@ -11,6 +11,7 @@ from typing import Any
 from nfft import command, options
 from nfft.errors import UserError
 from nfft.files import write_bytes, write_json, write_text
+from nfft.run import RESULTS, RUN
 
 EVALUATIONS, PUSHED, EVAL_RESULTS = "evaluations.json", "pushed.json", Path(".eval_results") / "nfft.yaml"
 
@@ -54,10 +55,10 @@ def push_run(
     from nfft import hub
 
     hub.check_repository(repository)
-    facts = _read(folder, "run.json")
+    facts = _read(folder, RUN)
     is_adapter = facts.get("method", {}).get("is_adapter")
     weights = "adapter_model.safetensors" if is_adapter else "model.safetensors"
-    for needed in (weights, "config.json", "results.json"):
+    for needed in (weights, "config.json", RESULTS):
         if not (folder / needed).is_file():
             raise UserError(f"{folder} has no {needed}: the run has not ended. Go on with it first (--resume).")
     if is_adapter:
@@ -148,7 +149,7 @@ def write_card(folder: Path, repository: str | None = None) -> list[str]:
     """
     from nfft import card
 
-    facts, results, notes = _read(folder, "run.json"), _read(folder, "results.json"), []
+    facts, results, notes = _read(folder, RUN), _read(folder, RESULTS), []
     file = folder / "README.md"
     try:
         earlier = file.read_text(encoding="utf-8") if file.is_file() else None
@@ -187,7 +188,7 @@ def add_evaluation(folder: Path, entry: dict[str, Any]) -> list[str]:
     def key(each: dict[str, Any]) -> tuple:
         return each["task"]["name"], each["scores"]["split"], each["scores"]["resolution"]
 
-    _read(folder, "run.json")
+    _read(folder, RUN)
     others = [each for each in evaluations(folder) if key(each) != key(entry)]
     write_json(folder / EVALUATIONS, [*others, entry])
     return write_card(folder)

@@ -14,7 +14,9 @@ from nfft.errors import UserError
 from nfft.files import locked, write_json, write_text
 from nfft.recipe import Recipe
 
-RUN, SKIPPED, LOCK = "run.json", "skipped.jsonl", ".lock"
+RUN, RESULTS, SKIPPED, LOCK = "run.json", "results.json", "skipped.jsonl", ".lock"
+# What a run leaves for others to load: a network, or an adapter.
+NETWORK = ("config.json", "model.safetensors", "adapter_config.json", "adapter_model.safetensors")
 VERSIONS = ("torch", "timm", "accelerate", "datasets", "huggingface_hub", "safetensors")
 # May differ between a run and its resumption: they change how it runs, not what comes out.
 FREE = ("workers", "threads", "gradient_checkpointing")
