@@ -79,21 +79,9 @@ class Fit(Job):
         if saved is None:
             return [*torn, "no checkpoint was saved before it ended: it starts again"]
         self.saved = saved.folder
-        training = self.training
-        training.network.load_state_dict(_part(saved.tensors, "model"))
-        if training.ema is not None:
-            for name, tensor in _part(saved.tensors, "ema").items():
-                training.ema.average[name].copy_(tensor)
-        momentum = _part(saved.tensors, "momentum")
-        for name, parameter in training.network.named_parameters():
-            if name in momentum:
-                buffer = torch.empty_like(parameter).copy_(momentum[name])
-                training.optimizer.state[parameter] = {"momentum_buffer": buffer}
+        self.training.load(saved.tensors, saved.facts["step"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(saved.facts["scaler"])
-        training.step = saved.facts["step"]
-        if training.ema is not None:
-            training.ema.step = training.step
         self.began -= saved.facts["seconds"]
         return torn
 
@@ -188,16 +176,9 @@ class Fit(Job):
         """Write a checkpoint, from the main process."""
         if not self.accelerator.is_main_process:
             return
-        training = self.training
-        names = {parameter: name for name, parameter in training.network.named_parameters()}
-        tensors: dict[str, Tensor] = {f"model.{name}": t for name, t in training.network.state_dict().items()}
-        momentum = checkpoint.momentum(training.optimizer, names)
-        tensors |= {f"momentum.{name}": tensor for name, tensor in momentum.items()}
-        if training.ema is not None:
-            tensors |= {f"ema.{name}": tensor for name, tensor in training.ema.average.items()}
         scaler = self.accelerator.scaler
         facts = {"seconds": self.seconds, "scaler": scaler.state_dict() if scaler is not None else None}
-        self.saved = checkpoint.save(self.folder / CHECKPOINTS, training.step, tensors, facts)
+        self.saved = checkpoint.save(self.folder / CHECKPOINTS, self.step, self.training.state(), facts)
         self.saved_at = time.monotonic()
 
     def predict(self, split: Split, candidates: list[str]) -> dict[str, score.Predictions]:
@@ -261,7 +242,3 @@ class Fit(Job):
         seconds = sum(known) / len(known) * steps if known else self.seconds
         tested = self.predict(test, ["raw"])["raw"] if test is not None else None
         return Outcome(best, found, tested, {"steps": steps, "images": steps * batch, "seconds": seconds})
-
-
-def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    return {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}

@@ -11,7 +11,7 @@ from typing import Any
 from nfft import command, options
 from nfft.errors import UserError
 from nfft.files import write_bytes, write_json, write_text
-from nfft.run import RESULTS, RUN
+from nfft.run import RESULTS, RUN, hold
 
 EVALUATIONS, PUSHED, EVAL_RESULTS = "evaluations.json", "pushed.json", Path(".eval_results") / "nfft.yaml"
 
@@ -183,15 +183,20 @@ def evaluations(folder: Path) -> list[dict[str, Any]]:
 
 
 def add_evaluation(folder: Path, entry: dict[str, Any]) -> list[str]:
-    """Add scores on other data to a run and its card; those of the same task, split and resolution give way."""
+    """Add scores on other data to a run and its card; those of the same task, split and resolution give way.
+
+    Raises:
+        UserError: when another process is at work on the run: what that adds would be lost.
+    """
 
     def key(each: dict[str, Any]) -> tuple:
         return each["task"]["name"], each["scores"]["split"], each["scores"]["resolution"]
 
     _read(folder, RUN)
-    others = [each for each in evaluations(folder) if key(each) != key(entry)]
-    write_json(folder / EVALUATIONS, [*others, entry])
-    return write_card(folder)
+    with hold(folder):
+        others = [each for each in evaluations(folder) if key(each) != key(entry)]
+        write_json(folder / EVALUATIONS, [*others, entry])
+        return write_card(folder)
 
 
 def _read(folder: Path, name: str) -> Any:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
@@ -59,6 +59,32 @@ class Training:
     @property
     def classes(self) -> int:
         return classifier(self.network).weight.shape[0]
+
+    def state(self) -> dict[str, Tensor]:
+        """What it goes on from: `model.` weights and buffers, `momentum.` and `ema.`, by name."""
+        momentum = {
+            name: self.optimizer.state.get(parameter, {}).get("momentum_buffer")
+            for name, parameter in self.network.named_parameters()
+        }
+        average = self.ema.average if self.ema is not None else {}
+        return {
+            **{f"model.{name}": tensor for name, tensor in self.network.state_dict().items()},
+            **{f"momentum.{name}": tensor for name, tensor in momentum.items() if tensor is not None},
+            **{f"ema.{name}": tensor for name, tensor in average.items()},
+        }
+
+    def load(self, state: Mapping[str, Tensor], step: int) -> None:
+        """Go on from what `state` returned after so many steps."""
+        self.network.load_state_dict({name: state[f"model.{name}"] for name in self.network.state_dict()})
+        for name, parameter in self.network.named_parameters():
+            if f"momentum.{name}" in state:
+                buffer = torch.empty_like(parameter).copy_(state[f"momentum.{name}"])
+                self.optimizer.state[parameter] = {"momentum_buffer": buffer}
+        if self.ema is not None:
+            for name, tensor in self.ema.average.items():
+                tensor.copy_(state[f"ema.{name}"])
+            self.ema.step = step
+        self.step = step
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from nfft import finetune
+from nfft import finetune, publish
+from nfft.errors import UserError
 
 STEPS = 24
 COMMON = [
@@ -114,6 +115,8 @@ def test_two_processes_do_not_work_on_one_run(tmp_path: Path) -> None:
     _, said = second.communicate()
     assert second.returncode == 2
     assert "another process is at work on the run" in said
+    with pytest.raises(UserError, match="another process is at work on the run"):
+        publish.add_evaluation(tmp_path / "run", {"task": {"name": "other"}})
     first.kill()
     first.communicate()
     third = start(tmp_path / "run", "--resume")

@@ -151,15 +151,3 @@ def test_holds_safetensors_and_json_alone(tmp_path: Path) -> None:
     content = (folder / "state.safetensors").read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     assert make_tensors().keys() <= header.keys()
-
-
-def test_momentum_by_name() -> None:
-    network = nn.Linear(3, 2)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
-    names = {parameter: name for name, parameter in network.named_parameters()}
-    assert checkpoint.momentum(optimizer, names) == {}
-    network.weight.grad = torch.full_like(network.weight, 2.0)
-    optimizer.step()
-    (found,) = checkpoint.momentum(optimizer, names).items()
-    assert found[0] == "weight"
-    assert torch.equal(found[1], torch.full((2, 3), 2.0))

@@ -115,7 +115,8 @@ def test_out_of_range(name: str, value: float) -> None:
         ("randaugment", 0, "above 0 and at most 30"),
         ("randaugment", 31, "above 0 and at most 30"),
         ("randaugment_layers", 0, "at least 1"),
-        ("train_resolution", 7, "at least 8"),
+        ("train_resolution", 7, "at least 8 and at most 4096"),
+        ("test_resolution", 4097, "at least 8 and at most 4096"),
         ("batch_size", 0, "at least 1"),
     ],
 )
@@ -123,6 +124,12 @@ def test_bounds_are_said_in_words(name: str, value: float, words: str) -> None:
     said = f"{name} must be {words}; got {value}. Change it with --set {name}=..."
     with pytest.raises(UserError, match=f"^{re.escape(said)}$"):
         replace(RECIPE, **{name: value})
+
+
+def test_an_image_is_seen_to_a_third_at_least() -> None:
+    replace(RECIPE, test_resolution=64, test_margin=128)
+    with pytest.raises(UserError, match="test_margin=129 leaves less than a third"):
+        replace(RECIPE, test_resolution=64, test_margin=129)
 
 
 NUMBERS = [name for name, hint in get_type_hints(Recipe).items() if float in (hint, *get_args(hint))]

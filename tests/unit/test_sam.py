@@ -28,6 +28,7 @@ RECIPE = Recipe(
     ema_decay=0.9,
     train_resolution=8,
     test_resolution=8,
+    test_margin=0,
 )
 
 

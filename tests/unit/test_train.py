@@ -30,6 +30,7 @@ RECIPE = Recipe(
     label_smoothing=0.1,
     train_resolution=8,
     test_resolution=8,
+    test_margin=0,
 )
 
 
@@ -272,3 +273,30 @@ def test_scaled_gradients_are_clipped_after_unscaling(accelerator: Accelerator, 
     # Without a scaler SGD is fused, and rounds otherwise.
     for mine, other in zip(network.parameters(), plain.network.parameters(), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"ema_decay": None}, {"momentum": 0.0}], ids=["all", "no average", "no momentum"]
+)
+def test_taken_up_in_the_middle_it_ends_as_one_that_never_stopped(accelerator: Accelerator, changes: dict) -> None:
+    recipe = replace(RECIPE, **changes)
+    batches = make_batches(8)
+    whole, _ = run(accelerator, batches, recipe)
+
+    answers = iter([False, False, True])
+    stopped, reports = run(accelerator, batches, recipe, stop_requested=lambda: next(answers))
+    assert stopped.step == len(reports) == 3
+    state = {name: tensor.clone() for name, tensor in stopped.state().items()}
+    again = train.prepare(Tiny(), recipe, accelerator)
+    again.load(state, stopped.step)
+    assert {name: tensor.tolist() for name, tensor in again.state().items()} == {
+        name: tensor.tolist() for name, tensor in state.items()
+    }
+    rest = train.train(
+        again, iter(batches[3:]), recipe, accelerator,
+        total_steps=8, seed=0, to_input=Tensor.float, stop_requested=lambda: False,
+    )  # fmt: skip
+    assert [each.step for each in rest] == [4, 5, 6, 7, 8]
+    ends = again.state()
+    for name, tensor in whole.state().items():
+        assert torch.equal(ends[name], tensor), name
