@@ -41,7 +41,7 @@ def run(given: argparse.Namespace) -> int:
     grid.check(in_order(table), folder)
     print(f"study   {study.title}\ntakes   {study.budget}\nfolder  {folder}")
     print(f"runs    {len(cells)}, {given.seeds} seeds", flush=True)
-    failed, interrupted = grid.tell_and_run(cells, folder)
+    failed, interrupted = grid.tell_and_run(cells, folder, given.minutes)
     records = write(study, table, failed, folder)
     if interrupted:
         return interrupted

@@ -6,6 +6,7 @@ other is at.
 
 import contextlib
 import json
+import math
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from nfft.interrupt import Interrupt
 
 CELL, LOCK = "cell.json", "lock"
 POLL_SECONDS = 0.2
+TIME_IS_UP = 124
 
 
 @dataclass(frozen=True)
@@ -63,19 +65,29 @@ class Failed:
     reason: str
 
 
-def tell_and_run(cells: Sequence[Cell], folder: Path) -> tuple[list[Failed], int]:
+def tell_and_run(cells: Sequence[Cell], folder: Path, minutes: float = math.inf) -> tuple[list[Failed], int]:
     """Run the cells that are not done, in a folder that `check` has seen, and tell people.
 
+    Args:
+        minutes: after which the run that is under way is saved, and no other begins.
+
     Returns:
-        What failed, and the exit status of an interruption, 0 if there was none.
+        What failed, and the exit status of a stop before the end: as for Ctrl-C, or 124, as of `timeout`; else 0.
     """
+    end, stopped = time.monotonic() + 60 * minutes, False
+
+    def stop_requested() -> bool:
+        nonlocal stopped
+        stopped = stopped or interrupt.requested() or time.monotonic() > end
+        return stopped
+
     with Interrupt() as interrupt:
-        failed = run_all(cells, folder, lambda line: print(f"        {line}", flush=True), interrupt.requested)
-    if not interrupt.requested():
+        failed = run_all(cells, folder, lambda line: print(f"        {line}", flush=True), stop_requested)
+    if not stopped:
         return failed, 0
     print("stopped; what is done stays. The same command goes on:", file=sys.stderr)
     print(f"  {invocation.command()}", file=sys.stderr)
-    return failed, interrupt.exit_status
+    return failed, interrupt.exit_status if interrupt.requested() else TIME_IS_UP
 
 
 def check(cells: Sequence[Cell], folder: Path) -> None:

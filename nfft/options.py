@@ -1,6 +1,7 @@
 """The arguments of every command."""
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -79,6 +80,10 @@ def study_parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE",
         help="a setting of every run, or as pretraining.FIELD of those that others start from; may be repeated",
+    )  # fmt: skip
+    made.add_argument(
+        "--minutes", type=_minutes, default=math.inf, metavar="M",
+        help="stop after so long and save the run that is under way, on a machine that one has for minutes",
     )  # fmt: skip
     made.add_argument("--only", default="*", metavar="PATTERN", help="of the runs, those whose folders match")
     made.add_argument("--output-dir", type=Path, help="the folder of all runs (default: runs/NAME)")
@@ -200,6 +205,16 @@ def _between(least: int, most: int) -> Callable[[str], int]:
         return number
 
     return read
+
+
+def _minutes(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"expected a number above 0; got {text}")
+    return number
 
 
 def _names(text: str) -> list[str]:

@@ -89,6 +89,16 @@ def test_a_study_that_is_killed_goes_on_with_the_run_that_outlived_it(
     assert "resumed" not in (folder / "pre-trained/net-0.log").read_text()
 
 
+def test_a_machine_that_is_lent_for_minutes(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    file.write_text(FILE.replace('"recipe": "pretrain", "steps": 2', '"recipe": "pretrain", "steps": 60'))
+    asked, done = command(file, tmp_path / "out", "--only", "soft/digits-0")[1:], tmp_path / "out/soft/digits-0"
+    assert experiment.main([*asked, "--minutes", "0.001"]) == 124
+    assert "what is done stays. The same command goes on" in capsys.readouterr().err
+    assert not (done / "results.json").exists()
+    assert experiment.main([*asked, "--minutes", "60"]) == 0
+    assert (done / "results.json").is_file()
+
+
 def test_a_run_is_of_what_it_started_from(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     asked = command(file, tmp_path / "out", "--only", "soft/digits-0")[1:]
     assert experiment.main(asked) == 0
