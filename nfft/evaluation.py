@@ -1,18 +1,11 @@
-"""`nfft evaluate`: score any checkpoint on any task, as it is preprocessed wherever it is loaded."""
+"""Scores of any checkpoint on any split, preprocessed as wherever it is loaded."""
 
-import argparse
 import datetime
-import json
 import sys
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nfft import command, invocation, options, settings
+from nfft import invocation
 from nfft.errors import UserError
-from nfft.files import fingerprint_of, write_json
-from nfft.request import default_folder, pairs
-from nfft.run import RUN
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,66 +17,6 @@ if TYPE_CHECKING:
     from nfft.task import Task
 
 BATCH = 64
-# What a card shows of results.json.
-ADDED = ("task", "scores", "resolution", "date", "command")
-EVALUATED = {"model", "task", "scores", "resolution"}
-
-
-def main(arguments: list[str] | None = None) -> int:
-    return command.run(evaluate, options.evaluate_parser().parse_args(arguments))
-
-
-def evaluate(given: argparse.Namespace) -> int:
-    """Score, print, write results.json, and add the scores to a run's card where one is named."""
-    from nfft import data, publish
-    from nfft.auto import AutoNFNet
-    from nfft.device import make_accelerator
-    from nfft.model import check_side
-
-    task = settings.read_task(given.task, pairs(given.set, "--set"))
-    accelerator = make_accelerator(given.precision)
-    classifier = AutoNFNet.from_pretrained(given.model, revision=given.revision)
-    resolution = given.resolution or classifier.checkpoint.test_side
-    check_side(classifier.network, classifier.checkpoint.architecture, resolution, "--resolution ")
-    classes, split = data.load_whole(task) if given.split == "all" else chosen_split(data.load(task), given.split)
-    split = replace(split, labels=as_model_has_them(classifier, task, classes)[split.labels])
-    output = given.output or default_output(given, classifier, split.name, resolution)
-    check_places(given.add_to, output, classifier)
-
-    results = scored(classifier, task, split, resolution, accelerator) | {"revision": given.revision}
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_json(output, results)
-    announce(results)
-    print(f"written to  {output}")
-    if given.add_to is not None:
-        for line in publish.add_evaluation(given.add_to, {name: results[name] for name in ADDED}):
-            print(line)
-        print(f"added to    {given.add_to / 'README.md'}")
-    return 0
-
-
-def check_places(add_to: Path | None, output: Path, classifier: "AutoNFNet") -> None:
-    """See, before any work, that what will be written replaces nothing else, and that a card gets its own scores.
-
-    Raises:
-        UserError: naming the place and what is wrong with it.
-    """
-    if output.is_dir():
-        raise UserError(f"--output {output} is a folder. Name a file.")
-    if output.is_file():
-        try:
-            is_ours = json.loads(output.read_text(encoding="utf-8")).keys() >= EVALUATED
-        except (ValueError, AttributeError, OSError):
-            is_ours = False
-        if not is_ours:
-            raise UserError(f"--output {output} is there already, and is no evaluation. Choose another name.")
-    if add_to is None:
-        return
-    if not (add_to / RUN).is_file():
-        raise UserError(f"--add-to {add_to} is not the folder of a run.")
-    weights = add_to / classifier.checkpoint.weights
-    if not weights.is_file() or fingerprint_of(weights) != classifier.checkpoint.fingerprint:
-        raise UserError(f"--add-to {add_to}: the run there has other weights than --model. Name the model's own run.")
 
 
 def scored(
@@ -181,19 +114,3 @@ def predict(classifier: "AutoNFNet", split: "Split", resolution: int, accelerato
     )
     shown = tqdm(batches, "scoring", disable=None, leave=False, delay=2)
     return score.predict({"": logits_of}, shown, list)[""]
-
-
-def announce(results: dict[str, Any]) -> None:
-    """Say how good the model is."""
-    scores = results["scores"]
-    top5 = f", top-5 {scores['top5']:.2%}" if scores["top5"] is not None else ""
-    print(f"{results['model']['name']} on {results['task']['name']} {scores['split']}, {scores['resolution']} px:")
-    print(f"top-1 {scores['top1']:.2%}{top5}, loss {scores['loss']:.3f}, {scores['count']:,} images")
-    if scores["left_out"]:
-        print(f"{scores['left_out']} images could not be read and are left out")
-
-
-def default_output(given: argparse.Namespace, classifier: "AutoNFNet", split: str, resolution: int) -> Path:
-    """runs/evaluate-TASK-MODEL-WEIGHTS-SPLIT-SIDEpx/results.json: others may have called theirs alike."""
-    stem, weights = default_folder(given).name, classifier.checkpoint.fingerprint
-    return Path("runs") / f"evaluate-{stem}-{str(weights)[:8]}-{split}-{resolution}px" / "results.json"

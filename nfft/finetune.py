@@ -24,9 +24,33 @@ if TYPE_CHECKING:
     from nfft.plan import Plan
 
 
+PURPOSE = "Fine-tune a Normalizer-Free network on labelled images, as its authors did."
+EPILOG = """examples:
+  nfft finetune --task digits
+  nfft finetune --task photos/ --model timm/dm_nfnet_f0.dm_in1k --output-dir runs/photos
+  nfft finetune --task flowers102 --set dropout=0.25 --set label_smoothing=0
+an interrupted run goes on with the same command and --resume
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of `nfft finetune`."""
+    made = options.described("finetune", PURPOSE, EPILOG)
+    how = options.add_run(made)
+    options.add_method(how)
+    options.add_precision(how)
+    where = made.add_argument_group("where")
+    where.add_argument("--output-dir", type=Path, help="the run folder (default: runs/TASK-MODEL)")
+    where.add_argument("--resume", action="store_true", help="take up the run in the folder where it was left")
+    share = made.add_argument_group("share")
+    share.add_argument("--push-to", metavar="USER/NAME", help="a repository of the Hub that the run is put into")
+    options.add_private(share)
+    return made
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status: 0 done, 2 a mistake of the user's, 130 interrupted."""
-    return command.run(finetune, options.parser().parse_args(arguments))
+    return command.run(finetune, parser().parse_args(arguments))
 
 
 def finetune(given: argparse.Namespace) -> int:

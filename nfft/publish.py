@@ -1,6 +1,5 @@
-"""`nfft push` and `nfft card`: a run's folder to the Hub, and its card written anew."""
+"""A run as others see it: its card, scores on other data that are added to it, and its way to the Hub."""
 
-import argparse
 import datetime
 import hashlib
 import json
@@ -8,7 +7,6 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from nfft import command, options
 from nfft.errors import UserError
 from nfft.files import write_bytes, write_json, write_text
 from nfft.run import RESULTS, RUN, hold
@@ -17,31 +15,6 @@ EVALUATIONS, PUSHED, EVAL_RESULTS = "evaluations.json", "pushed.json", Path(".ev
 
 # Cards that were replaced.
 KEPT = "README.2*.md"
-
-
-def push_main(arguments: list[str] | None = None) -> int:
-    return command.run(push, options.push_parser().parse_args(arguments))
-
-
-def card_main(arguments: list[str] | None = None) -> int:
-    return command.run(rewrite, options.card_parser().parse_args(arguments))
-
-
-def push(given: argparse.Namespace) -> int:
-    """Push a run's folder, its card naming the repository."""
-    lines = push_run(
-        given.run, given.repository, private=given.private, revision=given.revision, create_pr=given.create_pr
-    )
-    print("\n".join(lines))
-    return 0
-
-
-def rewrite(given: argparse.Namespace) -> int:
-    """Write a run's card anew, after its template or something in the folder has changed."""
-    for line in write_card(given.run):
-        print(line)
-    print(f"written to  {given.run / 'README.md'}")
-    return 0
 
 
 def push_run(

@@ -19,10 +19,10 @@ ORDER = [
     "layout", "lora", "folding", "adapter", "model", "paper", "card_parts", "card_metadata", "card", "hub", "auto",
     "formats", "request", "settings", "options", "columns", "source", "table", "data", "parallel", "decoded", "scan",
     "device", "loader", "score", "update_triton", "update", "train", "plan", "job", "fit", "features", "logistic",
-    "probe", "command", "publish", "finetune", "compare", "experiment", "look", "evaluation", "prediction", "merge",
-    "quantisation", "export", "cli",
+    "probe", "command", "publish", "finetune", "evaluation", "quantisation", "cli",
 ]  # fmt: skip
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+COMMANDS = sorted(f"commands/{path.stem}" for path in PACKAGE.glob("commands/*.py") if path.stem != "__init__")
 DOORS = {
     "datasets": {"columns", "source", "table"},
     # The card's metadata are the Hub's own class.
@@ -64,17 +64,26 @@ def test_order_lists_every_module_once() -> None:
 def test_imports_go_downward(module: str) -> None:
     above = set(ORDER[ORDER.index(module) :])
     assert not own(module) & above
+    assert not any(name.startswith("nfft.commands") for name in imports(module))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_imports_no_other(command: str) -> None:
+    assert not any(name.startswith(("nfft.commands", "nfft.cli")) for name in imports(command))
 
 
 @pytest.mark.parametrize("dependency", DOORS)
 def test_each_dependency_has_one_door(dependency: str) -> None:
-    users = {module for module in MODULES if any(name.split(".")[0] == dependency for name in imports(module))}
+    users = {
+        module for module in MODULES + COMMANDS if any(name.split(".")[0] == dependency for name in imports(module))
+    }
     assert users == DOORS[dependency]
 
 
-def test_only_the_catalog_imports_tasks_and_recipes() -> None:
-    for module in set(MODULES) - {"catalog"}:
-        files = [name for name in imports(module) if name.startswith(("nfft.tasks", "nfft.recipes", "tasks"))]
+def test_only_the_catalog_imports_what_it_finds() -> None:
+    found = ("nfft.tasks", "nfft.recipes", "nfft.methods", "nfft.studies", "tasks")
+    for module in set(MODULES + COMMANDS) - {"catalog"}:
+        files = [name for name in imports(module) if name.startswith(found)]
         assert not files, f"{module} imports {files}"
 
 
@@ -85,10 +94,10 @@ def test_no_module_hides_another() -> None:
     assert not taken & {"recipes"}
 
 
-@pytest.mark.parametrize("module", ["cli", "options", "finetune", "task", "recipe", "catalog"])
+@pytest.mark.parametrize("module", ["cli", "task", "recipe", "catalog", "finetune", *COMMANDS])
 def test_light_modules_import_nothing_heavy(module: str) -> None:
     heavy = ("torch", "numpy", "timm", "accelerate", "datasets", "sklearn", "matplotlib", "PIL", "huggingface_hub")
-    code = f"import sys, nfft.{module}; print([name for name in {heavy!r} if name in sys.modules])"
+    code = f"import sys, nfft.{module.replace('/', '.')}; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

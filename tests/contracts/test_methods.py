@@ -87,19 +87,18 @@ def test_learns_and_comes_back_as_it_was_scored(name: str, tmp_path: Path) -> No
     assert bool(moved) == (run["model"]["trained"] > 2890), name
 
     AcceleratorState._reset_state(reset_partial_state=True)
-    from nfft import evaluation
+    from nfft.commands import evaluate
 
     scored = tmp_path / "scored.json"
     assert (
-        evaluation.main(["--model", str(folder), "--task", "digits", "--precision", "fp32", "--output", str(scored)])
-        == 0
+        evaluate.main(["--model", str(folder), "--task", "digits", "--precision", "fp32", "--output", str(scored)]) == 0
     )
     assert json.loads(scored.read_text())["scores"]["confusion"] == results["test"]["confusion"]
 
 
 def test_an_adapter_resumes_to_the_bit_and_is_merged(tmp_path: Path) -> None:
-    from nfft import merge
     from nfft.checkpoint import latest
+    from nfft.commands import merge
 
     asked = ["--task", "digits", "--method", "lora", "--steps", "8", "--set", "evaluations=2", "--set", "method.rank=2"]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
-from nfft import compare
+from nfft.commands import compare
 
 ASKED = ["--task", "digits", "--precision", "fp32", "--steps", "4", "--set", "evaluations=1", "--seeds", "2"]
 

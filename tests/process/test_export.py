@@ -17,7 +17,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from nfft import AutoNFNet, export, formats, layout, model
+from nfft import AutoNFNet, formats, layout, model
+from nfft.commands import export
 from nfft.formats import FORMATS
 
 SMALL = {"channels": [16, 24, 32, 48], "depths": [1, 1, 1, 1], "stem_chs": 16, "group_size": 4, "num_features": 64}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nfft import look
+from nfft.commands import look
 
 MIXED = ["--task", "digits", "--set", "mixup=0.2", "--set", "cutmix=true", "--images", "6"]
 

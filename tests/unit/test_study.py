@@ -2,7 +2,7 @@
 
 import pytest
 
-from nfft import catalog, options
+from nfft import catalog, finetune
 from nfft.errors import UserError
 from nfft.recipe import Recipe, read_changes
 from nfft.request import Request
@@ -28,7 +28,7 @@ def test_a_run_for_each_row_column_and_seed() -> None:
     assert [place.seed for place in table] == [0] * 6 + [1] * 6
     chosen = next(place.cell for place in table if place.cell.name == "on/few-32-px-1")
     assert chosen.start is not None and chosen.start.name == "pre-trained/net-a-1"
-    given = Request.of(options.parser().parse_args([*chosen.arguments]))
+    given = Request.of(finetune.parser().parse_args([*chosen.arguments]))
     assert (given.task, given.recipe, given.seed) == ("few", "auto", 1)
     assert read_changes(Recipe, given.changes, whose="recipe") == {"lr": 0.1, "flip": False, "sam_rho": 0.05}
 
@@ -36,7 +36,7 @@ def test_a_run_for_each_row_column_and_seed() -> None:
 def test_a_columns_setting_wins_over_a_rows_and_the_users_over_all() -> None:
     def rate(changes: Changes) -> str:
         (found,) = (place.cell for place in places(study(), 1, changes) if place.cell.name == "on/more-0")
-        return options.parser().parse_args([*found.arguments]).lr
+        return finetune.parser().parse_args([*found.arguments]).lr
 
     assert rate(Changes()) == "0.3"
     assert rate(Changes(runs={"lr": "0.7"})) == "0.7"
@@ -56,7 +56,7 @@ def test_a_duration_replaces_any_other(duration: str) -> None:
     changes = Changes({}, {duration: "5"}, {duration: "7"})
     asked = study(shared={"recipe": "auto", "steps": 100})
     for cell in in_order(places(asked, 1, changes)):
-        given = Request.of(options.parser().parse_args([*cell.arguments]))
+        given = Request.of(finetune.parser().parse_args([*cell.arguments]))
         wanted = "7" if cell.name.startswith("pre-trained") else "5"
         name = "epochs" if duration == "epochs" else "total_steps"
         assert {each: text for each, text in given.changes.items() if each in ("epochs", "total_steps")} == {
@@ -67,9 +67,9 @@ def test_a_duration_replaces_any_other(duration: str) -> None:
 def test_the_user_names_data_and_settings() -> None:
     changes = Changes({"many": "/data/many", "few": "/data/few"}, {}, {"epochs": "1"})
     cells = {cell.name: cell.arguments for cell in in_order(places(study(), 1, changes))}
-    source = options.parser().parse_args([*cells["pre-trained/net-a-0"]])
+    source = finetune.parser().parse_args([*cells["pre-trained/net-a-0"]])
     assert (source.task, source.epochs, source.set) == ("/data/many", "1", ["ema_decay=none"])
-    assert options.parser().parse_args([*cells["off/few-32-px-0"]]).task == "/data/few"
+    assert finetune.parser().parse_args([*cells["off/few-32-px-0"]]).task == "/data/few"
     assert tasks(study()) == {"many", "few", "more"}
 
 
@@ -102,7 +102,7 @@ def test_every_study_can_be_asked_for(name: str) -> None:
     assert found.name == name.replace("_", "-")
     changes = Changes(dict.fromkeys(tasks(found), "digits"))
     for cell in in_order(places(found, 1, changes)):
-        asked = Request.of(options.parser().parse_args([*cell.arguments]))
+        asked = Request.of(finetune.parser().parse_args([*cell.arguments]))
         changed = {each: value for each, value in asked.changes.items() if "." not in each}
         read_changes(Recipe, changed, whose="recipe")
         catalog.recipe(asked.recipe)

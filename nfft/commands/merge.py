@@ -1,13 +1,25 @@
 """`nfft merge`: a whole network out of an adapter and its base, for those who load networks without nfft."""
 
 import argparse
+from pathlib import Path
 
 from nfft import command, options
 from nfft.errors import UserError
 
+PURPOSE = "Make a whole network of an adapter and its base, which is fetched by itself."
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of `nfft merge`."""
+    made = options.described("merge", PURPOSE)
+    made.add_argument("model", metavar="ADAPTER", help="a run's folder, or a repository on the Hub")
+    made.add_argument("output", type=Path, help="a new folder")
+    made.add_argument("--revision", help="a branch, tag or commit of the adapter's repository")
+    return made
+
 
 def main(arguments: list[str] | None = None) -> int:
-    return command.run(merge, options.merge_parser().parse_args(arguments))
+    return command.run(merge, parser().parse_args(arguments))
 
 
 def merge(given: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nfft import command, options
@@ -12,9 +13,21 @@ if TYPE_CHECKING:
     from nfft.loader import Batch
 
 
+PURPOSE = "Write a sheet of the first training images of a run, as the network will see them."
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of `nfft look`."""
+    made = options.described("look", PURPOSE)
+    options.add_method(options.add_run(made))
+    where = made.add_argument_group("where")
+    where.add_argument("--images", type=_even, default=24, help="an even number of images (default: %(default)s)")
+    where.add_argument("--output", type=Path, default=Path("look.png"), help="a PNG (default: %(default)s)")
+    return made
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
-    return command.run(look, options.look_parser().parse_args(arguments))
+    return command.run(look, parser().parse_args(arguments))
 
 
 def look(given: argparse.Namespace) -> int:
@@ -54,3 +67,10 @@ def captions(batch: "Batch", classes: list[str]) -> list[str]:
         shares = {label: ratio, partner: 1 - ratio} if label != partner else {label: 1.0}
         texts.append("\n".join(f"{share:.0%} {classes[each]}" for each, share in shares.items() if share >= 0.005))
     return texts
+
+
+def _even(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 2 or number % 2:
+        raise argparse.ArgumentTypeError(f"expected an even number, because neighbours are mixed; got {text}")
+    return number

@@ -2,12 +2,13 @@
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from nfft import command, findings, grid, invocation, options, settings
+from nfft import command, findings, finetune, grid, invocation, options, settings
 from nfft.catalog import study as find_study
 from nfft.catalog import task as find_task
 from nfft.errors import UserError, nearest
@@ -20,8 +21,37 @@ from nfft.text import in_columns
 RECORDS = "runs.jsonl"
 
 
+PURPOSE = "Answer a question by many runs: a table over networks, data and seeds."
+EPILOG = """interrupted, or run again with more seeds, it runs what is missing. The same command in another process, on
+this machine or one that shares the folder, takes runs that no other is at. Without a shared folder, --only 'nf-*'
+chooses runs; with the folders put together, the command writes the table of all.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of `nfft study`."""
+    made = options.described("study", PURPOSE, EPILOG)
+    made.add_argument("study", metavar="NAME", help="a file in studies/, by its name or its path")
+    options.add_seeds(made)
+    made.add_argument(
+        "--data", action="append", default=[], metavar="TASK=WHERE",
+        help="what --task is given in place of a task's name: a folder, a file, another name; may be repeated",
+    )  # fmt: skip
+    made.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE",
+        help="a setting of every run, or as pretraining.FIELD of those that others start from; may be repeated",
+    )  # fmt: skip
+    made.add_argument(
+        "--minutes", type=_minutes, default=math.inf, metavar="M",
+        help="stop after so long and save the run that is under way, on a machine that one has for minutes",
+    )  # fmt: skip
+    made.add_argument("--only", default="*", metavar="PATTERN", help="of the runs, those whose folders match")
+    made.add_argument("--output-dir", type=Path, help="the folder of all runs (default: runs/NAME)")
+    return made
+
+
 def main(arguments: list[str] | None = None) -> int:
-    return command.run(run, options.study_parser().parse_args(arguments))
+    return command.run(run, parser().parse_args(arguments))
 
 
 def run(given: argparse.Namespace) -> int:
@@ -74,7 +104,7 @@ def check(study: Study, cells: Sequence[Cell], changes: Changes) -> None:
         except UserError as error:
             raise UserError(f"{error} Say where the images are: --data {name}=FOLDER.") from error
     for cell in cells:
-        asked = settings.read(Request.of(options.parser().parse_args([*cell.arguments])))
+        asked = settings.read(Request.of(finetune.parser().parse_args([*cell.arguments])))
         if study.weights == "ema" and "ema_decay" in asked.changes and asked.changes["ema_decay"] is None:
             raise UserError(f"{cell.name} averages no weights, which are what the study's table is of.")
 
@@ -92,3 +122,13 @@ def write(study: Study, table: Sequence[Place], failed: Sequence[Failed], folder
         plot_methods.plot_study(study, records, folder / "study.png")
         write_text(folder / "README.md", card.render_study(study, records, failed, invocation.public_command()))
     return records
+
+
+def _minutes(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"expected a number above 0; got {text}")
+    return number

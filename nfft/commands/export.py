@@ -26,8 +26,30 @@ BATCHES = (1, 3, 4)
 TIMED = 5
 
 
+PURPOSE = "Write a network as a file that runs without nfft, checked against torch."
+EPILOG = """batches may be of any size; height and width are fixed in the file: padding follows from them, and a graph
+with both left open takes minutes to make. Labels and preprocessing are in the file, as JSON.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of `nfft export`."""
+    made = options.described("export", PURPOSE, EPILOG)
+    made.add_argument("model", metavar="RUN", help="a run's folder, a checkpoint's id on the Hub, or nfnet-nano")
+    made.add_argument("--revision", help="a branch, tag or commit of the model's repository")
+    made.add_argument("--format", choices=["onnx", "torch"], default="onnx", help="(default: %(default)s)")
+    made.add_argument("--output", type=Path, help="(default: RUN/model.onnx or .pt2; NAME.onnx for one of the Hub)")
+    made.add_argument(
+        "--resolution", type=options.between(8, 4096), help="px of the images (default: the checkpoint's)"
+    )
+    made.add_argument("--int8", action="store_true", help="8-bit integers, calibrated and scored on images of --task")
+    made.add_argument("--task", help="for --int8: as for nfft finetune")
+    options.add_task_settings(made)
+    return made
+
+
 def main(arguments: list[str] | None = None) -> int:
-    return command.run(export, options.export_parser().parse_args(arguments))
+    return command.run(export, parser().parse_args(arguments))
 
 
 def export(given: argparse.Namespace) -> int:

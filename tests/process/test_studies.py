@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nfft import experiment, findings
+from nfft import findings
 from nfft.catalog import study as find_study
+from nfft.commands import study
 from nfft.files import read_lines
 
 FILE = """
@@ -65,7 +66,7 @@ def test_every_cell_once_with_table_plot_and_card(file: Path, tmp_path: Path, ca
     assert (folder / "study.png").stat().st_size > 5000
 
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*/*/results.json")}
-    assert experiment.main(command(file, folder)[1:]) == 0
+    assert study.main(command(file, folder)[1:]) == 0
     assert "5 of 5 runs are done already" in capsys.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in folder.glob("*/*/results.json")}
 
@@ -75,15 +76,15 @@ def test_a_study_that_is_killed_goes_on_with_the_run_that_outlived_it(
 ) -> None:
     file.write_text(FILE.replace('"recipe": "pretrain", "steps": 2', '"recipe": "pretrain", "steps": 60'))
     folder = tmp_path / "out"
-    study = subprocess.Popen([sys.executable, "-m", "nfft.cli", *command(file, folder)], stdout=subprocess.DEVNULL)
+    killed = subprocess.Popen([sys.executable, "-m", "nfft.cli", *command(file, folder)], stdout=subprocess.DEVNULL)
     metrics = folder / "pre-trained/net-0/metrics.jsonl"
     while not (metrics.is_file() and '"step": 2,' in metrics.read_text()):
-        assert study.poll() is None
+        assert killed.poll() is None
         os.sched_yield()
-    study.kill()
-    study.wait()
+    killed.kill()
+    killed.wait()
     assert not (folder / "pre-trained/net-0/results.json").exists()
-    assert experiment.main(command(file, folder, "--only", "soft/digits-0")[1:]) == 0
+    assert study.main(command(file, folder, "--only", "soft/digits-0")[1:]) == 0
     assert "failed" not in capsys.readouterr().out
     # It was waited for, not begun again.
     assert "resumed" not in (folder / "pre-trained/net-0.log").read_text()
@@ -92,29 +93,27 @@ def test_a_study_that_is_killed_goes_on_with_the_run_that_outlived_it(
 def test_a_machine_that_is_lent_for_minutes(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     file.write_text(FILE.replace('"recipe": "pretrain", "steps": 2', '"recipe": "pretrain", "steps": 60'))
     asked, done = command(file, tmp_path / "out", "--only", "soft/digits-0")[1:], tmp_path / "out/soft/digits-0"
-    assert experiment.main([*asked, "--minutes", "0.001"]) == 124
+    assert study.main([*asked, "--minutes", "0.001"]) == 124
     assert "what is done stays. The same command goes on" in capsys.readouterr().err
     assert not (done / "results.json").exists()
-    assert experiment.main([*asked, "--minutes", "60"]) == 0
+    assert study.main([*asked, "--minutes", "60"]) == 0
     assert (done / "results.json").is_file()
 
 
 def test_a_run_is_of_what_it_started_from(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     asked = command(file, tmp_path / "out", "--only", "soft/digits-0")[1:]
-    assert experiment.main(asked) == 0
-    assert experiment.main([*asked, "--set", "pretraining.steps=3"]) == 2
+    assert study.main(asked) == 0
+    assert study.main([*asked, "--set", "pretraining.steps=3"]) == 2
     assert "holds a run of other settings" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "out/pre-trained/net-0")
-    assert experiment.main([*asked, "--set", "pretraining.steps=3"]) == 2, (
-        "what started from the old one is still there"
-    )
+    assert study.main([*asked, "--set", "pretraining.steps=3"]) == 2, "what started from the old one is still there"
 
 
 def test_a_cell_that_fails_stops_no_other_and_is_named(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     file.write_text(FILE.replace('"clipping": 0.001', '"batch_size": 100_000'))
-    assert experiment.main(command(file, tmp_path / "out")[1:]) == 1
+    assert study.main(command(file, tmp_path / "out")[1:]) == 1
     assert "hard/digits-0: failed: nfft: the batch size 100000 is larger" in capsys.readouterr().out
     card = (tmp_path / "out/README.md").read_text()
     assert "Runs that failed" in card and "hard/digits-short-0" in card
@@ -125,7 +124,7 @@ def test_a_cell_that_fails_stops_no_other_and_is_named(
 
 def test_what_starts_from_a_failed_run_fails_with_it(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     file.write_text(FILE.replace('"recipe": "pretrain"', '"recipe": "pretrain", "clipping": 1e-9, "lr": 1e30'))
-    assert experiment.main(command(file, tmp_path / "out")[1:]) == 1
+    assert study.main(command(file, tmp_path / "out")[1:]) == 1
     said = capsys.readouterr().out
     assert "pre-trained/net-0: failed: nfft: the " in said
     assert "soft/digits-0: failed: what it starts from, pre-trained/net-0, failed" in said
@@ -133,7 +132,7 @@ def test_what_starts_from_a_failed_run_fails_with_it(file: Path, tmp_path: Path,
 
 def test_part_of_it_by_name(file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    assert experiment.main(command(file, folder, "--only", "soft/*")[1:]) == 0
+    assert study.main(command(file, folder, "--only", "soft/*")[1:]) == 0
     assert {each["cell"] for each in read_lines(folder / "runs.jsonl")} == {
         each for each in CELLS if not each.startswith("hard")
     }
@@ -152,12 +151,12 @@ def test_part_of_it_by_name(file: Path, tmp_path: Path) -> None:
 def test_mistakes(
     arguments: list[str], expected: str, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    assert experiment.main(command(file, tmp_path / "out", *arguments)[1:]) == 2
+    assert study.main(command(file, tmp_path / "out", *arguments)[1:]) == 2
     said = capsys.readouterr().err
     assert expected in said and said.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_study(capsys: pytest.CaptureFixture) -> None:
-    assert experiment.main(["transfr"]) == 2
+    assert study.main(["transfr"]) == 2
     assert "did you mean 'transfer'" in capsys.readouterr().err.lower()

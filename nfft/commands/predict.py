@@ -16,8 +16,24 @@ if TYPE_CHECKING:
     from nfft.auto import AutoNFNet
 
 
+PURPOSE = "Name the most probable classes of pictures."
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of `nfft predict`."""
+    made = options.described("predict", PURPOSE)
+    options.add_model(made)
+    made.add_argument("files", nargs="+", type=Path, metavar="FILE|FOLDER", help="pictures, and folders of them")
+    made.add_argument("--top-k", type=options.at_least(1), default=5, help="classes to name (default: %(default)s)")
+    made.add_argument("--csv", type=Path, metavar="OUT", help="write a table instead of lines")
+    made.add_argument(
+        "--batch-size", type=options.at_least(1), default=32, help="pictures at once (default: %(default)s)"
+    )
+    return made
+
+
 def main(arguments: list[str] | None = None) -> int:
-    return command.run(predict, options.predict_parser().parse_args(arguments))
+    return command.run(predict, parser().parse_args(arguments))
 
 
 def predict(given: argparse.Namespace) -> int:

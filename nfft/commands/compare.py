@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nfft import catalog, command, grid, invocation, options, settings
+from nfft import catalog, command, finetune, grid, invocation, options, settings
 from nfft.errors import UserError, nearest
 from nfft.files import write_json, write_text
 from nfft.grid import Cell
@@ -19,8 +19,29 @@ from nfft.text import in_columns, in_markdown
 HEADER = ("Method", "Top-1 %", "95 % interval", "Trained", "Time", "Peak memory", "On disk")
 
 
+PURPOSE = "Fine-tune with several methods and seeds, and set the outcomes side by side."
+EPILOG = """a setting of one method bears its name: --set lora.rank=16
+interrupted, or run again with more seeds or methods, it runs what is missing
+"""
+METHODS = ["probe", "head-and-gains", "lora", "last-stages", "full"]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of `nfft compare`."""
+    made = options.described("compare", PURPOSE, EPILOG)
+    how = options.add_run(made)
+    how.add_argument(
+        "--methods", type=_names, default=METHODS, metavar="A,B", help="(default: " + ",".join(METHODS) + ")"
+    )
+    options.add_seeds(how)
+    options.add_precision(how)
+    where = made.add_argument_group("where")
+    where.add_argument("--output-dir", type=Path, help="the folder of all runs (default: runs/compare-TASK-MODEL)")
+    return made
+
+
 def main(arguments: list[str] | None = None) -> int:
-    return command.run(compare, options.compare_parser().parse_args(arguments))
+    return command.run(compare, parser().parse_args(arguments))
 
 
 def compare(given: argparse.Namespace) -> int:
@@ -74,7 +95,7 @@ def cells_of(given: argparse.Namespace) -> dict[str, list[Cell]]:
         texts |= {f"task.{setting}": text for setting, text in of["task"].items()}
         texts |= {f"method.{setting}": text for setting, text in of[name].items()}
         words = [*shared, "--method", name, *(word for each in texts.items() for word in ("--set", "=".join(each)))]
-        settings.read(Request.of(options.parser().parse_args(words)))
+        settings.read(Request.of(finetune.parser().parse_args(words)))
         found[name] = [Cell(f"{name}-{seed}", (*words, "--seed", str(seed))) for seed in range(given.seeds)]
     return found
 
@@ -126,3 +147,10 @@ def spread(row: dict[str, Any]) -> str:
     if row["low"] is None:
         return "–"
     return f"{100 * max(0, row['low']):.2f} to {100 * min(1, row['high']):.2f}"
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"expected names with commas between them, each once; got {text}")
+    return names
