@@ -7,6 +7,11 @@ from typing import Any
 from nfft.errors import UserError, nearest
 
 METRICS = ("top1", "mean_per_class")
+# The note of a task whose repository could not be looked at when its file was written.
+UNTRIED = (
+    "Columns, splits and their sizes are as the dataset's public card and code have them; not yet tried against the "
+    "Hub itself."
+)
 
 
 @dataclass(frozen=True)

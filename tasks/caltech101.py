@@ -1,17 +1,14 @@
 """Caltech-101: 101 kinds of objects and background, train about 3,060 / test about 6,085; Creative Commons.
 
-Not checked against the Hub: columns, splits and their sizes, and whether background is a class.
+Not checked: whether background is a class.
 """
 
-from nfft.task import Task
+from nfft.task import UNTRIED, Task
 
 TASK = Task(
     name="caltech101",
     source="dpdl-benchmark/caltech101",
-    image=None,
-    label=None,
     train="train",
-    validation=None,  # found by its usual names, or held out of train
     test="test",
     metric="mean_per_class",  # as Kornblith et al. (2019) score it
     title="Caltech-101",
@@ -21,8 +18,5 @@ TASK = Task(
         "CVPR workshops 2004"
     ),
     licence="CC BY 4.0",
-    note=(
-        "Splits are as public code names them, columns are found by type and usual names; "
-        "not yet tried against the Hub itself."
-    ),
+    note=UNTRIED,
 )

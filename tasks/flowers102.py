@@ -1,10 +1,9 @@
 """Oxford 102 Flowers: 102 classes, train 1,020 / validation 1,020 / test 6,149; licence not known.
 
 The dataset's own splits are kept; papers that train on train and validation together see twice the images.
-Not checked against the Hub: columns, splits and their sizes.
 """
 
-from nfft.task import Task
+from nfft.task import UNTRIED, Task
 
 TASK = Task(
     name="flowers102",
@@ -20,8 +19,5 @@ TASK = Task(
     citation=(
         "M.-E. Nilsback, A. Zisserman, Automated flower classification over a large number of classes, ICVGIP 2008"
     ),
-    licence=None,
-    note=(
-        "Columns and splits are as the dataset's public card and code name them; not yet tried against the Hub itself."
-    ),
+    note=UNTRIED,
 )

@@ -1,9 +1,6 @@
-"""Food-101: 101 dishes, train 75,750 / validation 25,250; licence not known.
+"""Food-101: 101 dishes, train 75,750 / validation 25,250; licence not known."""
 
-Not checked against the Hub: columns, splits and their sizes.
-"""
-
-from nfft.task import Task
+from nfft.task import UNTRIED, Task
 
 TASK = Task(
     name="food101",
@@ -11,18 +8,13 @@ TASK = Task(
     image="image",
     label="label",
     train="train",
-    validation=None,  # found by its usual names, or held out of train
     test="validation",  # the dataset's test images bear this name on the Hub
     validation_fraction=0.02,  # 1,515 images, 15 of each class
-    metric="top1",
     title="Food-101",
     homepage="https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
     citation=(
         "L. Bossard, M. Guillaumin, L. Van Gool, Food-101: mining discriminative components with random forests, "
         "ECCV 2014"
     ),
-    licence=None,
-    note=(
-        "Columns and splits are as the dataset's public card and code name them; not yet tried against the Hub itself."
-    ),
+    note=UNTRIED,
 )

@@ -1,9 +1,6 @@
-"""ImageNet-1k: 1,000 classes, train 1,281,167 / validation 50,000; for non-commercial research and education.
+"""ImageNet-1k: 1,000 classes, train 1,281,167 / validation 50,000; for non-commercial research and education."""
 
-Not checked against the Hub: columns, splits and their sizes.
-"""
-
-from nfft.task import Task
+from nfft.task import UNTRIED, Task
 
 TASK = Task(
     name="imagenet1k",
@@ -11,16 +8,11 @@ TASK = Task(
     image="image",
     label="label",
     train="train",
-    validation=None,  # found by its usual names, or held out of train
     test="validation",  # the labels of the real test images are hidden
     validation_fraction=0.01,  # about 12,800 images; the NFNet authors hold out about 10,000
-    metric="top1",
     title="ImageNet-1k",
     homepage="https://www.image-net.org/",
     citation="O. Russakovsky et al., ImageNet large scale visual recognition challenge, IJCV 2015",
     licence="non-commercial research and education",
-    note=(
-        "Columns and splits are as the dataset's public card and code name them; not yet tried against the Hub itself. "
-        "Gated: accept the terms on its page and log in first."
-    ),
+    note=f"{UNTRIED} Gated: accept the terms on its page and log in first.",
 )

@@ -1,10 +1,9 @@
 """NWPU-RESISC45: 45 aerial scenes, train 18,900 / validation 6,300 / test 6,300; licence not known.
 
 The data has no official split; papers differ in theirs, and this one is the repository's.
-Not checked against the Hub: columns, splits and their sizes.
 """
 
-from nfft.task import Task
+from nfft.task import UNTRIED, Task
 
 TASK = Task(
     name="resisc45",
@@ -14,15 +13,11 @@ TASK = Task(
     train="train",
     validation="validation",
     test="test",
-    metric="top1",
     title="NWPU-RESISC45",
     homepage="https://arxiv.org/abs/1703.00121",
     citation=(
         "G. Cheng, J. Han, X. Lu, Remote sensing image scene classification: benchmark and state of the art, "
         "Proceedings of the IEEE 2017"
     ),
-    licence=None,
-    note=(
-        "Columns and splits are as the dataset's public card and code name them; not yet tried against the Hub itself."
-    ),
+    note=UNTRIED,
 )

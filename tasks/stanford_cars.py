@@ -1,10 +1,9 @@
 """Stanford Cars: 196 makes, models and years, train 8,144 / test 8,041; licence not known.
 
 The repository also holds corrupted copies of test (contrast, pixelate, ...), which are left alone.
-Not checked against the Hub: columns, splits and their sizes.
 """
 
-from nfft.task import Task
+from nfft.task import UNTRIED, Task
 
 TASK = Task(
     name="stanford_cars",
@@ -12,17 +11,12 @@ TASK = Task(
     image="image",
     label="label",
     train="train",
-    validation=None,  # found by its usual names, or held out of train
     test="test",
-    metric="top1",
     title="Stanford Cars",
     homepage="https://ai.stanford.edu/~jkrause/cars/car_dataset.html",
     citation=(
         "J. Krause, M. Stark, J. Deng, L. Fei-Fei, 3D object representations for fine-grained categorization, "
         "3dRR workshop at ICCV 2013"
     ),
-    licence=None,
-    note=(
-        "Columns and splits are as the dataset's public card and code name them; not yet tried against the Hub itself."
-    ),
+    note=UNTRIED,
 )
