@@ -37,9 +37,9 @@ def run(action: Callable[[argparse.Namespace], int], given: argparse.Namespace) 
             text = f"{error.filename or 'the run folder'} cannot be used: {error.strerror}. {then}"
         if os.environ.get("NFFT_DEBUG") == "1":
             raise
-        # Most mistakes are met by every process, and one sentence is enough.
+        # Most mistakes are met by every process of a machine, and one sentence is enough.
         rank = os.environ.get("RANK", "0")
-        if rank == "0" or isinstance(error, (LocalError, OSError)):
+        if os.environ.get("LOCAL_RANK", rank) == "0" or isinstance(error, (LocalError, OSError)):
             who = "nfft" if rank == "0" else f"nfft, process {rank}"
             # What strangers wrote is not to reach the terminal as anything but text.
             print(f"{who}: {printable(text)}", file=sys.stderr)

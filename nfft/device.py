@@ -1,11 +1,13 @@
 """Processes and precision: accelerate, with a precision that the device is fast at."""
 
 import os
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import InitProcessGroupKwargs, gather_object
 
 from nfft.errors import UserError
 from nfft.parallel import cores
@@ -47,6 +49,24 @@ def make_accelerator(precision: str) -> Accelerator:
     # The others wait for the main process to fetch and scan the data, which can take longer than torch's ten minutes.
     patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
     return Accelerator(mixed_precision=mixed, cpu=not torch.accelerator.is_available(), kwargs_handlers=[patience])
+
+
+def check_alike(facts: Mapping[str, Any]) -> None:
+    """See that the processes, which read data and checkpoints by themselves, have found the same.
+
+    Args:
+        facts: by what to call them.
+
+    Raises:
+        UserError: naming what differs, before they train on it, or wait for each other for ever.
+    """
+    for number, others in enumerate(gather_object([dict(facts)])):
+        for name, value in facts.items():
+            if others[name] != value:
+                raise UserError(
+                    f"process {number} has found other {name}. Machines that train together need the same data, "
+                    "weights and run folder, such as on a disk that they share."
+                )
 
 
 def best_device() -> torch.device:

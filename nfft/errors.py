@@ -11,7 +11,7 @@ class UserError(Exception):
 
 
 class LocalError(UserError):
-    """One that a single process of several may meet, and has to tell by itself."""
+    """One that a single process of a machine may meet, and has to tell by itself."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

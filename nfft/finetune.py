@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
 def finetune(given: argparse.Namespace) -> int:
     """Plan, train, score, write; docs/run-folder.md says what is left in the folder."""
     from nfft import plan, publish, run
-    from nfft.device import lone_process, make_accelerator
+    from nfft.device import check_alike, lone_process, make_accelerator
     from nfft.fit import Fit
     from nfft.interrupt import Interrupt
     from nfft.probe import Probe
@@ -76,6 +76,13 @@ def finetune(given: argparse.Namespace) -> int:
         # Another machine may have other memory; the run goes on as it was cut.
         parts = run.saved_setting(folder, "accumulation_steps")
         planned = replace(planned, recipe=replace(planned.recipe, accumulation_steps=parts))
+    check_alike(
+        {
+            "images": [planned.fingerprint, *map(len, planned.data.splits)],
+            "weights": planned.checkpoint.fingerprint,
+            "settings of the run": [planned.total_steps, planned.recipe.accumulation_steps],
+        }
+    )
     job = (Probe if planned.method.fits_features else Fit)(planned, accelerator, folder)
     facts = describe(job.plan, job, accelerator)
     notes += lone_process() + planned.notes
@@ -87,7 +94,7 @@ def finetune(given: argparse.Namespace) -> int:
             notes += differences + job.restore()
         elif is_main:
             run.start(folder, facts, planned.skipped)
-        job.check_alike()
+        check_alike({"checkpoints": job.step})
         if is_main:
             announce(facts, job, notes)
         with Interrupt() as interrupt, Report(folder, planned.total_steps, job.step, speaks=is_main) as report:
@@ -110,7 +117,7 @@ def push_notes(repository: str | None) -> list[str]:
 
     if repository is None:
         return []
-    hub.check_repository(repository)
+    hub.check_target(repository)
     return [] if hub.has_token() else ["nobody is logged in to the Hub here: run `hf auth login` before the run ends"]
 
 

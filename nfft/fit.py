@@ -119,11 +119,10 @@ class Fit(Job):
             where = f"The last good checkpoint is {self.saved}." if self.saved else "No checkpoint had been saved yet."
             raise UserError(f"{error} {where}") from error
         except torch.OutOfMemoryError as error:
-            in_parts = f"take it in more parts in another folder: --set accumulation_steps={2 * self.plan.recipe.parts}"
-            again = "go on with --resume --set gradient_checkpointing=true, or "
             raise LocalError(
-                f"a batch of {self.plan.recipe.batch_size} does not fit in the device's memory: "
-                f"{'' if self.plan.recipe.gradient_checkpointing else again}{in_parts}."
+                f"a batch of {self.plan.recipe.batch_size} does not fit in the device's memory. In another folder, take it "
+                f"in more parts with --set accumulation_steps={2 * self.plan.recipe.parts}, or use "
+                "--set gradient_checkpointing=true."
             ) from error
         return True
 

@@ -178,12 +178,10 @@ def push(
     from huggingface_hub import HfApi
     from huggingface_hub.utils import disable_progress_bars
 
-    check_repository(repository)
+    check_target(repository, revision, create_pr)
     # "No files have been modified" is no warning, and bars are for those who wait for gigabytes on a terminal.
     logging.getLogger("huggingface_hub.hf_api").setLevel(logging.ERROR)
     disable_progress_bars()
-    if create_pr and revision is not None:
-        raise UserError("the Hub takes proposals only for the main branch: leave out --revision, or --create-pr.")
     api = HfApi(token=token, library_name="nfft")
     try:
         if not create_pr or not api.repo_exists(repository):
@@ -223,12 +221,14 @@ def card_there(repository: str, revision: str | None) -> str | None:
         raise UserError(_sentence(error, repository, reaching="")) from error
 
 
-def check_repository(name: str) -> None:
-    """See that `name` can be a repository's.
+def check_target(name: str, revision: str | None = None, create_pr: bool = False) -> None:
+    """See that a folder can be put there: `name` can be a repository's, and a proposal is for its main branch.
 
     Raises:
         UserError: with the form that is expected.
     """
+    if create_pr and revision is not None:
+        raise UserError("the Hub takes proposals only for the main branch: leave out the revision, or the proposal.")
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 

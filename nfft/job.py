@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object, set_seed
+from accelerate.utils import set_seed
 from torch import Tensor
 
 from nfft import model
 from nfft.data import Split
 from nfft.device import autocast_dtype, default_workers, set_threads
-from nfft.errors import LocalError
 from nfft.files import read_lines
 from nfft.folding import fold
 from nfft.plan import Plan
@@ -106,27 +105,6 @@ class Job(ABC):
         """See that the network takes images of the resolution that the recipe calls `name`."""
         side = getattr(self.plan.recipe, name)
         model.check_side(self.network, self.plan.checkpoint.architecture, side, f"--set {name}=")
-
-    def check_alike(self) -> None:
-        """See that the processes, which read images and checkpoints by themselves, have found the same.
-
-        Raises:
-            LocalError: naming what differs, before they train on it, or wait for each other for ever.
-        """
-        plan = self.plan
-        mine = {
-            "images": [plan.fingerprint, *(len(split) for split in plan.data.splits)],
-            "steps": plan.total_steps,
-            "weights": plan.checkpoint.fingerprint,
-            "checkpoint to go on from": self.step,
-        }
-        for each, other in enumerate(gather_object([mine])):
-            for name, value in mine.items():
-                if other[name] != value:
-                    raise LocalError(
-                        f"its {name} differ from those of process {each}. Machines that train together need the same "
-                        "images, weights and run folder, such as on a disk that they share."
-                    )
 
     @property
     def seconds(self) -> float:

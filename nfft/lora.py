@@ -293,7 +293,8 @@ def adapted(network: nn.Module) -> Iterator[tuple[str, WeightSpaceConv2d]]:
 def floors(network: nn.Module) -> dict[Tensor, Tensor]:
     """Lengths that AGC may take the units of B for: B starts at zero, and could not move otherwise.
 
-    A unit is a row, and its length has the shape (out, 1); of rank 1, B is a vector, and as a whole one unit.
+    A unit is a row, and its length has the shape (out, 1); of rank 1, B is a vector, and as a whole one unit (as gains
+    are in the paper's code; where they are clipped by element, this floor is that of the whole still).
 
     A unit of B that changes by its floor times lambda changes the raw weight by at most lambda of its length: what AGC
     allows the weight itself. On digits that is worth 4 to 5 points of top-1 over the paper's

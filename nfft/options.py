@@ -4,6 +4,8 @@ import argparse
 import sys
 from collections.abc import Callable
 
+from nfft import catalog
+
 
 def described(name: str, purpose: str, epilog: str = "") -> argparse.ArgumentParser:
     """The parser of a command, with no arguments yet."""
@@ -43,7 +45,7 @@ def add_run(made: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     how.add_argument(
         "--recipe",
         default="auto",
-        help="auto, paper-nfnet, paper-resnet, convnets-at-scale, imagenet or pretrain (default: %(default)s)",
+        help=f"{_listed('recipes')} (default: %(default)s)",
     )
     duration = how.add_mutually_exclusive_group()
     duration.add_argument("--steps", help="optimizer steps in all")
@@ -60,12 +62,16 @@ def add_run(made: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     return how
 
 
+def _listed(kind: str) -> str:
+    return ", ".join(name.replace("_", "-") for name in catalog.names(kind))
+
+
 def add_method(how: argparse._ArgumentGroup) -> None:
-    """What of the network is trained, and which random numbers are drawn."""
+    """What of the network is trained, and from which seed."""
     how.add_argument(
         "--method",
         default="full",
-        help="what is trained: full, layer-decay, last-stages, head-and-gains, lora or probe (default: %(default)s)",
+        help=f"what is trained: {_listed('methods')} (default: %(default)s)",
     )
     how.add_argument("--seed", type=int, default=0, help="of order, augmentation and new weights (default: 0)")
 
@@ -101,12 +107,12 @@ def add_private(made: argparse.ArgumentParser | argparse._ArgumentGroup) -> None
 
 
 def at_least(least: int) -> Callable[[str], int]:
-    """Reads a whole number."""
+    """Reads a whole number that is not below `least`."""
     return between(least, sys.maxsize)
 
 
 def between(least: int, most: int) -> Callable[[str], int]:
-    """Reads a whole number."""
+    """Reads a whole number of `least` to `most`."""
     expected = f"of at least {least}" if most == sys.maxsize else f"from {least} to {most}"
 
     def read(text: str) -> int:

@@ -14,7 +14,7 @@ from nfft.run import RESULTS, RUN, hold
 EVALUATIONS, PUSHED, EVAL_RESULTS = "evaluations.json", "pushed.json", Path(".eval_results") / "nfft.yaml"
 
 # Cards that were replaced.
-KEPT = "README.2*.md"
+KEPT = "README.{}.md"
 
 
 def push_run(
@@ -27,7 +27,7 @@ def push_run(
     """
     from nfft import hub
 
-    hub.check_repository(repository)
+    hub.check_target(repository, revision, create_pr)
     facts = _read(folder, RUN)
     is_adapter = facts.get("method", {}).get("is_adapter")
     weights = "adapter_model.safetensors" if is_adapter else "model.safetensors"
@@ -37,7 +37,7 @@ def push_run(
     if is_adapter:
         _check_base(folder)
     card = folder / "README.md"
-    before, kept = card.read_bytes() if card.is_file() else None, set(folder.glob(KEPT))
+    before, kept = card.read_bytes() if card.is_file() else None, set(folder.glob(KEPT.format("*")))
     later = shlex.join(["nfft", "push", str(folder), repository, *_flags(private, revision, create_pr)])
     try:
         _check_card_there(folder, repository, revision)
@@ -53,7 +53,7 @@ def push_run(
     except UserError as error:
         if before is not None and card.read_bytes() != before:
             write_bytes(card, before)
-        for copy in set(folder.glob(KEPT)) - kept:
+        for copy in set(folder.glob(KEPT.format("*"))) - kept:
             copy.unlink()
         raise UserError(f"{error} Nothing is lost: the run is whole in {folder}. To push it later: {later}") from error
     # By the card that is there now, a change of it on the Hub can be told from one of ours.
@@ -147,7 +147,7 @@ def write_card(folder: Path, repository: str | None = None) -> list[str]:
 
 def _free_name(folder: Path) -> Path:
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-    return folder / f"README.{now}.md"
+    return folder / KEPT.format(now)
 
 
 def evaluations(folder: Path) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ RUN, RESULTS, SKIPPED, LOCK = "run.json", "results.json", "skipped.jsonl", ".loc
 NETWORK = ("config.json", "model.safetensors", "adapter_config.json", "adapter_model.safetensors")
 VERSIONS = ("torch", "timm", "accelerate", "datasets", "huggingface_hub", "safetensors")
 # May differ between a run and its resumption: they change how it runs, not what comes out.
-FREE = ("workers", "threads", "gradient_checkpointing")
+FREE = ("workers", "threads")
 
 
 def check(folder: Path, *, resume: bool) -> None:

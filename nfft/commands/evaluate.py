@@ -10,7 +10,7 @@ from nfft import command, evaluation, options, settings
 from nfft.errors import UserError
 from nfft.files import fingerprint_of, write_json
 from nfft.request import default_folder, pairs
-from nfft.run import RUN
+from nfft.run import RUN, is_held
 
 if TYPE_CHECKING:
     from nfft.auto import AutoNFNet
@@ -93,6 +93,8 @@ def check_places(add_to: Path | None, output: Path, classifier: "AutoNFNet") -> 
         return
     if not (add_to / RUN).is_file():
         raise UserError(f"--add-to {add_to} is not the folder of a run.")
+    if is_held(add_to):
+        raise UserError(f"--add-to {add_to}: another process is at work on that run. Wait for it, or stop it.")
     weights = add_to / classifier.checkpoint.weights
     if not weights.is_file() or fingerprint_of(weights) != classifier.checkpoint.fingerprint:
         raise UserError(f"--add-to {add_to}: the run there has other weights than --model. Name the model's own run.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from nfft import command, options, settings
 from nfft.errors import UserError
+from nfft.files import expanded
 from nfft.request import pairs
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def default_output(given: argparse.Namespace, kind: "Format") -> Path:
     """RUN/model.onnx, or NAME.onnx here for what is no folder of the user's."""
     from nfft.hub import PACKAGED
 
-    folder = Path(given.model).expanduser()
+    folder = expanded(given.model)
     is_folder = given.model != PACKAGED and folder.is_dir()
     stem = "model" if is_folder else given.model.rstrip("/").split("/")[-1]
     name = f"{stem}{'-int8' if given.int8 else ''}{kind.ending}"
@@ -198,7 +199,6 @@ def write(classifier: "AutoNFNet", kind: "Format", side: int, path: Path) -> "An
 
     batches = [noise(count, side) for count in BATCHES]
     with torch.no_grad():
-        # The network goes first: what it says about a size that it does not take is clearer than what exporters do.
         wanted = [classifier(images) for images in batches]
         kind.write(classifier.folded(), side, facts_of(classifier, side), path)
         answer = kind.open(path)

@@ -118,8 +118,14 @@ def check_table(path: Path) -> None:
     """
     if path.is_dir():
         raise UserError(f"--csv {path} is a folder. Name a file.")
-    if path.exists() and not path.read_bytes().startswith(b"file,label_1,score_1"):
+    if path.is_file() and path.stat().st_size and not _is_table(path):
         raise UserError(f"--csv {path} is there already, and is no table of predictions. Choose another name.")
+
+
+def _is_table(path: Path) -> bool:
+    head = b"file,label_1,score_1"
+    with path.open("rb") as file:
+        return file.read(len(head)) == head
 
 
 def write_table(path: Path, rows: list[tuple[Path, list[dict[str, Any]]]], top_k: int) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from accelerate.state import AcceleratorState
 
-from nfft import finetune, publish
+from nfft import finetune
+from nfft.commands import card as card_command
 from nfft.commands import evaluate, predict
 
 
@@ -122,6 +123,8 @@ def test_mistakes_of_evaluate(run: Path, image_folder: Callable[..., Path], caps
     assert "there is no such folder" in complaint(capsys)
     assert evaluate.main(["--model", str(run), "--task", "digits", "--set", "task.metrik=top1"]) == 2
     assert "the task has no setting 'metrik'; did you mean 'metric'" in complaint(capsys)
+    assert evaluate.main(["--model", str(run), "--task", "digits", "--set", "label=digit"]) == 2
+    assert "--set label: expected a setting of the task, such as task.label=species" in complaint(capsys)
     assert evaluate.main(["--model", str(run), "--task", "digits", "--resolution", "16"]) == 2
     assert "--resolution 16 is too small for test_nfnet" in complaint(capsys)
     with pytest.raises(SystemExit):
@@ -175,16 +178,19 @@ def test_mistakes_of_predict(run: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert Path("torn.png").read_bytes() == b"torn"
     assert predict.main(["--model", str(run), "torn.png", "--csv", "empty"]) == 2
     assert "--csv empty is a folder" in complaint(capsys)
+    Path("new.csv").touch()
+    assert predict.main(["--model", str(run), "torn.png", "--csv", "new.csv"]) == 2
+    assert "none of the 1 files is a picture" in complaint(capsys), "an empty file is nobody's loss"
 
 
 def test_a_card_edited_by_hand_is_kept(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     card = run / "README.md"
-    assert publish.card_main([str(run)]) == 0
+    assert card_command.main([str(run)]) == 0
     before = card.read_text()
     card.write_text(before.replace("# ", "# Best of all: ", 1))
     edited = card.read_text()
-    assert publish.card_main([str(run)]) == 0
+    assert card_command.main([str(run)]) == 0
     assert card.read_text() == before
     (kept,) = run.glob("README.*.md")
     assert kept.read_text() == edited and str(kept) in capsys.readouterr().out
-    assert publish.card_main([str(run / "nothing")]) == 2
+    assert card_command.main([str(run / "nothing")]) == 2

@@ -205,7 +205,7 @@ def test_what_cannot_be_pushed(nfft: Command, run: Path, tmp_path: Path) -> None
     assert "expected user/name" in complaint(nfft("push", run, "no name/of a/repository"))
     assert "expected user/name" in complaint(nfft("push", run, "../../etc"))
     said = complaint(nfft("push", run, "user/x", "--revision", "trial", "--create-pr"))
-    assert "the Hub takes proposals only for the main branch: leave out --revision, or --create-pr" in said
+    assert said == "nfft: the Hub takes proposals only for the main branch: leave out the revision, or the proposal."
     (tmp_path / "empty").mkdir()
     assert "has no run.json: expected the folder of a run" in complaint(nfft("push", tmp_path / "empty", "user/x"))
     (run / "results.json").unlink()

@@ -29,7 +29,7 @@ def test_a_wheel_trains_from_the_packaged_checkpoint(tmp_path: Path) -> None:
     where = [
         sys.executable,
         "-c",
-        "import nfft.tasks, nfft.cards, nfft.studies.transfer as study, os; "
+        "import nfft.commands.predict, nfft.tasks, nfft.cards, nfft.studies.transfer as study, os; "
         "print(nfft.tasks.__file__, nfft.cards.__file__, study.__file__); "
         "assert os.path.isfile(os.path.join(os.path.dirname(nfft.cards.__file__), 'study.md'))",
     ]

@@ -23,6 +23,10 @@ def test_which_process_speaks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     pair = monkeypatch, capsys
     assert said(UserError("no such task."), "0", *pair) == "nfft: no such task.\n"
     assert said(UserError("no such task."), "3", *pair) == ""
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert said(UserError("no such task."), "8", *pair) == "nfft, process 8: no such task.\n", "on another machine"
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert said(UserError("no such task."), "3", *pair) == ""
     assert said(LocalError("no memory."), "3", *pair) == "nfft, process 3: no memory.\n"
     assert "nfft, process 3: /disk cannot be used" in said(OSError(5, "Input/output error", "/disk"), "3", *pair)
 

@@ -87,7 +87,6 @@ def test_the_same_run_may_go_on(tmp_path: Path) -> None:
     folder = started(tmp_path)
     assert run.resume(folder, FACTS) == (FACTS, [])
     assert run.resume(folder, changed("recipe", "settings", "workers", to=4)) == (FACTS, [])
-    assert run.resume(folder, changed("recipe", "settings", "gradient_checkpointing", to=True)) == (FACTS, [])
 
 
 def test_settings_that_came_later_were_as_they_are_by_default(tmp_path: Path) -> None:
