@@ -120,8 +120,8 @@ class Fit(Job):
             raise UserError(f"{error} {where}") from error
         except torch.OutOfMemoryError as error:
             raise LocalError(
-                f"a batch of {self.plan.recipe.batch_size} does not fit in the device's memory. In another folder, take it "
-                f"in more parts with --set accumulation_steps={2 * self.plan.recipe.parts}, or use "
+                f"a batch of {self.plan.recipe.batch_size} does not fit in the device's memory. In another folder, "
+                f"take it in more parts with --set accumulation_steps={2 * self.plan.recipe.parts}, or use "
                 "--set gradient_checkpointing=true."
             ) from error
         return True
