@@ -1,5 +1,6 @@
 """Pictures of what is compared: a probe's penalties, methods side by side, the table of a study."""
 
+import textwrap
 from pathlib import Path
 from statistics import mean, median
 from typing import TYPE_CHECKING, Any
@@ -113,7 +114,7 @@ def plot_study(study: "Study", records: list[dict[str, Any]], path: Path) -> Non
     columns = findings.shown(study, records)
     figure = Figure(figsize=(max(7, 2 + 1.1 * len(columns)), 5), layout="constrained")
     axes = figure.subplots()
-    figure.suptitle(shorten(study.title, 70), fontsize=12, fontweight="bold", parse_math=False)
+    figure.suptitle(textwrap.fill(study.title, 60), fontsize=12, fontweight="bold", parse_math=False)
     for number, row in enumerate(study.rows):
         aside = 0.5 * ((number + 0.5) / len(study.rows) - 0.5)
         _draw_row(
