@@ -177,7 +177,10 @@ def complaint(capsys: pytest.CaptureFixture[str]) -> str:
         ("run --task digits", r"--task and --set go with --int8"),
         ("run --int8 --task digits", r"the model tells 3 classes apart \(ant, bee, straße\); task digits has 10"),
         ("run --int8 --task digit", r"unknown task 'digit'; did you mean 'digits'"),
-        ("run --resolution 16", r"--resolution 16 is too small for test_nfnet, .* 32 times. Use --resolution 32 or more"),
+        (
+            "run --resolution 16",
+            r"--resolution 16 is too small for test_nfnet, .* 32 times. Use --resolution 32 or more",
+        ),
         ("run --output run", r"--output run is a folder. Name a file, such as run/model.onnx"),
         ("run --output model.bin", r"--output model.bin: expected a name that ends in .onnx"),
         (
