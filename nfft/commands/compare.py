@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nfft import catalog, command, finetune, grid, invocation, options, settings
+from nfft.card_text import ABSENT, memory
 from nfft.errors import UserError, nearest
 from nfft.files import write_json, write_text
 from nfft.grid import Cell
@@ -126,8 +127,6 @@ def row_of(method: str, cells: Sequence[Cell], folder: Path) -> dict[str, Any] |
 
 
 def as_rows(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
-    from nfft.card_text import memory
-
     return [
         (
             row["method"],
@@ -145,7 +144,7 @@ def as_rows(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
 def spread(row: dict[str, Any]) -> str:
     """The interval of the mean, if there is one."""
     if row["low"] is None:
-        return "–"
+        return ABSENT
     return f"{100 * max(0, row['low']):.2f} to {100 * min(1, row['high']):.2f}"
 
 
