@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nfft import card_metadata, card_parts, card_text, findings, paper
 from nfft.card_metadata import eval_results as eval_results
 from nfft.card_metadata import hub_id
+from nfft.intervals import of_share
 from nfft.plot import most_confused
 from nfft.text import in_markdown
 
@@ -233,7 +234,7 @@ def _classes(scores: dict[str, Any]) -> dict[str, Any]:
     fewest = min((entry["count"] for entry in seen), default=0)
     below = sorted((entry for entry in seen if entry["recall"] < 1), key=lambda entry: entry["recall"])
     weakest = below[:WEAKEST]
-    ends = [card_text.wilson(entry["recall"], entry["count"]) for entry in weakest]
+    ends = [of_share(entry["recall"], entry["count"]) for entry in weakest]
     return {
         "unseen": [entry["name"] for entry in scores["per_class"] if not entry["count"]],
         "fewest": fewest,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from nfft.card_text import amount, known
+from nfft.paper import is_normalizer_free
 from nfft.text import one_line
 
 if TYPE_CHECKING:
@@ -97,11 +98,6 @@ def hub_id(name: str | None) -> str | None:
     """`name` if it has the form of a repository on the Hub, "owner/name"."""
     form = r"(?=.{3,96}\Z)(?!.*(?:--|\.\.))[A-Za-z0-9][\w.-]*/[A-Za-z0-9]([\w.-]*\w)?"
     return name if name and re.fullmatch(form, name, re.ASCII) else None
-
-
-def is_normalizer_free(architecture: str) -> bool:
-    """Whether this is one of timm's networks without normalisation, or one of nfft.architectures."""
-    return architecture.startswith("nf_") or "nfnet" in architecture
 
 
 def _licence(licence: str | None) -> dict[str, str]:

@@ -5,6 +5,7 @@ import re
 from numbers import Integral, Real
 from typing import Any, TypeGuard
 
+from nfft.intervals import of_share
 from nfft.text import one_line, printable, shorten
 
 ABSENT = "–"
@@ -95,22 +96,9 @@ def memory(count: float | None) -> str:
     return f"{count / 2**20:.0f} MiB" if count >= 10 * 2**20 else f"{count / 2**20:.1f} MiB"
 
 
-def wilson(share: float | None, count: int) -> tuple[float, float] | None:
-    """Wilson's 95 % interval of a share measured on `count` images.
-
-    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-    """
-    if not known(share) or count < 1:
-        return None
-    z = 1.959964
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
 def interval(share: float | None, count: int, digits: int = 2) -> str:
     """Wilson's interval in percent: "71.12–86.66"."""
-    ends = wilson(share, count)
+    ends = of_share(share, count)
     return f"{percent(ends[0], digits)}–{percent(ends[1], digits)}" if ends else ABSENT
 
 

@@ -1,4 +1,4 @@
-"""How sure one may be of a mean over seeds, and of a difference between two."""
+"""How sure one may be of a share of images, of a mean over seeds, and of a difference between two."""
 
 import math
 import statistics
@@ -18,6 +18,20 @@ def interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]
     mean, error = statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values))
     reach = float(t.ppf(0.975, len(values) - 1)) * error
     return mean - reach, mean + reach
+
+
+def of_share(share: float | None, count: int) -> tuple[float, float] | None:
+    """Wilson's 95 % interval of a share measured on `count` images.
+
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+    """
+    if share is None or not math.isfinite(share) or count < 1:
+        return None
+    # By hand: every card has it, and importing scipy's takes a second.
+    z = 1.959964
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def has_spread(values: Sequence[float]) -> bool:

@@ -121,3 +121,8 @@ def comparable(
         and abs(parameters / 1e6 / row.parameters - 1) < TOLERANCE
     ]
     return min(found, key=lambda row: row.sam != sam, default=None)
+
+
+def is_normalizer_free(architecture: str) -> bool:
+    """Whether this is one of timm's networks without normalisation, or one of nfft.architectures."""
+    return architecture.startswith("nf_") or "nfnet" in architecture

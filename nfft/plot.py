@@ -1,14 +1,15 @@
 """Pictures of a run: its images, its learning curves, and which classes it takes for which."""
 
 import heapq
+import io
 import math
-import secrets
 import textwrap
 import warnings
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nfft.files import write_bytes
 from nfft.text import one_line, shorten
 
 if TYPE_CHECKING:
@@ -274,16 +275,16 @@ def _list_pairs(axes: "Axes", confusion: list[list[int]], names: list[str]) -> N
 
 
 def save(figure: "Figure", path: Path, trim: bool = False) -> None:
-    """Write `figure`, or all that is drawn when `trim`, beside `path`, then put it in its place."""
+    """Write `figure`, or all that is drawn when `trim`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    picture = io.BytesIO()
     with warnings.catch_warnings():
         # Names may be in scripts that the font lacks; boxes in their place are all that can be done.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(temporary, format="png", dpi=DPI, bbox_inches="tight" if trim else None, pad_inches=0.15)
-    temporary.replace(path)
+        figure.savefig(picture, format="png", dpi=DPI, bbox_inches="tight" if trim else None, pad_inches=0.15)
+    write_bytes(path, picture.getvalue())
 
 
 def plot_images(images: "ndarray", captions: list[str], path: Path, title: str) -> None:

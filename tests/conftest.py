@@ -3,12 +3,16 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 # Libraries read these when they are imported, so they are set before any test module is.
 CACHES = Path(tempfile.mkdtemp(prefix="nfft-tests-"))
@@ -79,3 +83,14 @@ def checkpoint(tmp_path: Path) -> Path:
         network, folder, checkpoint=source, classes=list("abcdefg"), preprocessing=layout.squashed(source, 32, 0)
     )
     return folder
+
+
+@pytest.fixture(scope="module")
+def accelerator() -> "Iterator[Accelerator]":
+    """One process in float32, of which nothing is left for the next file of tests."""
+    from accelerate.state import AcceleratorState
+
+    from nfft.device import make_accelerator
+
+    yield make_accelerator("fp32")
+    AcceleratorState._reset_state(reset_partial_state=True)

@@ -8,20 +8,21 @@ columns are --set train_resolution=320 --set test_resolution=320, and 384.
 Differs: on fewer than 2,048 images the batch is the largest power of two that they fill, and AGC's lambda follows it.
 """
 
+from nfft.paper import is_normalizer_free
 from nfft.recipe import Facts, Recipe, clipping_for
 
 
 def recipe(facts: Facts) -> Recipe:
     batch_size = facts.batch(2048)
     # The paper clips networks without normalisation.
-    normalizer_free = facts.architecture.startswith("nf_") or "nfnet" in facts.architecture
+    clips = is_normalizer_free(facts.architecture)
     return Recipe(
         total_steps=15_000,
         warmup_fraction=1 / 3,
         batch_size=batch_size,
         lr=0.1,
         weight_decay=0.0,
-        clipping=clipping_for(batch_size) if normalizer_free else None,
+        clipping=clipping_for(batch_size) if clips else None,
         ema_decay=0.9999,
         train_resolution=224,
         test_resolution=224,

@@ -3,7 +3,7 @@
 import pytest
 from scipy import stats
 
-from nfft.intervals import interval, paired
+from nfft.intervals import interval, of_share, paired
 
 BEFORE, AFTER = [0.70, 0.72, 0.69, 0.74], [0.73, 0.74, 0.73, 0.75]
 
@@ -11,6 +11,12 @@ BEFORE, AFTER = [0.70, 0.72, 0.69, 0.74], [0.73, 0.74, 0.73, 0.75]
 def test_interval_is_students() -> None:
     wanted = stats.t.interval(0.95, 3, sum(BEFORE) / 4, stats.sem(BEFORE))
     assert interval(BEFORE) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(("right", "count"), [(80, 100), (0, 10), (10, 10), (1, 3)])
+def test_interval_of_a_share_is_wilsons(right: int, count: int) -> None:
+    wanted = stats.binomtest(right, count).proportion_ci(method="wilson")
+    assert of_share(right / count, count) == pytest.approx(tuple(wanted), abs=1e-6)
 
 
 @pytest.mark.parametrize("values", [[0.5], [0.1, 0.1, 0.1]])

@@ -1,16 +1,14 @@
 """What a step needs is what it is seen to keep, and a batch is taken in no more parts than that asks for."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from nfft import layout, memory, model, plan
-from nfft.device import make_accelerator
 from nfft.fit import Fit
 from nfft.memory import memory_of, parts, saved_values
 from nfft.plan import Plan
@@ -147,12 +145,6 @@ def test_processes_share_the_memory_of_a_machine(monkeypatch: pytest.MonkeyPatch
 def planned() -> Plan:
     changes = {"batch_size": "32", "train_resolution": "32", "test_resolution": "32"}
     return plan.make(Request("digits", "scratch:test_nfnet", "auto", "full", {}, changes, 0))
-
-
-@pytest.fixture(scope="module")
-def accelerator() -> Iterator:
-    yield make_accelerator("fp32")
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """nfft trains as the paper does: timm's network and nfft's steps against the paper's arithmetic in NumPy float64."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -8,13 +8,11 @@ import pytest
 import reference
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from reference import Network, Value, loss_and_gradients
 from reference_run import CLASSES, RECIPE, SAM, by_nfft, by_reference, distance, network, result, state
 from timm.layers.activations import gelu_tanh
 from torch import nn
 
-from nfft.device import make_accelerator
 from nfft.recipe import Recipe
 
 RECIPES = {
@@ -22,12 +20,6 @@ RECIPES = {
     "SAM": replace(RECIPE, **SAM),
     "no clipping": replace(RECIPE, clipping=None, lr=0.05, accumulation_steps=1),
 }
-
-
-@pytest.fixture(scope="module")
-def accelerator() -> Iterator[Accelerator]:
-    yield make_accelerator("fp32")
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def images(side: int, count: int = 4) -> np.ndarray:

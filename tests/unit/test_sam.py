@@ -1,6 +1,5 @@
 """SAM climbs by the length it was given, takes the gradient there, and comes back to the very same weights."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -30,12 +29,6 @@ RECIPE = Recipe(
     test_resolution=8,
     test_margin=0,
 )
-
-
-@pytest.fixture
-def accelerator() -> Iterator[Accelerator]:
-    yield make_accelerator("fp32")
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 class Small(nn.Module):

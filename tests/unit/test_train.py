@@ -1,17 +1,14 @@
 """A run of optimizer steps equals the same arithmetic written out by hand."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from nfft import train
-from nfft.device import make_accelerator
 from nfft.errors import UserError
 from nfft.groups import optimizer_groups
 from nfft.loader import Batch
@@ -32,12 +29,6 @@ RECIPE = Recipe(
     test_resolution=8,
     test_margin=0,
 )
-
-
-@pytest.fixture(scope="module")
-def accelerator() -> Iterator[Accelerator]:
-    yield make_accelerator("fp32")
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 class Tiny(nn.Module):
