@@ -6,9 +6,11 @@ import pytest
 
 from nfft import catalog, findings
 from nfft.files import read_lines
+from nfft.studies.transfer import table_4
 from nfft.text import in_markdown
 
-CARDS = Path(__file__).parents[2] / "cards"
+REPOSITORY = Path(__file__).parents[2]
+CARDS = REPOSITORY / "cards"
 FOLDERS = sorted(path.parent for path in CARDS.glob("results/*/runs.jsonl"))
 
 
@@ -36,3 +38,8 @@ def test_each_record_says_what_was_run_and_gives_nothing_away(folder: Path) -> N
         assert each["run"]["seed"] == each["seed"]
         assert 0 < each["top1"] < 1 and each["count"] > 0
         assert {"versions", "hardware", "recipe", "data", "model"} <= each["run"].keys()
+
+
+@pytest.mark.parametrize("name", ["cards/results.md", "docs/reproduce.md"])
+def test_the_papers_table_is_as_nfft_has_it(name: str) -> None:
+    assert table_4() in (REPOSITORY / name).read_text()
