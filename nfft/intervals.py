@@ -21,17 +21,13 @@ def interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]
 
 
 def of_share(share: float | None, count: int) -> tuple[float, float] | None:
-    """Wilson's 95 % interval of a share measured on `count` images.
+    """Ends of Wilson's 95 % interval of a share that was measured on `count` images."""
+    from scipy.stats import binomtest
 
-    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-    """
     if share is None or not math.isfinite(share) or count < 1:
         return None
-    # By hand: every card has it, and importing scipy's takes a second.
-    z = 1.959964
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    low, high = binomtest(round(share * count), count).proportion_ci(method="wilson")
+    return float(low), float(high)
 
 
 def has_spread(values: Sequence[float]) -> bool:
