@@ -234,7 +234,7 @@ def _classes(scores: dict[str, Any]) -> dict[str, Any]:
     fewest = min((entry["count"] for entry in seen), default=0)
     below = sorted((entry for entry in seen if entry["recall"] < 1), key=lambda entry: entry["recall"])
     weakest = below[:WEAKEST]
-    ends = [of_share(entry["recall"], entry["count"]) for entry in weakest]
+    intervals = [of_share(entry["recall"], entry["count"]) for entry in weakest]
     return {
         "unseen": [entry["name"] for entry in scores["per_class"] if not entry["count"]],
         "fewest": fewest,
@@ -242,7 +242,7 @@ def _classes(scores: dict[str, Any]) -> dict[str, Any]:
         "alike": bool(seen) and all(entry["count"] == fewest for entry in seen),
         "weakest": weakest,
         "as_weak": sum(entry["recall"] == weakest[-1]["recall"] for entry in below[WEAKEST:]),
-        "uncertain": any(each and each[1] - each[0] > UNCERTAIN for each in ends),
+        "uncertain": any(high - low > UNCERTAIN for low, high in intervals),
     }
 
 

@@ -98,8 +98,10 @@ def memory(count: float | None) -> str:
 
 def interval(share: float | None, count: int, digits: int = 2) -> str:
     """Wilson's interval in percent: "71.12–86.66"."""
-    ends = of_share(share, count)
-    return f"{percent(ends[0], digits)}–{percent(ends[1], digits)}" if ends else ABSENT
+    if not known(share) or count < 1:
+        return ABSENT
+    low, high = of_share(share, count)
+    return f"{percent(low, digits)}–{percent(high, digits)}"
 
 
 def known(value: float | None) -> TypeGuard[float]:

@@ -20,12 +20,10 @@ def interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]
     return mean - reach, mean + reach
 
 
-def of_share(share: float | None, count: int) -> tuple[float, float] | None:
-    """Ends of Wilson's 95 % interval of a share that was measured on `count` images."""
+def of_share(share: float, count: int) -> tuple[float, float]:
+    """Ends of Wilson's 95 % interval of a share that was measured on `count` images, at least one."""
     from scipy.stats import binomtest
 
-    if share is None or not math.isfinite(share) or count < 1:
-        return None
     low, high = binomtest(round(share * count), count).proportion_ci(method="wilson")
     return float(low), float(high)
 

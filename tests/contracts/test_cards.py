@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-import nfft.cards
 import pytest
 from conftest import noise
 
+import nfft.cards
 from nfft.card import render_bare
 from nfft.layout import open_folder
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from nfft.studies.transfer import table_4
 
 from nfft import catalog, findings
 from nfft.files import read_lines
+from nfft.studies.transfer import table_4
 from nfft.text import in_markdown
 
 REPOSITORY = Path(__file__).parents[2]

@@ -238,7 +238,7 @@ def test_interval_matches_published_values():
     assert interval(0.8, 100) == "71.12–86.66"
     assert interval(1.0, 10).endswith("–100.00")
     assert interval(0.0, 10).startswith("0.00–")
-    assert interval(math.nan, 10) == interval(0.5, 0) == "–"
+    assert interval(math.nan, 10) == interval(None, 10) == interval(0.5, 0) == "–"
 
 
 def test_numbers_and_names_in_words():
