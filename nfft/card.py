@@ -16,7 +16,6 @@ from nfft.text import in_markdown
 if TYPE_CHECKING:
     from jinja2 import Template
 
-    from nfft.grid import Failed
     from nfft.layout import Checkpoint
     from nfft.study import Study
 
@@ -111,30 +110,30 @@ def render_bare(repository: str, checkpoint: "Checkpoint", labels: list[str]) ->
     return _render("bare.md", facts, head, repository, None)
 
 
-def render_study(study: "Study", records: Sequence[dict[str, Any]], failed: Sequence["Failed"], command: str) -> str:
+def render_study(study: "Study", records: Sequence[dict[str, Any]], command: str) -> str:
     """The README.md of a study: its table, differences, and how they came about.
 
     Args:
-        records: of the runs that are done (nfft.findings).
-        failed: runs that came to nothing.
+        records: of its runs (nfft.findings).
         command: what was typed.
     """
-    in_table = [each for each in records if each["row"]]
-    machines = dict.fromkeys(f"{each['run']['hardware']['name']}, {_threads(each['run'])}" for each in records)
+    finished = findings.finished(records)
+    in_table = [each for each in finished if each["row"]]
+    machines = dict.fromkeys(f"{each['run']['hardware']['name']}, {_threads(each['run'])}" for each in finished)
     facts = {
         "study": study,
         "command": command,
-        "runs": len(records),
+        "runs": len(finished),
         "seeds": len({each["seed"] for each in in_table}),
         "splits": _splits(in_table),
         "table": _escaped(findings.table(study, records)),
         "differences": _escaped(findings.differences(study, records)),
         "hardware": list(machines),
-        "precisions": sorted({each["run"]["precision"] for each in records}),
-        "seconds": sum(each["training"]["wall_seconds"] for each in records),
-        "versions": list(dict.fromkeys(_versions(each["run"]) for each in records)),
-        "pretrained": [each for each in records if not each["row"]],
-        "failed": failed,
+        "precisions": sorted({each["run"]["precision"] for each in finished}),
+        "seconds": sum(each["training"]["wall_seconds"] for each in finished),
+        "versions": list(dict.fromkeys(_versions(each["run"]) for each in finished)),
+        "pretrained": [each for each in finished if not each["row"]],
+        "failed": [each for each in records if "failed" in each],
     }
     return _template("study.md").render(facts)
 

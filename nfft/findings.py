@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nfft.card_text import ABSENT
-from nfft.grid import Cell
+from nfft.grid import Cell, Failed
 from nfft.intervals import Difference, interval, paired
 from nfft.study import Place, Study
 
@@ -32,9 +32,25 @@ def record(study: Study, cell: Cell, folder: Path, place: Place | None = None) -
     }
 
 
+def failure(failed: Failed, place: Place | None) -> dict[str, Any]:
+    """A run that came to nothing, as one that diverges does: where it would stand in the table, and why."""
+    return {
+        "cell": failed.cell.name,
+        "row": place.row if place else None,
+        "column": place.column if place else None,
+        "seed": place.seed if place else None,
+        "failed": failed.reason,
+    }
+
+
+def finished(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records without those of failures."""
+    return [each for each in records if "failed" not in each]
+
+
 def top1(records: Sequence[dict[str, Any]], row: str, column: str) -> dict[int, float]:
     """Top-1 of a cell of the table by seed."""
-    return {each["seed"]: each["top1"] for each in records if (each["row"], each["column"]) == (row, column)}
+    return {each["seed"]: each["top1"] for each in finished(records) if (each["row"], each["column"]) == (row, column)}
 
 
 def shown(study: Study, records: Sequence[dict[str, Any]]) -> list[str]:
@@ -43,17 +59,20 @@ def shown(study: Study, records: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def table(study: Study, records: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """Mean top-1 in percent of each row and column, ± the reach of its 95 % interval."""
+    """Mean top-1 in percent of each row and column, ± the reach of its 95 % interval, and how many runs failed."""
     columns = shown(study, records)
-    lines = [[row, *(_mean(list(top1(records, row, name).values())) for name in columns)] for row in study.rows]
+    lines = [[row, *(_in_cell(records, row, name) for name in columns)] for row in study.rows]
     return [[study.row_label, *columns], *(line for line in lines if set(line[1:]) != {ABSENT})]
 
 
-def _mean(values: Sequence[float]) -> str:
+def _in_cell(records: Sequence[dict[str, Any]], row: str, column: str) -> str:
+    values = [*top1(records, row, column).values()]
+    failures = sum("failed" in each and (each["row"], each["column"]) == (row, column) for each in records)
     if not values:
-        return ABSENT
+        return f"{failures} failed" if failures else ABSENT
     mean, (_, high) = statistics.fmean(values), interval(values)
-    return f"{100 * mean:.1f}" + (f" ± {100 * (high - mean):.1f}" if high is not None else "")
+    reach = f" ± {100 * (high - mean):.1f}" if high is not None else ""
+    return f"{100 * mean:.1f}{reach}" + (f" ({failures} failed)" if failures else "")
 
 
 def difference(

@@ -75,7 +75,7 @@ def run(given: argparse.Namespace) -> int:
     records = write(study, table, failed, folder)
     if interrupted:
         return interrupted
-    if any(each["row"] for each in records):
+    if any(each["row"] for each in findings.finished(records)):
         print("\n" + in_columns(findings.table(study, records)))
         print("\n" + in_columns(findings.differences(study, records)))
         print(f"\nwritten to  {folder}/: README.md, study.png, {RECORDS}, and a folder a run")
@@ -110,17 +110,18 @@ def check(study: Study, cells: Sequence[Cell], changes: Changes) -> None:
 
 
 def write(study: Study, table: Sequence[Place], failed: Sequence[Failed], folder: Path) -> list[dict[str, Any]]:
-    """Write the records of all runs that are done, and from them a card and a plot; returns the records."""
+    """Write the records of all runs that are done or failed, and from them a card and a plot; returns the records."""
     from nfft import card, plot_methods
 
     folder.mkdir(parents=True, exist_ok=True)
     where = {place.cell.name: place for place in table}
     done = [cell for cell in in_order(table) if cell.results(folder)]
     records = [findings.record(study, cell, folder, where.get(cell.name)) for cell in done]
+    records += [findings.failure(each, where.get(each.cell.name)) for each in failed]
     write_text(folder / RECORDS, "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in records))
-    if any(each["row"] for each in records):
+    if any(each["row"] for each in findings.finished(records)):
         plot_methods.plot_study(study, records, folder / "study.png")
-        write_text(folder / "README.md", card.render_study(study, records, failed, invocation.public_command()))
+        write_text(folder / "README.md", card.render_study(study, records, invocation.public_command()))
     return records
 
 

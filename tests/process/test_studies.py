@@ -117,8 +117,9 @@ def test_a_cell_that_fails_stops_no_other_and_is_named(
     assert "hard/digits-0: failed: nfft: the batch size 100000 is larger" in capsys.readouterr().out
     card = (tmp_path / "out/README.md").read_text()
     assert "Runs that failed" in card and "hard/digits-short-0" in card
-    assert {each["cell"] for each in read_lines(tmp_path / "out/runs.jsonl")} == {
-        "pre-trained/net-0", "soft/digits-0", "soft/digits-short-0"
+    assert {each["cell"]: "failed" in each for each in read_lines(tmp_path / "out/runs.jsonl")} == {
+        "pre-trained/net-0": False, "soft/digits-0": False, "soft/digits-short-0": False,
+        "hard/digits-0": True, "hard/digits-short-0": True,
     }  # fmt: skip
 
 

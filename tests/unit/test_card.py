@@ -15,7 +15,6 @@ from nfft import layout
 from nfft.card import edited, eval_results, render_bare, render_card, render_study
 from nfft.card_text import duration, escape, interval, listed, memory, named, setting
 from nfft.errors import UserError
-from nfft.grid import Cell, Failed
 from nfft.study import Study
 
 HOSTILE = [
@@ -598,16 +597,18 @@ def test_a_studys_card_shows_its_table_and_what_failed(name: str) -> None:
         for row in study.rows:
             records.append(make_record(row, "a", seed, 0.5 + 0.1 * seed + 0.05 * (row != "BN") * (1 + seed)))
             records.append(make_record(row, f"b {name}", seed, 0.25, "validation"))
-    failed = [Failed(Cell(f"x/{name}", ()), f"nfft: {name}")]
-    body = render_study(study, records, failed, "nfft study s")
+    records.append(
+        {"cell": f"x/{name}", "row": "BN", "column": f"b {name}", "seed": 2, "failed": f"it diverged {name}"}
+    )
+    body = render_study(study, records, "nfft study s")
     assert body.count("\n# ") + body.startswith("# ") == 1
     shown = tables(body)
     assert [len(table) for table in shown] == [2 + 2, 2 + 3, 2 + 4, 2 + 1]
     assert len({line.replace("\\|", "").count("|") for line in shown[0]}) == 1
-    assert "| 55.0 ± 63.5 | 25.0 |" in shown[0][2]
+    assert "| 55.0 ± 63.5 | 25.0 (1 failed) |" in shown[0][2]
     assert "| +7.5 | -24.3 to +39.3 | 0.205 | 2 of 2 |" in shown[1][2]
     assert "| +0.0 | – | – | 0 of 2 |" in shown[1][3], "where nothing differs, chance cannot be told"
     assert "Top-1 of test (a) and validation (b" in body
     assert "AMD EPYC, 1 thread; AMD EPYC, 2 threads" in body
-    assert "Runs that failed" in body
+    assert "Runs that failed" in body and "it diverged" in body
     assert tags(body).count("<table") == 4

@@ -27,6 +27,20 @@ def test_table_has_what_was_run() -> None:
     ]
 
 
+def test_a_run_that_came_to_nothing_shows() -> None:
+    failures = [
+        {"row": row, "column": column, "seed": seed, "failed": "it diverged"}
+        for row, column, seed in (("NF", "b", 1), ("none", "a", 0), ("none", "a", 1))
+    ]
+    assert findings.table(STUDY, RECORDS + failures) == [
+        ["Net", "a", "b"],
+        ["BN", "51.0 ± 12.7", "81.0 ± 12.7"],
+        ["NF", "56.0 ± 25.4", "79.0 (1 failed)"],
+        ["none", "2 failed", "–"],
+    ]
+    assert findings.differences(STUDY, RECORDS + failures) == findings.differences(STUDY, RECORDS)
+
+
 def test_differences_are_of_seeds_that_both_have() -> None:
     a, b, both = (findings.difference(STUDY, RECORDS, ("BN", "NF"), column) for column in ("a", "b", None))
     assert a is not None and b is not None and both is not None
