@@ -45,9 +45,9 @@ def make_accelerator(precision: str) -> Accelerator:
             )
     # cuDNN times its algorithms once for each shape, of which a run has few; timm's train.py asks for that, too.
     torch.backends.cudnn.benchmark = True
-    # Unless told that there is only a CPU, accelerate lets every process that torchrun started there run alone.
     # The others wait for the main process to fetch and scan the data, which can take longer than torch's ten minutes.
     patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
+    # Unless told that there is only a CPU, accelerate lets every process that torchrun started there run alone.
     return Accelerator(mixed_precision=mixed, cpu=not torch.accelerator.is_available(), kwargs_handlers=[patience])
 
 
