@@ -53,6 +53,11 @@ def top1(records: Sequence[dict[str, Any]], row: str, column: str) -> dict[int, 
     return {each["seed"]: each["top1"] for each in finished(records) if (each["row"], each["column"]) == (row, column)}
 
 
+def failures(records: Sequence[dict[str, Any]], row: str, column: str) -> int:
+    """How many runs of a cell of the table failed."""
+    return sum("failed" in each and (each["row"], each["column"]) == (row, column) for each in records)
+
+
 def shown(study: Study, records: Sequence[dict[str, Any]]) -> list[str]:
     """The columns that have a run."""
     return [name for name in study.columns if any(each["column"] == name for each in records)]
@@ -66,13 +71,12 @@ def table(study: Study, records: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 
 def _in_cell(records: Sequence[dict[str, Any]], row: str, column: str) -> str:
-    values = [*top1(records, row, column).values()]
-    failures = sum("failed" in each and (each["row"], each["column"]) == (row, column) for each in records)
+    values, lost = [*top1(records, row, column).values()], failures(records, row, column)
     if not values:
-        return f"{failures} failed" if failures else ABSENT
+        return f"{lost} failed" if lost else ABSENT
     mean, (_, high) = statistics.fmean(values), interval(values)
     reach = f" ± {100 * (high - mean):.1f}" if high is not None else ""
-    return f"{100 * mean:.1f}{reach}" + (f" ({failures} failed)" if failures else "")
+    return f"{100 * mean:.1f}{reach}" + (f" ({lost} failed)" if lost else "")
 
 
 def difference(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB")
 MARKERS = "osD^vPX"
+FAILED = "x"
 
 
 def plot_penalties(metrics: list[dict], path: Path, title: str) -> None:
@@ -103,7 +104,7 @@ def _plain_ticks(axes: "Axes") -> None:
 
 
 def plot_study(study: "Study", records: list[dict[str, Any]], path: Path) -> None:
-    """Write a PNG of a study's table: for each column the mean of each row, its interval, and its seeds.
+    """Write a PNG of a study's table: for each column the mean of each row, its interval, its seeds, and what failed.
 
     Args:
         records: of its runs (nfft.findings).
@@ -120,6 +121,8 @@ def plot_study(study: "Study", records: list[dict[str, Any]], path: Path) -> Non
         _draw_row(
             axes, study, records, row, columns, aside, COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         )
+    if any("failed" in each for each in records):
+        axes.plot([], [], FAILED, color="black", label="runs that failed")
     axes.set_xticks(range(len(columns)), [name.replace(", ", "\n") for name in columns], fontsize=9, parse_math=False)
     axes.set_xlim(-0.5, len(columns) - 0.5)
     axes.set_ylabel("top-1 (%)")
@@ -140,3 +143,6 @@ def _draw_row(
         if low is not None and high is not None:
             axes.vlines(place, max(0, low), min(100, high), color=colour, linewidth=1.4)
     axes.plot([*found], [mean(values) for values in found.values()], marker, color=colour, markersize=7, label=row)
+    lost = [place + aside for place, column in enumerate(columns) if findings.failures(records, row, column)]
+    # On the floor of the picture, wherever that is.
+    axes.plot(lost, [0.02] * len(lost), FAILED, color=colour, markersize=7, transform=axes.get_xaxis_transform())

@@ -24,7 +24,7 @@ STUDY = Study(
         "recipe": "pretrain", "train_resolution": 32, "test_resolution": 32, "ema_decay": 0.99, "evaluations": 1,
         "threads": 1,
     },
-    pairs=(("no clipping", "λ = 0.01"), ("no clipping", "λ = 0.04"), ("no clipping", "λ = 0.16")),
+    pairs=(("no clipping", "λ = 0.01"), ("no clipping", "λ = 0.16"), ("λ = 0.16", "λ = 0.01")),
     row_label="Top-1 %",
     paper=(
         "[The paper's Figure 2](https://arxiv.org/abs/2102.06171), on ImageNet: without clipping, normalizer-free "
