@@ -24,5 +24,5 @@ STUDY = Study(
         "[The paper](https://arxiv.org/abs/2102.06171) has NFNet-F4 at 85.9 from random weights (Table 3) and at 89.2 "
         "after pre-training on 300 million images (Table 5), both on 1.28 million images of ImageNet: there it pays."
     ),
-    budget="24 runs of half a minute to four minutes of one CPU core each.",
+    budget="24 runs of two to eleven minutes of one CPU core each.",
 )  # fmt: skip
