@@ -28,10 +28,12 @@ class Diverged(UserError):
     """A loss that is not finite, with where it was seen and what to do."""
 
     def __init__(self, what: str, loss: float, recipe: Recipe) -> None:
-        super().__init__(
-            f"{what} is {loss}: training diverged. Lower --lr (now {recipe.lr:g}) or "
-            f"clip harder with --set clipping=... (now {recipe.clipping})."
+        harder = (
+            "clip gradients with --set clipping=0.01"
+            if recipe.clipping is None
+            else f"clip harder with --set clipping={recipe.clipping / 4:g} (now {recipe.clipping:g})"
         )
+        super().__init__(f"{what} is {loss}: training diverged. Lower --lr (now {recipe.lr:g}) or {harder}.")
 
 
 @dataclass

@@ -308,7 +308,7 @@ def test_a_diverging_run_names_the_step_and_the_checkpoint(complaint: Complaint,
     asked = ["--task", image_folder(), "--steps", 20, "--batch-size", 4, "--output-dir", "run"]
     said = complaint(*asked, "--lr", 1e30, "--set", "clipping=none", "--set", "evaluations=20")
     assert re.search(r"the (loss at|validation loss after) step \d+ is (nan|inf): training diverged", said)
-    assert re.search(r"Lower --lr \(now 1e\+30\) or clip", said)
+    assert re.search(r"Lower --lr \(now 1e\+30\) or clip gradients with --set clipping=0.01\.", said)
     assert re.search(r"checkpoint is run/checkpoints/step-\d+", said)
 
 
