@@ -133,7 +133,7 @@ def render_study(study: "Study", records: Sequence[dict[str, Any]], command: str
         "seconds": sum(each["training"]["wall_seconds"] for each in finished),
         "versions": list(dict.fromkeys(_versions(each["run"]) for each in finished)),
         "pretrained": [each for each in finished if not each["row"]],
-        "failed": [each for each in records if "failed" in each],
+        "failed": findings.failed(records),
     }
     return _template("study.md").render(facts)
 

@@ -32,20 +32,25 @@ def record(study: Study, cell: Cell, folder: Path, place: Place | None = None) -
     }
 
 
-def failure(failed: Failed, place: Place | None) -> dict[str, Any]:
+def failure(run: Failed, place: Place | None) -> dict[str, Any]:
     """A run that came to nothing, as one that diverges does: where it would stand in the table, and why."""
     return {
-        "cell": failed.cell.name,
+        "cell": run.cell.name,
         "row": place.row if place else None,
         "column": place.column if place else None,
         "seed": place.seed if place else None,
-        "failed": failed.reason,
+        "failed": run.reason,
     }
 
 
 def finished(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The records without those of failures."""
     return [each for each in records if "failed" not in each]
+
+
+def failed(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records of failures alone."""
+    return [each for each in records if "failed" in each]
 
 
 def top1(records: Sequence[dict[str, Any]], row: str, column: str) -> dict[int, float]:
@@ -55,7 +60,7 @@ def top1(records: Sequence[dict[str, Any]], row: str, column: str) -> dict[int, 
 
 def failures(records: Sequence[dict[str, Any]], row: str, column: str) -> int:
     """How many runs of a cell of the table failed."""
-    return sum("failed" in each and (each["row"], each["column"]) == (row, column) for each in records)
+    return sum((each["row"], each["column"]) == (row, column) for each in failed(records))
 
 
 def shown(study: Study, records: Sequence[dict[str, Any]]) -> list[str]:

@@ -121,7 +121,7 @@ def plot_study(study: "Study", records: list[dict[str, Any]], path: Path) -> Non
         _draw_row(
             axes, study, records, row, columns, aside, COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         )
-    if any("failed" in each for each in records):
+    if findings.failed(records):
         axes.plot([], [], FAILED, color="black", label="runs that failed")
     axes.set_xticks(range(len(columns)), [name.replace(", ", "\n") for name in columns], fontsize=9, parse_math=False)
     axes.set_xlim(-0.5, len(columns) - 0.5)
