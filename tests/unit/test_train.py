@@ -194,7 +194,7 @@ def test_no_average_when_the_recipe_has_none(accelerator: Accelerator) -> None:
 def test_a_loss_that_is_not_finite_stops_the_run(accelerator: Accelerator) -> None:
     batches = make_batches(8)
     batches[4].images[0] = float("nan")
-    with pytest.raises(UserError, match=r"loss at step 5 is nan.*--lr \(now 0\.5\).*clipping=\.\.\. \(now 0\.1\)"):
+    with pytest.raises(UserError, match=r"loss at step 5 is nan.*--lr \(now 0\.5\).*clipping=0\.025 \(now 0\.1\)"):
         run(accelerator, batches, RECIPE)
 
 
