@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from scipy import stats
+from test_resume import wait_for_step
 
 from nfft.commands import compare
 
@@ -58,16 +59,13 @@ def test_a_run_that_fails_stops_no_other(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    asked = [*ASKED, "--methods", "full,head-and-gains", "--seeds", "1", "--steps", "30"]
+    asked = [*ASKED, "--methods", "full,head-and-gains", "--seeds", "1", "--steps", "12"]
     asked += ["--output-dir", str(tmp_path / "c")]
     command = [sys.executable, "-m", "nfft.cli", "compare", *asked]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    recorded = tmp_path / "c/full-0/metrics.jsonl"
-    while not (recorded.is_file() and '"step": 3,' in recorded.read_text()):
-        assert process.poll() is None, process.communicate()
-        os.sched_yield()
+    wait_for_step(process, tmp_path / "c/full-0", 3)
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate()
     assert process.returncode == 130

@@ -1,12 +1,12 @@
 """A study runs each of its cells once, whatever ends it and however many processes work on it."""
 
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from test_resume import wait_for_step
 
 from nfft import findings
 from nfft.catalog import study as find_study
@@ -77,10 +77,7 @@ def test_a_study_that_is_killed_goes_on_with_the_run_that_outlived_it(
     file.write_text(FILE.replace('"recipe": "pretrain", "steps": 2', '"recipe": "pretrain", "steps": 60'))
     folder = tmp_path / "out"
     killed = subprocess.Popen([sys.executable, "-m", "nfft.cli", *command(file, folder)], stdout=subprocess.DEVNULL)
-    metrics = folder / "pre-trained/net-0/metrics.jsonl"
-    while not (metrics.is_file() and '"step": 2,' in metrics.read_text()):
-        assert killed.poll() is None
-        os.sched_yield()
+    wait_for_step(killed, folder / "pre-trained/net-0", 2)
     killed.kill()
     killed.wait()
     assert not (folder / "pre-trained/net-0/results.json").exists()
