@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from accelerate import Accelerator
@@ -237,7 +238,9 @@ class Fit(Job):
         test = self.plan.data.test
         batch, steps = self.plan.recipe.batch_size, self.plan.total_steps
         # Of a run that is resumed, lines may be lost.
-        known = [batch / line["images_per_second"] for line in lines if line["kind"] == "train"]
-        seconds = sum(known) / len(known) * steps if known else self.seconds
+        known = [line for line in lines if line["kind"] == "train"]
+        seconds = fmean(batch / line["images_per_second"] for line in known) * steps if known else self.seconds
+        clipped = fmean(line["clipped"] for line in known) if known else None
         tested = self.predict(test, ["raw"])["raw"] if test is not None else None
-        return Outcome(best, found, tested, {"steps": steps, "images": steps * batch, "seconds": seconds})
+        training = {"steps": steps, "images": steps * batch, "seconds": seconds, "clipped": clipped}
+        return Outcome(best, found, tested, training)

@@ -45,7 +45,7 @@ def add_run(made: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     how.add_argument(
         "--recipe",
         default="auto",
-        help=f"{_listed('recipes')} (default: %(default)s)",
+        help=f"{listed('recipes')} (default: %(default)s)",
     )
     duration = how.add_mutually_exclusive_group()
     duration.add_argument("--steps", help="optimizer steps in all")
@@ -62,7 +62,7 @@ def add_run(made: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     return how
 
 
-def _listed(kind: str) -> str:
+def listed(kind: str) -> str:
     return ", ".join(name.replace("_", "-") for name in catalog.names(kind))
 
 
@@ -71,7 +71,7 @@ def add_method(how: argparse._ArgumentGroup) -> None:
     how.add_argument(
         "--method",
         default="full",
-        help=f"what is trained: {_listed('methods')} (default: %(default)s)",
+        help=f"what is trained: {listed('methods')} (default: %(default)s)",
     )
     how.add_argument("--seed", type=int, default=0, help="of order, augmentation and new weights (default: 0)")
 

@@ -31,7 +31,7 @@ chooses runs; with the folders put together, the command writes the table of all
 def parser() -> argparse.ArgumentParser:
     """The arguments of `nfft study`."""
     made = options.described("study", PURPOSE, EPILOG)
-    made.add_argument("study", metavar="NAME", help="a file in studies/, by its name or its path")
+    made.add_argument("study", metavar="NAME", help=f"{options.listed('studies')}, or a file like those in studies/")
     options.add_seeds(made)
     made.add_argument(
         "--data", action="append", default=[], metavar="TASK=WHERE",
@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     made.add_argument(
         "--minutes", type=_minutes, default=math.inf, metavar="M",
-        help="stop after so long and save the run that is under way, on a machine that one has for minutes",
+        help="stop after so long and save the run that is under way, for jobs with a limit of time",
     )  # fmt: skip
     made.add_argument("--only", default="*", metavar="PATTERN", help="of the runs, those whose folders match")
     made.add_argument("--output-dir", type=Path, help="the folder of all runs (default: runs/NAME)")
