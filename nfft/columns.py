@@ -17,21 +17,20 @@ def image_column(task: Task, features: Any) -> str:
     Raises:
         UserError: when there is none, or the one that the task names holds something else.
     """
-    from datasets import Image, Value
+    from datasets import Image
 
     if task.image is not None:
         if task.image not in features:
             raise UserError(f"task {task.name}: no column {task.image!r}; {nearest(task.image, features)}")
         feature = features[task.image]
-        encoded = isinstance(feature, Value) and feature.dtype.removeprefix("large_") in ("string", "binary")
-        if not (encoded or isinstance(feature, Image | dict)):
+        if not _may_hold_images(feature):
             raise UserError(
                 f"task {task.name}: column {task.image!r} holds {_kind(feature)}, not images or their paths. "
                 "Name another with --set task.image=..."
             )
         return task.image
     typed = [name for name, feature in features.items() if isinstance(feature, Image)]
-    named = [name for name in IMAGE_NAMES if name in features]
+    named = [name for name in IMAGE_NAMES if name in features and _may_hold_images(features[name])]
     candidates = typed or named
     if not candidates:
         raise UserError(
@@ -63,14 +62,34 @@ def label_column(task: Task, features: Any) -> tuple[str, Any]:
     if column not in features:
         raise UserError(f"task {task.name}: no column {column!r}; {nearest(column, features)}")
     feature = features[column]
-    if isinstance(feature, Value) and feature.dtype.startswith(("float", "double")):
+    if not isinstance(feature, ClassLabel | Value):
+        raise UserError(f"task {task.name}: column {column!r} holds {_kind(feature)}, not one class an image.")
+    return column, feature
+
+
+def check_labels(task: Task, column: str, texts: set[str]) -> None:
+    """See that what a label column holds is not something that was measured.
+
+    Raises:
+        UserError: when all are numbers, and some are not whole.
+    """
+    try:
+        numbers = [float(text) for text in texts]
+    except ValueError:
+        return
+    if not all(number.is_integer() for number in numbers) or any("." in text for text in texts):
         raise UserError(
             f"task {task.name}: the labels in column {column!r} are floating-point numbers; classes are whole "
             "numbers or text. Convert the column, or name another with --set task.label=..."
         )
-    if not isinstance(feature, ClassLabel | Value):
-        raise UserError(f"task {task.name}: column {column!r} holds {_kind(feature)}, not one class an image.")
-    return column, feature
+
+
+def _may_hold_images(feature: Any) -> bool:
+    """Images, or their bytes or paths."""
+    from datasets import Image, Value
+
+    encoded = isinstance(feature, Value) and feature.dtype.removeprefix("large_") in ("string", "binary")
+    return encoded or isinstance(feature, Image | dict)
 
 
 def _kind(feature: Any) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from nfft.errors import UserError, nearest
+from nfft.image_folder import SPLIT_NAMES
 from nfft.preprocess import Raw
-from nfft.source import SPLIT_NAMES
 from nfft.table import Table, open_tables
 from nfft.task import Task
 

@@ -1,18 +1,13 @@
 """Opens what a task names as its source: a file, a folder, or a data set on the Hub, by way of `datasets`."""
 
-import glob
+import csv
 from pathlib import Path
 from typing import Any
 
 from nfft.errors import UserError
 from nfft.files import UNWRITABLE
+from nfft.image_folder import files_by_split, is_repository
 from nfft.task import Task
-
-SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "validation": ("validation", "val", "valid", "dev"),
-    "test": ("test", "testing"),
-}
 
 
 def load_dataset(task: Task, source: str) -> Any:
@@ -30,11 +25,11 @@ def load_dataset(task: Task, source: str) -> Any:
     path = Path(source).expanduser()
     try:
         if path.is_file():
-            builder = "parquet" if path.suffix == ".parquet" else "csv"
-            options = {"sep": "\t"} if path.suffix == ".tsv" else {}
-            return datasets.load_dataset(builder, data_files=str(path), **options)
-        if path.is_dir() and not _is_repository(path):
-            return datasets.load_dataset("imagefolder", data_files=_image_files(path), drop_labels=False)
+            if path.suffix == ".parquet":
+                return datasets.load_dataset("parquet", data_files=str(path))
+            return datasets.load_dataset("csv", data_files=str(path), **_as_text(path))
+        if path.is_dir() and not is_repository(path):
+            return datasets.load_dataset("imagefolder", data_files=files_by_split(path), drop_labels=False)
         return datasets.load_dataset(str(path) if path.is_dir() else source, task.config)
     except (exceptions.DataFilesNotFoundError, datasets.data_files.EmptyDatasetError) as error:
         if path.is_dir():
@@ -57,7 +52,12 @@ def load_dataset(task: Task, source: str) -> Any:
             "give --task a local folder, or run once online."
         ) from error
     except (ValueError, RuntimeError, datasets.exceptions.DatasetGenerationError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
+        if "Config name is missing" in str(error):
+            listed = " ".join(str(error).splitlines()[1:2]).rpartition(": ")[2]
+            raise UserError(
+                f"the dataset {source} has several configurations, {listed}: name one with --set task.config=..."
+            ) from error
+        reason = (str(error.__cause__ or error) or type(error).__name__).splitlines()[0]
         if "corresponds to no data" in reason:
             raise UserError(
                 f"no images found in {source}. Expected one folder a class, or a table with rows."
@@ -65,19 +65,15 @@ def load_dataset(task: Task, source: str) -> Any:
         raise UserError(f"the data of task {task.name} could not be read: {reason}") from error
 
 
-def _is_repository(folder: Path) -> bool:
-    """Whether a folder is laid out like a dataset on the Hub, rather than as folders of images."""
-    marks = ("README.md", "*.parquet", "data/*.parquet", "*/*.parquet", "metadata.*", "*.json*", "*.csv")
-    return any(next(folder.glob(mark), None) is not None for mark in marks)
+def _as_text(path: Path) -> dict[str, Any]:
+    """Options by which a CSV's cells stay as they are written: 007 is no number, NA may be a class."""
+    from datasets import Features, Value
 
-
-def _image_files(folder: Path) -> dict[str, str]:
-    """Patterns of a folder's images by split: its own folders are splits if all are named so, else classes.
-
-    `datasets` would take any word in a path for a split: a class "train station" for train.
-    """
-    inside = [each.name for each in folder.iterdir() if each.is_dir() and not each.name.startswith(".")]
-    words = {word for names in SPLIT_NAMES.values() for word in names}
-    if inside and words.issuperset(inside):
-        return {name: f"{glob.escape(str(folder / name))}/**" for name in inside}
-    return {"train": f"{glob.escape(str(folder))}/**"}
+    separator = "\t" if path.suffix == ".tsv" else ","
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        names = next(csv.reader(file, delimiter=separator), [])
+    options: dict[str, Any] = {"sep": separator, "keep_default_na": False, "na_values": [""]}
+    # The reader makes up names of its own for columns without, or with the same.
+    if all(names) and len(set(names)) == len(names):
+        options["features"] = Features({name: Value("string") for name in names})
+    return options

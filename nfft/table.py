@@ -3,13 +3,14 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from PIL import Image
 
-from nfft.columns import image_column, label_column
+from nfft.columns import check_labels, image_column, label_column
 from nfft.errors import UserError
 from nfft.preprocess import Raw
 from nfft.source import load_dataset
@@ -68,6 +69,10 @@ def _arrays(task: Task) -> "Arrays":
         raise UserError(
             f"task {task.name}: expected labels from 0 to {names - 1}, places in its list of names; got {odd[0]!r}."
         )
+    for row, image in enumerate(columns["image"]):
+        if not (isinstance(image, bytes | str | Image.Image) or getattr(image, "dtype", None) == np.uint8):
+            kind = getattr(image, "dtype", type(image).__name__)
+            raise UserError(f"task {task.name}: expected images as uint8 arrays, bytes or paths; row {row} is {kind}.")
     return Arrays(columns)
 
 
@@ -81,7 +86,7 @@ class Arrays:
         return len(self.columns["label"])
 
     def class_names(self) -> list[str]:
-        return list(self.columns["names"])
+        return [str(name) for name in self.columns["names"]]
 
     def labels(self, classes: list[str]) -> np.ndarray:
         return np.asarray(self.columns["label"], np.int64)
@@ -89,8 +94,10 @@ class Arrays:
     def images(self) -> Sequence[Raw]:
         return self.columns["image"]
 
-    def fingerprint(self) -> None:
-        return None
+    def fingerprint(self) -> str | None:
+        """Of bytes and files; None for arrays, in which nothing can be broken."""
+        encoded = [image for image in self.images() if isinstance(image, bytes | str)]
+        return fingerprint_of(encoded, hashlib.sha256()) if encoded else None
 
 
 class DatasetTable:
@@ -101,12 +108,12 @@ class DatasetTable:
     """
 
     def __init__(self, task: Task, dataset: Any, root: Path | None) -> None:
-        from datasets import Image
+        import datasets
 
         self.task, self.root = task, root
         self.image = image_column(task, dataset.features)
-        if isinstance(dataset.features[self.image], Image):
-            dataset = dataset.cast_column(self.image, Image(decode=False))
+        if isinstance(dataset.features[self.image], datasets.Image):
+            dataset = dataset.cast_column(self.image, datasets.Image(decode=False))
         self.dataset = dataset
 
     def __len__(self) -> int:
@@ -119,21 +126,19 @@ class DatasetTable:
         """The dataset's own, and where images are files beside it, their sizes and times."""
         digest = hashlib.sha256(self.dataset._fingerprint.encode())
         images = self.images()
-        if len(self) and isinstance(images[0], str):
-            for path in map(str, images):
-                digest.update(path.encode())
-                with contextlib.suppress(OSError):
-                    # Not through Path, which takes as long as all the rest: there may be a million files.
-                    status = os.stat(path)  # noqa: PTH116
-                    digest.update(f" {status.st_size} {status.st_mtime_ns}".encode())
-        return digest.hexdigest()
+        beside = len(self) and isinstance(images[0], str)
+        return fingerprint_of(images if beside else [], digest)
 
     def class_names(self) -> list[str]:
         column, feature = label_column(self.task, self.dataset.features)
         if names := getattr(feature, "names", None):
             return list(names)
-        values = self._values(column)
-        return [str(value) for value in sorted(set(values))]
+        texts = {str(value) for value in self._values(column)}
+        check_labels(self.task, column, texts)
+        try:
+            return sorted(texts, key=lambda text: (int(text), text))
+        except ValueError:
+            return sorted(texts)
 
     def labels(self, classes: list[str]) -> np.ndarray | None:
         """Indices into `classes`; None where every label is -1, the mark of a hidden test set."""
@@ -193,11 +198,27 @@ class _ImageColumn(Sequence):
         return in_cache(value) if self.root is None else os.path.join(self.root, value)  # noqa: PTH118
 
 
+def fingerprint_of(images: Iterable[Raw], digest: "hashlib._Hash") -> str:
+    """`digest` after the bytes of images, or the paths, sizes and times of their files."""
+    for image in images:
+        if isinstance(image, bytes):
+            digest.update(image)
+            continue
+        path = str(image)
+        digest.update(path.encode())
+        with contextlib.suppress(OSError):
+            # Not through Path, which takes as long as all the rest: there may be a million files.
+            status = os.stat(path)  # noqa: PTH116
+            digest.update(f" {status.st_size} {status.st_mtime_ns}".encode())
+    return digest.hexdigest()
+
+
 def in_cache(path: str) -> str:
     """The path of an image that a data set of the Hub names: what was fetched, and no other file of this machine."""
     from datasets import config
+    from huggingface_hub import constants
 
-    caches = [config.HF_CACHE_HOME, config.HF_DATASETS_CACHE, os.environ.get("HF_HUB_CACHE", config.HF_CACHE_HOME)]
+    caches = [config.HF_CACHE_HOME, config.HF_DATASETS_CACHE, constants.HF_HUB_CACHE]
     real = os.path.realpath(path)
     if any(real.startswith(f"{os.path.realpath(cache)}{os.sep}") for cache in caches):
         return path

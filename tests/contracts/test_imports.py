@@ -14,19 +14,20 @@ PACKAGE = Path(nfft.__file__).parent
 # A module imports from those before it. A new module goes where its own imports allow.
 ORDER = [
     "errors", "intervals", "files", "agc", "groups", "ema", "sam", "schedule", "standardisation", "architectures",
-    "memory", "interrupt", "report", "text", "plot", "recipe", "task", "method", "randaugment", "preprocess", "run",
-    "invocation", "grid", "study", "card_text", "findings", "plot_methods", "catalog", "checkpoint", "vetting",
-    "layout", "lora", "folding", "adapter", "model", "paper", "card_parts", "card_metadata", "card", "hub", "auto",
-    "formats", "request", "settings", "options", "columns", "source", "table", "data", "parallel", "decoded", "scan",
-    "device", "loader", "score", "update_triton", "update", "train", "plan", "job", "fit", "features", "logistic",
-    "probe", "command", "publish", "finetune", "evaluation", "quantisation", "cli",
+    "memory", "interrupt", "report", "text", "plot", "recipe", "task", "method", "randaugment", "preprocess",
+    "run", "invocation", "grid", "study", "card_text", "findings", "plot_methods", "catalog", "checkpoint",
+    "vetting", "layout", "lora", "folding", "adapter", "model", "paper", "card_parts", "card_metadata", "card",
+    "hub", "auto", "formats", "request", "settings", "options", "columns", "image_folder", "source", "table",
+    "data", "parallel", "decoded", "scan", "device", "loader", "score", "update_triton", "update", "train", "plan",
+    "job", "fit", "features", "logistic", "probe", "command", "publish", "finetune", "evaluation", "quantisation",
+    "cli",
 ]  # fmt: skip
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
 COMMANDS = sorted(f"commands/{path.stem}" for path in PACKAGE.glob("commands/*.py") if path.stem != "__init__")
 DOORS = {
-    "datasets": {"columns", "source", "table"},
-    # The card's metadata are the Hub's own class.
-    "huggingface_hub": {"hub", "card_metadata"},
+    "datasets": {"columns", "image_folder", "source", "table"},
+    # The card's metadata are the Hub's own class, and where it keeps what it fetches is its own to say.
+    "huggingface_hub": {"hub", "card_metadata", "table"},
     "matplotlib": {"plot", "plot_methods"},
     "onnx": {"formats"},
     "onnxruntime": {"formats", "quantisation"},

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value, config
 from datasets import Image as ImageFeature
+from huggingface_hub import constants
 from PIL import Image
 
 from nfft.errors import UserError
@@ -66,6 +67,35 @@ def test_tab_separated(tmp_path: Path) -> None:
     table = open_one(tmp_path / "table.tsv")
     assert_images(table, 2)
     assert table.class_names() == ["an ant, red", "bee"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "classes"),
+    [
+        (["None", "NA", "null", "None"], ["NA", "None", "null"]),
+        (["007", "7", "010", "7"], ["007", "7", "010"]),
+        (["10", "9", "-1", "9"], ["-1", "9", "10"]),
+    ],
+)
+def test_cells_of_a_csv_stay_as_they_are_written(tmp_path: Path, cells: list[str], classes: list[str]) -> None:
+    for row in range(4):
+        (tmp_path / f"{row}.png").write_bytes(png(row))
+    lines = [f"{row},{row}.png,{cell}" for row, cell in enumerate(cells)]
+    (tmp_path / "table.csv").write_text("\n".join(["number,file,label", *lines]) + "\n")
+    table = open_one(tmp_path / "table.csv")
+    assert_images(table)
+    assert table.class_names() == classes
+    assert table.labels(classes).tolist() == [classes.index(cell) for cell in cells]
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"), [(["1", "", "2", "1"], "row 1 has no label"), (["0.5", "1", "2", "1"], "floating-point")]
+)
+def test_labels_of_a_csv_that_are_none(tmp_path: Path, cells: list[str], message: str) -> None:
+    lines = [f"{row}.png,{cell}" for row, cell in enumerate(cells)]
+    (tmp_path / "table.csv").write_text("\n".join(["file,label", *lines]) + "\n")
+    with pytest.raises(UserError, match=message):
+        open_one(tmp_path / "table.csv").class_names()
 
 
 BYTES = [png(row) for row in range(4)]
@@ -128,6 +158,11 @@ def test_folders(tmp_path: Path) -> None:
     assert found == {(pixels(row).tobytes(), label) for row, label in enumerate([0, 0, 2, 1])}
 
 
+def test_a_column_with_the_name_of_images_and_none_in_it_is_passed_over(tmp_path: Path) -> None:
+    columns = {"image": [3, 4, 5, 6], "file": BYTES, "label": ["a", "b"] * 2}
+    assert_images(open_one(write_parquet(tmp_path / "table.parquet", columns)))
+
+
 def test_columns_can_be_named(tmp_path: Path) -> None:
     columns = {"image": ["wrong"] * 4, "scan": BYTES, "label": [0] * 4, "kind": ["x", "y", "x", "y"]}
     path = write_parquet(tmp_path / "table.parquet", columns)
@@ -139,7 +174,7 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
 def test_a_data_set_of_the_hub_names_no_file_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config, "HF_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(config, "HF_DATASETS_CACHE", str(tmp_path / "cache" / "datasets"))
-    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache" / "hub"))
     fetched, mine = tmp_path / "cache" / "hub" / "a.png", tmp_path / "mine.png"
     fetched.parent.mkdir(parents=True)
     for file in (fetched, mine):
@@ -227,11 +262,23 @@ def test_a_folder_without_images(tmp_path: Path) -> None:
         ({"image": [np.zeros((2, 2))], "label": [0]}, "names"),
         ({"image": [np.zeros((2, 2))], "label": [0, 0], "names": ["a"]}, "one label an image"),
         ({"image": [np.zeros((2, 2))], "label": [1], "names": ["a"]}, "0"),
+        ({"image": [np.zeros((2, 2))], "label": [0], "names": ["a"]}, "uint8 arrays, bytes or paths; row 0 is float64"),
     ],
 )
 def test_a_function_that_returns_nonsense(columns: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         open_tables(Task(name="made", source=lambda: columns))
+
+
+def test_a_function_may_return_bytes_and_paths(tmp_path: Path) -> None:
+    (tmp_path / "3.png").write_bytes(png(3))
+    columns = {"image": [png(0), png(1), pixels(2), str(tmp_path / "3.png")], "label": [0, 0, 1, 1], "names": [3, 8]}
+    table = open_tables(Task(name="made", source=lambda: columns))["train"]
+    assert_images(table)
+    assert table.class_names() == ["3", "8"]
+    before = table.fingerprint()
+    (tmp_path / "3.png").write_bytes(b"nothing of a picture")
+    assert before != table.fingerprint() is not None
 
 
 def test_a_function_that_fails() -> None:
@@ -269,3 +316,55 @@ def test_folders_all_named_as_splits_are_splits(tmp_path: Path) -> None:
     tables = open_tables(Task(name="made", source=str(tmp_path / "made")))
     assert sorted(tables) == ["test", "train", "val"]
     assert all(len(table) == 2 and table.class_names() == ["test tube", "train"] for table in tables.values())
+
+
+def lay_out(folder: Path, *paths: str) -> None:
+    for row, path in enumerate(paths):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(png(row) if path.endswith(".png") else b"{}")
+
+
+def test_splits_may_begin_with_a_capital_and_lie_beside_folders_without_images(tmp_path: Path) -> None:
+    lay_out(
+        tmp_path, "Train/a/1.png", "Train/b/1.png", "Test/a/1.png", "Test/b/2.png", "notes/a.txt", "__MACOSX/a/1.png"
+    )
+    tables = open_tables(Task(name="made", source=str(tmp_path)))
+    assert {name: len(table) for name, table in tables.items()} == {"train": 2, "test": 2}
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        (["train/a/1.png", "test/a/1.png", "masks/1.png"], "has test, train, .* beside masks"),
+        (
+            ["a/1.png", "a/left/1.png", "b/1.png"],
+            "a/left holds images a folder below a: expected .* right in its folder",
+        ),
+        (["photos/a/1.png", "photos/b/1.png"], r"if a is a class itself, name the folder it is in: .*photos\."),
+        (["train/a/x/1.png", "train/b/1.png", "test/b/1.png"], "x holds images a folder below a"),
+        (["a/1.png", "b/1.png", "cover.png"], r"cover\.png lies beside the folders of classes"),
+    ],
+)
+def test_folders_whose_classes_or_splits_would_be_mistaken(tmp_path: Path, paths: list[str], message: str) -> None:
+    lay_out(tmp_path, *paths)
+    with pytest.raises(UserError, match=message):
+        open_tables(Task(name="made", source=str(tmp_path)))
+
+
+@pytest.mark.parametrize("beside", ["README.md", "notes.json", "list.csv", "notes/a.csv"])
+def test_notes_beside_class_folders_change_nothing(tmp_path: Path, beside: str) -> None:
+    lay_out(tmp_path, "test tube/1.png", "train station/1.png", beside)
+    assert open_one(tmp_path).class_names() == ["test tube", "train station"]
+
+
+def test_a_configuration_to_be_named_is_listed(tmp_path: Path) -> None:
+    for name in ("large", "small"):
+        (tmp_path / name).mkdir()
+        write_parquet(tmp_path / name / "train.parquet", {"image": BYTES, "label": [0, 1, 0, 1]})
+    entries = "".join(f"- config_name: {name}\n  data_files: {name}/*.parquet\n" for name in ("large", "small"))
+    (tmp_path / "README.md").write_text(f"---\nconfigs:\n{entries}---\n")
+    with pytest.raises(
+        UserError, match=r"several configurations, \['large', 'small'\]: name one with --set task\.config"
+    ):
+        open_tables(Task(name="made", source=str(tmp_path)))
+    assert len(open_one(tmp_path, config="small")) == 4

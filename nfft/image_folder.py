@@ -1,0 +1,99 @@
+"""How a folder of images is laid out: which of its folders are splits, and that each below these is a class."""
+
+import glob
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from nfft.errors import UserError
+
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid", "dev"),
+    "test": ("test", "testing"),
+}
+WORDS = {word for names in SPLIT_NAMES.values() for word in names}
+
+
+def is_repository(folder: Path) -> bool:
+    """Whether a folder is laid out like a data set on the Hub, rather than as folders of images."""
+
+    def has(*marks: str) -> bool:
+        return any(next(folder.glob(mark), None) is not None for mark in marks)
+
+    if has("metadata.*", "*.parquet", "data/*.parquet", "*/*.parquet") or _is_card(folder / "README.md"):
+        return True
+    # People keep notes beside their images, too.
+    return has("README.md", "*.json*", "*.csv") and not any(map(_holds_images, _folders(folder)))
+
+
+def files_by_split(folder: Path) -> dict[str, list[str]]:
+    """Patterns of a folder's images by split, in lower case: its own folders are splits if all are named so.
+
+    Else they are classes, of one split. `datasets` would take any word in a path for a split, a class "train station"
+    for train, and a folder at any depth for a class.
+
+    Raises:
+        UserError: for any other layout, in which images would get into a wrong split or class.
+    """
+    inside = [each for each in _folders(folder) if _holds_images(each)]
+    splits = [each for each in inside if each.name.lower() in WORDS]
+    others = [each.name for each in inside if each not in splits]
+    if others and any(_image_in(each) is None for each in splits):
+        raise UserError(
+            f"{folder} has {', '.join(each.name for each in splits)}, which hold folders as splits do, beside "
+            f"{', '.join(others[:5])}. Expected splits alone or classes alone: move the others elsewhere."
+        )
+    if others or not splits:
+        _check_classes(folder, inside)
+        return {"train": [_pattern(folder)]}
+    patterns: dict[str, list[str]] = {}
+    for split in splits:
+        _check_classes(split, [each for each in _folders(split) if _holds_images(each)])
+        patterns.setdefault(split.name.lower(), []).append(_pattern(split))
+    return patterns
+
+
+def _check_classes(folder: Path, classes: list[Path]) -> None:
+    """See that all images below `folder` lie right in the folder of their class."""
+    loose = _image_in(folder)
+    if classes and loose is not None:
+        raise UserError(f"{folder / loose} lies beside the folders of classes: move it into one of them, or away.")
+    for each in classes:
+        deeper = next((inner for inner in _folders(each) if _holds_images(inner)), None)
+        if deeper is not None:
+            raise UserError(
+                f"{deeper} holds images a folder below {each.name}: expected those of a class right in its folder. "
+                f"Move them up, or, if {deeper.name} is a class itself, name the folder it is in: {each}."
+            )
+
+
+def _pattern(folder: Path) -> str:
+    return f"{glob.escape(str(folder))}/**"
+
+
+def _is_card(readme: Path) -> bool:
+    """Whether it begins with metadata, as cards of the Hub do."""
+    return readme.is_file() and readme.read_bytes().startswith(b"---")
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Those inside that `datasets` looks into, by name."""
+    with os.scandir(folder) as entries:
+        names = [each.name for each in entries if not each.name.startswith((".", "__")) and each.is_dir()]
+    return [folder / name for name in sorted(names)]
+
+
+def _image_in(folder: Path) -> str | None:
+    """The name of an image right in the folder."""
+    from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
+
+    endings = frozenset(ImageFolder.EXTENSIONS)
+    with os.scandir(folder) as entries:
+        names: Iterator[str] = (each.name for each in entries if not each.name.startswith("."))
+        return next((name for name in names if os.path.splitext(name)[1].lower() in endings), None)  # noqa: PTH122
+
+
+def _holds_images(folder: Path) -> bool:
+    """Whether there is one in it, at any depth."""
+    return _image_in(folder) is not None or any(map(_holds_images, _folders(folder)))
