@@ -32,6 +32,16 @@ LAYER = r"\^?[\w.\\-]+\$?"  # a name, as peft's patterns have it
 LARGEST_FACTOR = 1e15
 
 
+def base_of(checkpoint: Checkpoint) -> tuple[str, str | None]:
+    """Where an adapter's base is found again: its name on the Hub and the revision, or its folder.
+
+    The whole path of a folder, so that it is found from wherever the adapter is loaded. A folder has no revisions, even
+    if it is the snapshot of a repository that has.
+    """
+    local = Path(checkpoint.name).expanduser()
+    return (str(local.resolve()), None) if local == checkpoint.folder else (checkpoint.name, checkpoint.commit)
+
+
 def save(
     network: nn.Module,
     folder: Path,
@@ -47,11 +57,7 @@ def save(
         described = layout.described(
             network, stage, checkpoint=checkpoint, classes=classes, preprocessing=preprocessing
         )
-        local = Path(checkpoint.name).expanduser()
-        # The whole path of a folder, so that it is found from wherever the adapter is loaded. A folder has no
-        # revisions, even if it is the snapshot of a repository that has.
-        is_folder = local == checkpoint.folder
-        found_at, revision = (str(local.resolve()), None) if is_folder else (checkpoint.name, checkpoint.commit)
+        found_at, revision = base_of(checkpoint)
         base = {"base": found_at, "revision": revision, "sha256": checkpoint.fingerprint}
         write_json(stage / "config.json", {**described, layout.ADAPTER: base})
         saved = copy.copy(config)

@@ -72,6 +72,10 @@ def finetune(given: argparse.Namespace) -> int:
     # One process of each machine looks at the data; the others find what it has found out.
     with accelerator.local_main_process_first():
         planned = plan.make(asked, keeps=accelerator.is_local_main_process)
+    if given.push_to is not None and planned.method.is_adapter:
+        from nfft.adapter import base_of
+
+        publish.check_base(base_of(planned.checkpoint)[0], str(folder))
     if given.resume and planned.recipe.accumulation_steps is None:
         # Another machine may have other memory; the run goes on as it was cut.
         parts = run.saved_setting(folder, "accumulation_steps")

@@ -188,8 +188,8 @@ class Fit(Job):
             EvaluationImages(
                 split, partial(evaluation_view, resolution=recipe.test_resolution, margin=recipe.test_margin)
             ),
-            # No gradients are kept, so more images fit than in a training step.
-            batch_size=min(EVALUATION_BATCH, 4 * recipe.batch_size // recipe.parts),
+            # No gradients are kept, so more images fit than a process has in a training step.
+            batch_size=min(EVALUATION_BATCH, 4 * recipe.batch_size // (recipe.parts * accelerator.num_processes)),
             rank=accelerator.process_index,
             processes=accelerator.num_processes,
             workers=self.workers,

@@ -239,8 +239,9 @@ def collate_evaluation(samples: Sequence[tuple[np.ndarray | None, int, int, str]
 
 
 def ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches every process of the terminal; only the main one is to act on it."""
+    """Ctrl-C and `timeout` reach every process of a group; only the main one is to act on it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def train_loader(

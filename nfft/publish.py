@@ -35,7 +35,9 @@ def push_run(
         if not (folder / needed).is_file():
             raise UserError(f"{folder} has no {needed}: the run has not ended. Go on with it first (--resume).")
     if is_adapter:
-        _check_base(folder)
+        from nfft.layout import ADAPTER
+
+        check_base(_read(folder, "config.json").get(ADAPTER, {}).get("base"), str(folder))
     card = folder / "README.md"
     before, kept = card.read_bytes() if card.is_file() else None, set(folder.glob(KEPT.format("*")))
     later = shlex.join(["nfft", "push", str(folder), repository, *_flags(private, revision, create_pr)])
@@ -62,13 +64,15 @@ def push_run(
     return [*lines, f"pushed to   {address}"]
 
 
-def _check_base(folder: Path) -> None:
-    """See that others can have what an adapter changes."""
+def check_base(base: str | None, folder: str) -> None:
+    """See that others can have the network that the adapter in a run's folder changes.
+
+    Args:
+        base: its name on the Hub, or its folder.
+    """
     from nfft import hub
     from nfft.card_metadata import hub_id
-    from nfft.layout import ADAPTER
 
-    base = _read(folder, "config.json").get(ADAPTER, {}).get("base")
     if base != hub.PACKAGED and hub_id(base) is None:
         raise UserError(
             f"{folder} is an adapter for {base}, a folder that is only here. Push that, and train on its name on the "

@@ -96,4 +96,7 @@ def test_an_adapter_of_a_folder_is_of_no_use_to_others(
     refused = nfft("push", "run", "user/digits")
     assert refused.returncode == 2 and "Traceback" not in refused.stderr
     assert re.search("run is an adapter for .*net, a folder that is only here.*nfft merge run merged", refused.stderr)
+    early = nfft(*ASKED, "--model", "net", "--output-dir", "other", "--push-to", "user/digits")
+    assert early.returncode == 2 and "other is an adapter for" in early.stderr
+    assert not (tmp_path / "other").exists(), "it is said before training"
     assert "user/digits" not in hub.repositories

@@ -94,13 +94,14 @@ def test_the_number_of_workers_may_change_between(tmp_path: Path) -> None:
     assert_same_run(whole, torn)
 
 
-def test_interrupt_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupt_saves_and_says_how_to_go_on(tmp_path: Path, sent: signal.Signals, status: int) -> None:
     folder = tmp_path / "run"
     with start(folder, "--set", "workers=2") as process:
         wait_for_step(process, folder, 3)
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, sent)
         _, errors = process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == status
     assert f"nfft finetune --task digits --model scratch:test_nfnet --steps {STEPS}" in errors
     assert f"--output-dir {folder} --resume" in errors
     assert "Traceback" not in errors
