@@ -10,17 +10,17 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
 from nfft import invocation, run
 from nfft.errors import UserError
-from nfft.files import locked, write_json
+from nfft.files import locked, write_json, write_text
 from nfft.interrupt import Interrupt
 
-CELL, LOCK = "cell.json", "lock"
+CELL, LOCK, FAILED = "cell.json", "lock", "failed"
 POLL_SECONDS = 0.2
 TIME_IS_UP = 124
 
@@ -51,6 +51,11 @@ class Cell:
     def beside(self, folder: Path, ending: str) -> Path:
         """A file beside its folder."""
         return folder / f"{self.name}.{ending}"
+
+    def failure(self, folder: Path) -> str | None:
+        """Why it came to nothing when it was run last, if it did."""
+        note = self.beside(folder, FAILED)
+        return note.read_text(encoding="utf-8") if note.is_file() and self.results(folder) is None else None
 
     def described(self) -> dict[str, Any]:
         """What decides what comes out."""
@@ -113,6 +118,8 @@ def run_all(
 ) -> list[Failed]:
     """Run the cells that are not done, in order, and wait for those that another process is at.
 
+    What failed before is tried again after all others; what fails in another process meanwhile is not.
+
     Args:
         cells: with each one that another starts from.
         say: is told a line about each.
@@ -121,12 +128,15 @@ def run_all(
     """
     failed: dict[str, Failed] = {}
     spent: list[float] = []
+    before = {cell.name: _stamp(cell, folder) for cell in cells}
     left = [cell for cell in cells if cell.results(folder) is None]
+    left.sort(key=lambda cell: before[cell.name] is not None)
     if len(left) < len(cells):
         say(f"{len(cells) - len(left)} of {len(cells)} runs are done already")
     while left and not stop_requested():
         began = time.monotonic()
-        found = _run_first(left, folder, failed, stop_requested)
+        lately = {cell.name for cell in left if _stamp(cell, folder) not in (None, before[cell.name])}
+        found = _run_first(left, folder, failed, lately, stop_requested)
         if found is None:
             time.sleep(POLL_SECONDS)
             continue
@@ -136,19 +146,32 @@ def run_all(
         left.remove(cell)
         if cell.results(folder) is None:
             failed[cell.name] = Failed(cell, said)
+            note = cell.beside(folder, FAILED)
+            note.parent.mkdir(parents=True, exist_ok=True)
+            write_text(note, said)
         spent.append(time.monotonic() - began)
         say(_outcome(cell, folder, failed.get(cell.name), spent, len(left)))
     return list(failed.values())
 
 
 def _run_first(
-    left: Sequence[Cell], folder: Path, failed: Mapping[str, Failed], stop_requested: Callable[[], bool]
+    left: Sequence[Cell],
+    folder: Path,
+    failed: Mapping[str, Failed],
+    lately: Collection[str],
+    stop_requested: Callable[[], bool],
 ) -> tuple[Cell, str] | None:
     """Run the first cell that can be, and return it with the last thing it said.
 
     None where every one that is left is at work in another process, or starts from one that is.
+
+    Args:
+        failed: in this process.
+        lately: failed in another one.
     """
     for cell in left:
+        if cell.name in lately and (reason := cell.failure(folder)) is not None:
+            return cell, reason
         if cell.start is not None and cell.start.name in failed:
             return cell, f"what it starts from, {cell.start.name}, failed"
         if cell.start is not None and cell.start.results(folder) is None:
@@ -161,6 +184,14 @@ def _run_first(
                 # Another process may have ended it a moment ago.
                 return cell, "" if cell.results(folder) else _run(cell, folder, stop_requested)
     return None
+
+
+def _stamp(cell: Cell, folder: Path) -> int | None:
+    """When it failed; None where it did not."""
+    try:
+        return cell.beside(folder, FAILED).stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 def _outcome(cell: Cell, folder: Path, failed: Failed | None, spent: Sequence[float], left: int) -> str:
@@ -179,6 +210,7 @@ def _run(cell: Cell, folder: Path, stop_requested: Callable[[], bool]) -> str:
     """Run or go on with a cell, what it prints in a file beside its folder; returns the last line of that."""
     place = folder / cell.name
     write_json(cell.beside(folder, CELL), cell.described())
+    cell.beside(folder, FAILED).unlink(missing_ok=True)
     log = cell.beside(folder, "log")
     start = ["--model", str(folder / cell.start.name)] if cell.start is not None else []
     resume = ["--resume"] if (place / run.RUN).is_file() else []

@@ -72,7 +72,7 @@ def run(given: argparse.Namespace) -> int:
     print(f"study   {study.title}\ntakes   {study.budget}\nfolder  {folder}")
     print(f"runs    {len(cells)}, {given.seeds} seeds", flush=True)
     failed, interrupted = grid.tell_and_run(cells, folder, given.minutes)
-    records = write(study, table, failed, folder)
+    records = write(study, table, folder)
     if interrupted:
         return interrupted
     if any(each["row"] for each in findings.finished(records)):
@@ -109,14 +109,16 @@ def check(study: Study, cells: Sequence[Cell], changes: Changes) -> None:
             raise UserError(f"{cell.name} averages no weights, which are what the study's table is of.")
 
 
-def write(study: Study, table: Sequence[Place], failed: Sequence[Failed], folder: Path) -> list[dict[str, Any]]:
+def write(study: Study, table: Sequence[Place], folder: Path) -> list[dict[str, Any]]:
     """Write the records of all runs that are done or failed, and from them a card and a plot; returns the records."""
     from nfft import card, plot_methods
 
     folder.mkdir(parents=True, exist_ok=True)
     where = {place.cell.name: place for place in table}
-    done = [cell for cell in in_order(table) if cell.results(folder)]
+    cells = in_order(table)
+    done = [cell for cell in cells if cell.results(folder)]
     records = [findings.record(study, cell, folder, where.get(cell.name)) for cell in done]
+    failed = [Failed(cell, reason) for cell in cells if (reason := cell.failure(folder)) is not None]
     records += [findings.failure(each, where.get(each.cell.name)) for each in failed]
     write_text(folder / RECORDS, "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in records))
     if any(each["row"] for each in findings.finished(records)):

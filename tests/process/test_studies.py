@@ -120,6 +120,8 @@ def test_a_cell_that_fails_stops_no_other_and_is_named(
     assert {each["cell"]: "failed" in each for each in read_lines(tmp_path / "out/runs.jsonl")} == {
         "pre-trained/net-0": False, "soft/digits-0": False, "hard/digits-0": True
     }  # fmt: skip
+    assert study.main(command(file, tmp_path / "out", "--only", "soft/digits-0")[1:]) == 0
+    assert card == (tmp_path / "out/README.md").read_text().replace("soft/digits-0'", "*/digits-0'"), "it stays known"
 
 
 def test_what_starts_from_a_failed_run_fails_with_it(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
