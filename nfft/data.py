@@ -1,5 +1,6 @@
 """A Task -> splits of labelled images: which split is which, what is held out, what must not be."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -154,6 +155,16 @@ def public_source(task: Task) -> str:
     if callable(task.source):
         return "a package of Python's"
     return "local files" if Path(task.source).expanduser().exists() else task.source
+
+
+def source_hash(task: Task) -> str:
+    """Eight hexadecimal digits that tell data of the same name apart, and do not say where they lie."""
+    if callable(task.source):
+        place = f"{task.source.__module__}.{task.source.__qualname__}"
+    else:
+        path = Path(task.source).expanduser()
+        place = str(path.resolve()) if path.exists() else task.source
+    return hashlib.sha256(f"{place} {task.config}".encode()).hexdigest()[:8]
 
 
 def _split_name(task: Task, kind: str, tables: dict[str, Table]) -> str | None:

@@ -34,7 +34,12 @@ def scored(
             "architecture": checkpoint.architecture,
             "fingerprint": checkpoint.fingerprint,
         },
-        "task": {"name": task.name, "title": task.title, "source": data.public_source(task)},
+        "task": {
+            "name": task.name,
+            "title": task.title,
+            "source": data.public_source(task),
+            "source_hash": data.source_hash(task),
+        },
         "scores": score.scores(predictions, split=split.name, classes=classifier.labels, resolution=resolution),
         "resolution": resolution,
         "precision": name_of(accelerator),

@@ -160,14 +160,15 @@ def evaluations(folder: Path) -> list[dict[str, Any]]:
 
 
 def add_evaluation(folder: Path, entry: dict[str, Any]) -> list[str]:
-    """Add scores on other data to a run and its card; those of the same task, split and resolution give way.
+    """Add scores on other data to a run and its card; those of the same data, split and resolution give way.
 
     Raises:
         UserError: when another process is at work on the run: what that adds would be lost.
     """
 
     def key(each: dict[str, Any]) -> tuple:
-        return each["task"]["name"], each["scores"]["split"], each["scores"]["resolution"]
+        task, scores = each["task"], each["scores"]
+        return task["name"], task.get("source_hash"), scores["split"], scores["resolution"]
 
     _read(folder, RUN)
     with hold(folder):

@@ -59,7 +59,7 @@ def evaluate(given: argparse.Namespace) -> int:
         data.load_whole(task) if given.split == "all" else evaluation.chosen_split(data.load(task), given.split)
     )
     split = replace(split, labels=evaluation.as_model_has_them(classifier, task, classes)[split.labels])
-    output = given.output or default_output(given, classifier, split.name, resolution)
+    output = given.output or default_output(given, data.source_hash(task), classifier, split.name, resolution)
     check_places(given.add_to, output, classifier)
 
     results = evaluation.scored(classifier, task, split, resolution, accelerator) | {"revision": given.revision}
@@ -110,7 +110,9 @@ def announce(results: dict[str, Any]) -> None:
         print(f"{scores['left_out']} images could not be read and are left out")
 
 
-def default_output(given: argparse.Namespace, classifier: "AutoNFNet", split: str, resolution: int) -> Path:
-    """runs/evaluate-TASK-MODEL-WEIGHTS-SPLIT-SIDEpx/results.json: others may have called theirs alike."""
-    stem, weights = default_folder(given).name, classifier.checkpoint.fingerprint
-    return Path("runs") / f"evaluate-{stem}-{str(weights)[:8]}-{split}-{resolution}px" / "results.json"
+def default_output(
+    given: argparse.Namespace, source: str, classifier: "AutoNFNet", split: str, resolution: int
+) -> Path:
+    """runs/evaluate-TASK-MODEL-SOURCE-WEIGHTS-SPLIT-SIDEpx/results.json: others may have called theirs alike."""
+    stem, weights = default_folder(given).name, str(classifier.checkpoint.fingerprint)[:8]
+    return Path("runs") / f"evaluate-{stem}-{source}-{weights}-{split}-{resolution}px" / "results.json"

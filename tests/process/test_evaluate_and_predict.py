@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from accelerate.state import AcceleratorState
 
-from nfft import finetune
+from nfft import finetune, publish
 from nfft.commands import card as card_command
 from nfft.commands import evaluate, predict
 
@@ -63,6 +63,8 @@ def test_another_split_and_resolution_are_added_to_the_card(run: Path) -> None:
         AcceleratorState._reset_state(reset_partial_state=True)
         assert evaluate.main([*asked, "--add-to", str(run), "--output", "out/own.json"]) == 0
     (added,) = json.loads((run / "evaluations.json").read_text())
+    publish.add_evaluation(run, {**added, "task": {**added["task"], "source_hash": "of others"}})
+    assert len(json.loads((run / "evaluations.json").read_text())) == 2, "data of the same name, from elsewhere"
     assert added["scores"]["split"] == "validation" and added["resolution"] == 64
     assert "Kept, with `## no heading` in it." in card.read_text()
     assert f"{100 * added['scores']['top1']:.2f}" in card.read_text()
