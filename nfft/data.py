@@ -92,11 +92,12 @@ def load(task: Task) -> Data:
         )
     train = tables[chosen["train"]]
     classes = train.class_names()
-    splits = {
-        kind: Split(kind, tables[name].images(), np.arange(len(tables[name])), labels, tables[name].fingerprint())
-        for kind, name in chosen.items()
-        if name is not None and (labels := tables[name].labels(classes)) is not None
-    }
+    splits = {}
+    for kind, name in chosen.items():
+        if name is None or (labels := tables[name].labels(classes)) is None:
+            continue
+        table = tables[name]
+        splits[kind] = Split(kind, table.images(), np.arange(len(table)), labels, table.fingerprint())
     if "train" not in splits:
         raise UserError(f"task {task.name}: the train split has no labels (all are -1).")
     check_classes(task, classes, splits)

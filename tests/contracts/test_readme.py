@@ -1,5 +1,6 @@
 """What the README says can be typed, can be typed; what it lists and links exists."""
 
+import argparse
 import re
 import shlex
 from importlib import import_module
@@ -102,6 +103,21 @@ def test_the_pieces_work_in_other_loops(tmp_path: Path) -> None:
     exec(snippet("class SamTrainer"), names)
     names["trainer"].train()
     assert names["average"].step == 4
+
+
+def test_a_checkpoint_of_timms_script_becomes_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import timm
+    import torch
+
+    from nfft import AutoNFNet
+
+    monkeypatch.chdir(tmp_path)
+    trained = timm.create_model("test_nfnet", num_classes=7).eval()
+    saved = {"arch": "test_nfnet", "state_dict": trained.state_dict(), "args": argparse.Namespace(model="test_nfnet")}
+    torch.save(saved, "model_best.pth.tar")
+    exec(snippet("save_for_hf(").replace("nf_resnet50", "test_nfnet"), {})
+    images = torch.randn(2, 3, 32, 32)
+    assert AutoNFNet.from_pretrained("my-resnet50")(images).equal(trained(images))
 
 
 def test_an_exported_file_takes_no_nfft(
