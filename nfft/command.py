@@ -11,6 +11,11 @@ from nfft.errors import LocalError, UserError
 from nfft.files import UNWRITABLE
 from nfft.text import printable
 
+OUT_OF_MEMORY = (
+    "the device's memory is too small for this network at this resolution, or others are using it. Free it, choose a "
+    "smaller resolution, or hide the GPU (CUDA_VISIBLE_DEVICES=) to compute on the CPU."
+)
+
 
 def run(action: Callable[[argparse.Namespace], int], given: argparse.Namespace) -> int:
     """Do `action` with the arguments that were given; returns the exit status."""
@@ -27,6 +32,12 @@ def run(action: Callable[[argparse.Namespace], int], given: argparse.Namespace) 
     except KeyboardInterrupt:
         print("\nnfft: interrupted", file=sys.stderr)
         return 130
+    except RuntimeError as error:
+        # By its name: torch is not imported for what needs none of it.
+        if type(error).__name__ != "OutOfMemoryError" or os.environ.get("NFFT_DEBUG") == "1":
+            raise
+        print(f"nfft: {OUT_OF_MEMORY}", file=sys.stderr)
+        return 2
     except (UserError, OSError) as error:
         # A loader process hands over its own with a traceback before it.
         text = re.sub(r".*\bnfft\.errors\.\w+: ", "", str(error), flags=re.DOTALL).strip()

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 import pytest
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from nfft import command
@@ -29,6 +30,15 @@ def test_which_process_speaks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert said(UserError("no such task."), "3", *pair) == ""
     assert said(LocalError("no memory."), "3", *pair) == "nfft, process 3: no memory.\n"
     assert "nfft, process 3: /disk cannot be used" in said(OSError(5, "Input/output error", "/disk"), "3", *pair)
+
+
+def test_a_device_that_is_too_small_is_said_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = said(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), "0", monkeypatch, capsys)
+    assert told.startswith("nfft: the device's memory is too small") and told.count("\n") == 1
+    with pytest.raises(RuntimeError, match="shapes"):
+        said(RuntimeError("shapes differ"), "0", monkeypatch, capsys)
 
 
 class Broken(Dataset[int]):
