@@ -32,26 +32,28 @@ def run(action: Callable[[argparse.Namespace], int], given: argparse.Namespace) 
     except KeyboardInterrupt:
         print("\nnfft: interrupted", file=sys.stderr)
         return 130
-    except RuntimeError as error:
-        # By its name: torch is not imported for what needs none of it.
-        if type(error).__name__ != "OutOfMemoryError" or os.environ.get("NFFT_DEBUG") == "1":
-            raise
-        print(f"nfft: {OUT_OF_MEMORY}", file=sys.stderr)
-        return 2
-    except (UserError, OSError) as error:
-        # A loader process hands over its own with a traceback before it.
-        text = re.sub(r".*\bnfft\.errors\.\w+: ", "", str(error), flags=re.DOTALL).strip()
-        if isinstance(error, OSError):
-            if error.errno not in UNWRITABLE and error.filename is None:
-                raise
-            then = "Mend that, then go on with --resume." if hasattr(given, "resume") else "Mend that and try again."
-            text = f"{error.filename or 'the run folder'} cannot be used: {error.strerror}. {then}"
-        if os.environ.get("NFFT_DEBUG") == "1":
+    except (UserError, OSError, RuntimeError) as error:
+        text = _sentence(error, given)
+        if text is None or os.environ.get("NFFT_DEBUG") == "1":
             raise
         # Most mistakes are met by every process of a machine, and one sentence is enough.
         rank = os.environ.get("RANK", "0")
-        if os.environ.get("LOCAL_RANK", rank) == "0" or isinstance(error, (LocalError, OSError)):
+        if os.environ.get("LOCAL_RANK", rank) == "0" or isinstance(error, (LocalError, OSError, RuntimeError)):
             who = "nfft" if rank == "0" else f"nfft, process {rank}"
             # What strangers wrote is not to reach the terminal as anything but text.
             print(f"{who}: {printable(text)}", file=sys.stderr)
         return 2
+
+
+def _sentence(error: UserError | OSError | RuntimeError, given: argparse.Namespace) -> str | None:
+    """What to tell people; None where the mistake is not theirs."""
+    if isinstance(error, OSError):
+        if error.errno not in UNWRITABLE and error.filename is None:
+            return None
+        then = "Mend that, then go on with --resume." if hasattr(given, "resume") else "Mend that and try again."
+        return f"{error.filename or 'the run folder'} cannot be used: {error.strerror}. {then}"
+    if isinstance(error, RuntimeError):
+        # By its name: torch is not imported for what needs none of it.
+        return OUT_OF_MEMORY if type(error).__name__ == "OutOfMemoryError" else None
+    # A loader process hands over its own with a traceback before it.
+    return re.sub(r".*\bnfft\.errors\.\w+: ", "", str(error), flags=re.DOTALL).strip()

@@ -10,7 +10,7 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -126,7 +126,7 @@ def run_all(
         stop_requested: polled all the time; once it says yes, the run that is under way saves itself, and no other
             begins.
     """
-    failed: dict[str, Failed] = {}
+    failed: list[Failed] = []
     spent: list[float] = []
     before = {cell.name: _stamp(cell, folder) for cell in cells}
     left = [cell for cell in cells if cell.results(folder) is None]
@@ -135,8 +135,8 @@ def run_all(
         say(f"{len(cells) - len(left)} of {len(cells)} runs are done already")
     while left and not stop_requested():
         began = time.monotonic()
-        lately = {cell.name for cell in left if _stamp(cell, folder) not in (None, before[cell.name])}
-        found = _run_first(left, folder, failed, lately, stop_requested)
+        lately = {cell.name for cell in cells if _stamp(cell, folder) not in (None, before[cell.name])}
+        found = _run_first(left, folder, lately, stop_requested)
         if found is None:
             time.sleep(POLL_SECONDS)
             continue
@@ -144,35 +144,33 @@ def run_all(
             break
         cell, said = found
         left.remove(cell)
-        if cell.results(folder) is None:
-            failed[cell.name] = Failed(cell, said)
-            note = cell.beside(folder, FAILED)
-            note.parent.mkdir(parents=True, exist_ok=True)
-            write_text(note, said)
         spent.append(time.monotonic() - began)
-        say(_outcome(cell, folder, failed.get(cell.name), spent, len(left)))
-    return list(failed.values())
+        results = cell.results(folder)
+        if results is not None:
+            say(_outcome(cell, results, spent, len(left)))
+            continue
+        failed.append(Failed(cell, said))
+        note = cell.beside(folder, FAILED)
+        note.parent.mkdir(parents=True, exist_ok=True)
+        write_text(note, said)
+        say(f"{cell.name}: failed: {said}")
+    return failed
 
 
 def _run_first(
-    left: Sequence[Cell],
-    folder: Path,
-    failed: Mapping[str, Failed],
-    lately: Collection[str],
-    stop_requested: Callable[[], bool],
+    left: Sequence[Cell], folder: Path, lately: Collection[str], stop_requested: Callable[[], bool]
 ) -> tuple[Cell, str] | None:
     """Run the first cell that can be, and return it with the last thing it said.
 
     None where every one that is left is at work in another process, or starts from one that is.
 
     Args:
-        failed: in this process.
-        lately: failed in another one.
+        lately: what has failed since these began to be run, here or in another process.
     """
     for cell in left:
         if cell.name in lately and (reason := cell.failure(folder)) is not None:
             return cell, reason
-        if cell.start is not None and cell.start.name in failed:
+        if cell.start is not None and cell.start.name in lately:
             return cell, f"what it starts from, {cell.start.name}, failed"
         if cell.start is not None and cell.start.results(folder) is None:
             continue
@@ -194,12 +192,8 @@ def _stamp(cell: Cell, folder: Path) -> int | None:
         return None
 
 
-def _outcome(cell: Cell, folder: Path, failed: Failed | None, spent: Sequence[float], left: int) -> str:
-    """A line for people about a run that has ended."""
-    if failed is not None:
-        return f"{cell.name}: failed: {failed.reason}"
-    results = cell.results(folder)
-    assert results is not None
+def _outcome(cell: Cell, results: dict[str, Any], spent: Sequence[float], left: int) -> str:
+    """A line for people about a run that is done."""
     scores = results["test"] or results["validation"]
     minutes = sum(spent) / len(spent) * left / 60
     more = f" ({left} left, about {minutes:.0f} min)" if left else ""

@@ -2,7 +2,6 @@
 
 import glob
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from nfft.errors import UserError
@@ -90,7 +89,7 @@ def _image_in(folder: Path) -> str | None:
 
     endings = frozenset(ImageFolder.EXTENSIONS)
     with os.scandir(folder) as entries:
-        names: Iterator[str] = (each.name for each in entries if not each.name.startswith("."))
+        names = (each.name for each in entries if not each.name.startswith("."))
         return next((name for name in names if os.path.splitext(name)[1].lower() in endings), None)  # noqa: PTH122
 
 

@@ -97,7 +97,7 @@ class Arrays:
     def fingerprint(self) -> str | None:
         """Of bytes and files; None for arrays, in which nothing can be broken."""
         encoded = [image for image in self.images() if isinstance(image, bytes | str)]
-        return fingerprint_of(encoded, hashlib.sha256()) if encoded else None
+        return images_fingerprint(encoded, hashlib.sha256()) if encoded else None
 
 
 class DatasetTable:
@@ -127,7 +127,7 @@ class DatasetTable:
         digest = hashlib.sha256(self.dataset._fingerprint.encode())
         images = self.images()
         beside = len(self) and isinstance(images[0], str)
-        return fingerprint_of(images if beside else [], digest)
+        return images_fingerprint(images if beside else [], digest)
 
     def class_names(self) -> list[str]:
         column, feature = label_column(self.task, self.dataset.features)
@@ -198,7 +198,7 @@ class _ImageColumn(Sequence):
         return in_cache(value) if self.root is None else os.path.join(self.root, value)  # noqa: PTH118
 
 
-def fingerprint_of(images: Iterable[Raw], digest: "hashlib._Hash") -> str:
+def images_fingerprint(images: Iterable[Raw], digest: "hashlib._Hash") -> str:
     """`digest` after the bytes of images, or the paths, sizes and times of their files."""
     for image in images:
         if isinstance(image, bytes):
