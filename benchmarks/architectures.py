@@ -10,7 +10,7 @@ import timm
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from nfft import architectures
+from nfft.models import architectures
 
 # Millions of parameters, thousand millions of multiply-adds. Source: arXiv 2102.06171.
 PAPER = {

@@ -16,9 +16,9 @@ from loader_throughput import Compared
 from PIL import Image
 from training_steps import Pace, Setting, Timed, by_nfft, release, run, warmed
 
-from nfft.data import Split
-from nfft.parallel import cores
-from nfft.recipe import Recipe
+from nfft.config.recipe import Recipe
+from nfft.data.splits import Split
+from nfft.machine import cores
 
 CLASSES, QUALITY = 10, 90
 MAGNITUDE = 5  # of RandAugment: F0's in the paper

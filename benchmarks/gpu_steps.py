@@ -13,8 +13,9 @@ import torch
 from gpu_rows import Card, Row
 from training_steps import Pace, Setting, Stepper, Timed, by_nfft, by_timm, compare, middle, release
 
-from nfft import memory
-from nfft.update import fastest
+from nfft.machine import memory_of
+from nfft.optim.step import fastest_update
+from nfft.training.memory import COPIES, saved_values
 
 # nfft's step to timm's, eager and compiled; its optimizer step; EfficientNet-B7's to F1's (the paper's, on a TPUv3).
 EAGER, COMPILED, OPTIMIZER, RIVAL = 0.8, 0.95, 0.2, 8.7
@@ -106,7 +107,7 @@ def optimizer_rows(network: str, device: torch.device, rounds: int) -> Iterator[
     """AGC, SGD and the average by themselves."""
     release(device)
     prepared = optimizer_step.prepared(network, device)
-    update = partial(fastest, scaled=False)
+    update = partial(fastest_update, scaled=False)
     steps = optimizer_step.by_nfft(prepared, update), optimizer_step.by_timm(optimizer_step.copied(prepared))
     times = [[1000 * optimizer_step.seconds(step, device) for step in steps] for _ in range(rounds + 2)]
     ours, theirs = (Timed([[ms] for ms in column]) for column in zip(*times[2:], strict=True))
@@ -121,8 +122,8 @@ def most_images(network: str, side: int, device: torch.device) -> int:
     with torch.device("meta"):
         shape = timm.create_model(network)
     weights = sum(parameter.numel() for parameter in shape.parameters()) * 4
-    room = USABLE * memory.memory_of(device) - 3 * memory.COPIES * weights
-    fitting = room / (2 * memory.saved_values(shape, side))
+    room = USABLE * memory_of(device) - 3 * COPIES * weights
+    fitting = room / (2 * saved_values(shape, side))
     return min(MOST_IMAGES, 2 ** int(math.log2(max(1, fitting))))
 
 

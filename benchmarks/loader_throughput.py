@@ -38,13 +38,13 @@ from PIL import Image
 from timm.data import FastCollateMixup, create_dataset, create_loader
 from timm.data.auto_augment import RandAugment
 
-from nfft import data
-from nfft.decoded import Decoded, keep
-from nfft.loader import train_loader
-from nfft.recipe import Facts, Recipe
+from nfft.config.recipe import Facts, Recipe
+from nfft.config.task import Task
+from nfft.data.decode_cache import Decoded, fill_cache
+from nfft.data.loader import train_loader
+from nfft.data.scan import scan_split
+from nfft.data.splits import Split, load_data
 from nfft.recipes import imagenet
-from nfft.scan import scan
-from nfft.task import Task
 
 # px of the views in one row more.
 SMALL = 64
@@ -79,7 +79,7 @@ def main() -> None:
     # As in a worker.
     torch.set_num_threads(1)
     split = images_of(given.folder, given.images)
-    keep(split, int(scan(split).sizes.prod(axis=1).sum()))
+    fill_cache(split, int(scan_split(split).sizes.prod(axis=1).sum()))
     steps = range((given.rounds + 1) * given.images // given.batch)
     rows = compared(given.variant, given.batch)
     loaders: dict[str, Iterator[Any]] = {}
@@ -116,9 +116,9 @@ def compared(variant: str, batch: int) -> list[Compared]:
     ]
 
 
-def images_of(folder: Path, count: int) -> data.Split:
+def images_of(folder: Path, count: int) -> Split:
     """`count` training images, the same for each loader."""
-    split = data.load(Task("photos", str(folder))).train
+    split = load_data(Task("photos", str(folder))).train
     if len(split) < count:
         sys.exit(f"{folder} has {len(split)} images to train on; fewer than --images {count}")
     return split.keep(np.random.default_rng(0).permutation(len(split))[:count])
@@ -134,14 +134,14 @@ def timm_name(row: Compared) -> str:
 
 
 def nfft_loader(
-    split: data.Split, recipe: Recipe, steps: range, *, kept: bool, workers: int = 0
+    split: Split, recipe: Recipe, steps: range, *, kept: bool, workers: int = 0
 ) -> torch.utils.data.DataLoader:
     decoded = Decoded(split) if kept else None
     return train_loader(split, recipe, seed=0, steps=steps, rank=0, processes=1, workers=workers, decoded=decoded)
 
 
 def timm_loader(
-    folder: Path, split: data.Split, row: Compared, batch: int, *, workers: int = 0
+    folder: Path, split: Split, row: Compared, batch: int, *, workers: int = 0
 ) -> torch.utils.data.DataLoader:
     dataset = create_dataset("folder/", root=str(folder))
     dataset.reader.samples = [(split[index], int(label)) for index, label in enumerate(split.labels)]
@@ -171,8 +171,8 @@ def forever(batches: torch.utils.data.DataLoader) -> Iterator[Any]:
         yield from batches
 
 
-def report(given: argparse.Namespace, split: data.Split, rows: list[Compared], rates: dict[str, list[float]]) -> None:
-    width, height = np.median(scan(split).sizes, axis=0)
+def report(given: argparse.Namespace, split: Split, rows: list[Compared], rates: dict[str, list[float]]) -> None:
+    width, height = np.median(scan_split(split).sizes, axis=0)
     recipe = rows[-1].recipe
     print(f"{given.rounds} rounds of {given.images} images, median {width:g} x {height:g} px, to ", end="")
     print(f"{recipe.train_resolution} px; batch {given.batch}, RandAugment's magnitude {recipe.randaugment:g}")

@@ -25,9 +25,9 @@ from timm.utils import ModelEmaV3
 from timm.utils.agc import adaptive_clip_grad
 from torch import nn
 
-from nfft.ema import Ema
-from nfft.groups import optimizer_groups
-from nfft.update import InTurn, Update, fastest
+from nfft.optim.ema import Ema
+from nfft.optim.param_groups import optimizer_groups
+from nfft.optim.step import InTurn, Update, fastest_update
 
 LR, MOMENTUM, DECAY, CLIPPING = 0.01, 0.9, 1e-5, 0.08
 SHARE = 0.02  # of units that are clipped, about
@@ -96,7 +96,7 @@ def main() -> None:
     print("|---|---:|---|---:|---:|---:|---|---:|---:|")
     kinds: dict[str, Callable[..., Update]] = {"in turn": InTurn}
     if device.type == "cuda":
-        kinds["in one pass"] = partial(fastest, scaled=False)
+        kinds["in one pass"] = partial(fastest_update, scaled=False)
     for name in given.names:
         network = prepared(name, device)
         count = sum(parameter.numel() for parameter in network.parameters())

@@ -12,10 +12,12 @@ from dataclasses import replace
 
 import torch
 
-from nfft import hub, model, train
-from nfft.device import make_accelerator
-from nfft.loader import Batch
-from nfft.recipe import Recipe
+from nfft.config.recipe import Recipe
+from nfft.data.loader import Batch
+from nfft.distributed.accelerator import make_accelerator
+from nfft.models.build import build_network
+from nfft.models.resolve import find_checkpoint
+from nfft.training.step import Training, optimizer_step, prepare_training
 
 CLASSES = 10
 
@@ -30,7 +32,9 @@ def main() -> None:
     given = arguments.parse_args()
 
     accelerator = make_accelerator(given.precision)
-    network = model.build(hub.find(given.model, {}), [str(n) for n in range(CLASSES)], dropout=0, stochastic_depth=0)
+    network = build_network(
+        find_checkpoint(given.model, {}), [str(n) for n in range(CLASSES)], dropout=0, stochastic_depth=0
+    )
     plain = Recipe(
         total_steps=1,
         warmup_fraction=0,
@@ -42,7 +46,7 @@ def main() -> None:
         train_resolution=given.side,
         test_resolution=given.side,
     )
-    training = train.prepare(network, plain, accelerator)
+    training = prepare_training(network, plain, accelerator)
     batch = synthetic(given.batch, given.side)
     recipes = {"plain": plain, "SAM": replace(plain, sam_rho=0.05)}
     seconds: dict[str, list[float]] = {name: [] for name in recipes}
@@ -68,9 +72,9 @@ def synthetic(size: int, side: int) -> Batch:
     return Batch(images, labels, labels, torch.ones(size), torch.arange(size), broken=[])
 
 
-def step_seconds(training: train.Training, batch: Batch, recipe: Recipe, accelerator: object) -> float:
+def step_seconds(training: Training, batch: Batch, recipe: Recipe, accelerator: object) -> float:
     began = time.perf_counter()
-    loss, _, _ = train.optimizer_step(
+    loss, _, _ = optimizer_step(
         training, [batch], recipe, accelerator, lambda images: images.to(accelerator.device).float() / 128 - 1
     )
     loss.item()  # waits for a GPU

@@ -69,13 +69,16 @@ def images(source: Path, folder: Path) -> None:
 
 def start_of(folder: Path) -> None:
     """A checkpoint with random weights and a classifier for seven classes."""
-    from nfft import layout, model
+    from nfft.models.build import build_network
+    from nfft.models.checkpoint import random_checkpoint
+    from nfft.models.saving import save_network
+    from nfft.models.transforms import squash_preprocessing
 
-    source, classes = layout.random_weights(MODEL, {}), [str(label) for label in range(7)]
+    source, classes = random_checkpoint(MODEL, {}), [str(label) for label in range(7)]
     folder.mkdir()
-    network = model.build(source, classes, dropout=0, stochastic_depth=0)
-    layout.save(
-        network, folder, checkpoint=source, classes=classes, preprocessing=layout.squashed(source, SIDE, 0)
+    network = build_network(source, classes, dropout=0, stochastic_depth=0)
+    save_network(
+        network, folder, checkpoint=source, classes=classes, preprocessing=squash_preprocessing(source, SIDE, 0)
     )  # fmt: skip
 
 

@@ -25,11 +25,13 @@ from timm.utils import ModelEmaV3
 from timm.utils.agc import adaptive_clip_grad
 from torch import Tensor
 
-from nfft import hub, model, train
-from nfft.device import make_accelerator
-from nfft.loader import Batch
-from nfft.recipe import Facts, Recipe
+from nfft.config.recipe import Facts, Recipe
+from nfft.data.loader import Batch
+from nfft.distributed.accelerator import make_accelerator
+from nfft.models.build import build_network, normalize_images
+from nfft.models.resolve import find_checkpoint
 from nfft.recipes import imagenet
+from nfft.training.step import mixed_targets, prepare_training, train
 
 CLASSES = 1000
 FOREVER = 10**6  # steps
@@ -85,10 +87,10 @@ def by_nfft(setting: Setting, *, compiled: bool = False, batches: Iterator[Batch
     """nfft's loop, over one batch that stays on the device or over `batches` of a loader."""
     recipe, accelerator = setting.recipe(compiled=compiled), make_accelerator("bf16")
     names = [str(number) for number in range(CLASSES)]
-    source = hub.find(f"scratch:{setting.network}", {})
+    source = find_checkpoint(f"scratch:{setting.network}", {})
     with setting.device:
-        network = model.build(source, names, dropout=recipe.dropout, stochastic_depth=recipe.stochastic_depth)
-    training = train.prepare(network, recipe, accelerator)
+        network = build_network(source, names, dropout=recipe.dropout, stochastic_depth=recipe.stochastic_depth)
+    training = prepare_training(network, recipe, accelerator)
     gradients, backward = [], accelerator.backward
 
     def marked(loss: Tensor) -> None:
@@ -99,7 +101,7 @@ def by_nfft(setting: Setting, *, compiled: bool = False, batches: Iterator[Batch
     mean, std = (
         torch.tensor(source.preprocessing[name], device=setting.device).view(3, 1, 1) for name in ("mean", "std")
     )
-    steps = train.train(
+    steps = train(
         training,
         batches or itertools.repeat(setting.batch()),
         recipe,
@@ -107,7 +109,7 @@ def by_nfft(setting: Setting, *, compiled: bool = False, batches: Iterator[Batch
         total_steps=FOREVER,
         seed=0,
         to_input=lambda images: (
-            model.normalise(images.to(setting.device, non_blocking=True), mean, std) if batches else images
+            normalize_images(images.to(setting.device, non_blocking=True), mean, std) if batches else images
         ),
         stop_requested=lambda: False,
     )
@@ -128,7 +130,7 @@ def by_timm(setting: Setting, *, compiled: bool = False, clips: bool = True) -> 
     average = ModelEmaV3(network, decay=recipe.ema_decay)
     called = torch.compile(network) if compiled else network
     batch, loss_of, gradients = setting.batch(), SoftTargetCrossEntropy(), []
-    targets = train.mixed_targets(batch, CLASSES, device)
+    targets = mixed_targets(batch, CLASSES, device)
     targets = targets * (1 - recipe.label_smoothing) + recipe.label_smoothing / CLASSES
     count = itertools.count(1)
 

@@ -10,10 +10,17 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from nfft import hub, layout, model
+from nfft.data.decode import UnreadableImage, decode
 from nfft.errors import UserError
-from nfft.folding import fold
-from nfft.preprocess import UnreadableImage, decode
+from nfft.hub.download import Source
+from nfft.hub.upload import push_folder
+from nfft.models.build import build_network
+from nfft.models.checkpoint import Checkpoint, labels_of
+from nfft.models.folding import fold
+from nfft.models.resolve import find_checkpoint
+from nfft.models.saving import save_network
+from nfft.models.transforms import stored_preprocessing, transform_of
+from nfft.runs.folder import NETWORK
 
 Picture = str | Path | bytes | Image.Image | np.ndarray
 BATCH = 32
@@ -29,12 +36,12 @@ class AutoNFNet(nn.Module):
         checkpoint: where it came from.
     """
 
-    def __init__(self, network: nn.Module, labels: list[str], checkpoint: layout.Checkpoint) -> None:
+    def __init__(self, network: nn.Module, labels: list[str], checkpoint: Checkpoint) -> None:
         super().__init__()
         self.network, self.labels, self.checkpoint = network, labels, checkpoint
-        self.preprocessing = layout.stored(checkpoint)
+        self.preprocessing = stored_preprocessing(checkpoint)
         self._folded: tuple[list, nn.Module] | None = None
-        self.transform = layout.transform_of(self.preprocessing)
+        self.transform = transform_of(self.preprocessing)
 
     @classmethod
     def from_pretrained(
@@ -63,14 +70,14 @@ class AutoNFNet(nn.Module):
         """
         if str(name).startswith("scratch:"):
             raise UserError(f"{name} has no weights: name a checkpoint, or train one with nfft finetune.")
-        source = hub.Source(revision, token, cache_dir, local_files_only)
-        checkpoint = hub.find(str(name), {}, source)
-        labels = layout.labels_of(checkpoint)
+        source = Source(revision, token, cache_dir, local_files_only)
+        checkpoint = find_checkpoint(str(name), {}, source)
+        labels = labels_of(checkpoint)
         if num_classes is not None:
             if num_classes < 1:
                 raise UserError(f"num_classes must be at least 1; got {num_classes}.")
             labels = [str(number) for number in range(num_classes)]
-        network = model.build(checkpoint, labels, dropout=0, stochastic_depth=0, new_head=num_classes is not None)
+        network = build_network(checkpoint, labels, dropout=0, stochastic_depth=0, new_head=num_classes is not None)
         return cls(network, labels, checkpoint).eval()
 
     def forward(self, pixel_values: Tensor) -> Tensor:
@@ -139,7 +146,7 @@ class AutoNFNet(nn.Module):
         """Write config.json and model.safetensors, which timm, transformers and nfft load."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        layout.save(
+        save_network(
             self.network, folder, checkpoint=self.checkpoint, classes=self.labels, preprocessing=self.preprocessing
         )
 
@@ -163,16 +170,18 @@ class AutoNFNet(nn.Module):
 
         A run's folder has more to share: push that with `nfft push`.
         """
-        from nfft import card
+        from nfft.reporting.model_card import render_bare
 
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             self.save_pretrained(folder)
-            text = card.render_bare(repository, self.checkpoint, self.labels)
+            text = render_bare(repository, self.checkpoint, self.labels)
             (folder / "README.md").write_text(text, encoding="utf-8")
-            return hub.push(
+            return push_folder(
                 folder,
                 repository,
+                files=(*NETWORK, "README.md"),
+                replaced=NETWORK,
                 private=private,
                 revision=revision,
                 create_pr=create_pr,

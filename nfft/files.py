@@ -16,6 +16,7 @@ from nfft.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
+
 # What the system says when a file cannot be made: the user's to mend, not a bug.
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 

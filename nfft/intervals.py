@@ -20,7 +20,7 @@ def interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]
     return mean - reach, mean + reach
 
 
-def of_share(share: float, count: int) -> tuple[float, float]:
+def interval_of_share(share: float, count: int) -> tuple[float, float]:
     """Ends of Wilson's 95 % interval of a share that was measured on `count` images, at least one."""
     from scipy.stats import binomtest
 

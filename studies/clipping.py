@@ -1,6 +1,6 @@
 """The paper's Figure 2 in small: AGC's lambda against the batch size, from random weights."""
 
-from nfft.study import Study
+from nfft.config.study import Study
 
 IMAGES_SEEN = 64_000
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from nfft import paper
-from nfft.recipe import clipping_for
-from nfft.study import Pretrained, Settings, Study
+from nfft.config.recipe import clipping_for
+from nfft.config.study import Pretrained, Settings, Study
+from nfft.reporting import paper_results
 from nfft.text import in_markdown
 
 # Flower photos are TensorFlow's tf_flowers, hymenoptera the ants and bees of PyTorch's tutorial on transfer learning.
@@ -17,7 +17,7 @@ TARGETS: dict[str, Settings] = {
 
 def table_4() -> str:
     """The paper's figures, as Markdown."""
-    rows = [row for row in paper.ROWS if row.table == 4]
+    rows = [row for row in paper_results.ROWS if row.table == 4]
     sides = sorted({row.resolution for row in rows})
     lines = [["", *(f"{side} px" for side in sides)]]
     for network in dict.fromkeys(row.network for row in rows):
@@ -26,7 +26,7 @@ def table_4() -> str:
     return in_markdown(lines)
 
 
-PAPER = f"""[The paper's Table 4]({paper.ADDRESS}): pre-trained on 300 million images of 18,000 classes,
+PAPER = f"""[The paper's Table 4]({paper_results.ADDRESS}): pre-trained on 300 million images of 18,000 classes,
 fine-tuned on ImageNet, top-1 in percent, one seed each. The normalizer-free network is ahead in each of twelve cells,
 by 0.5 to 1.4 points.
 

@@ -1,6 +1,6 @@
 """Beans: leaves healthy or with one of 2 diseases, train 1,034 / validation 133 / test 128; MIT."""
 
-from nfft.task import UNTRIED, Task
+from nfft.config.task import UNTRIED, Task
 
 TASK = Task(
     name="beans",

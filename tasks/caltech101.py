@@ -3,7 +3,7 @@
 Not checked: whether background is a class.
 """
 
-from nfft.task import Task
+from nfft.config.task import Task
 
 TASK = Task(
     name="caltech101",

@@ -1,6 +1,6 @@
 """CIFAR-100: 100 classes of 32 px photographs, train 50,000 / test 10,000; licence not known."""
 
-from nfft.task import UNTRIED, Task
+from nfft.config.task import UNTRIED, Task
 
 TASK = Task(
     name="cifar100",

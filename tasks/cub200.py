@@ -1,6 +1,6 @@
 """CUB-200-2011: 200 species of birds, train 5,994 / test 5,794; licence not known."""
 
-from nfft.task import UNTRIED, Task
+from nfft.config.task import UNTRIED, Task
 
 TASK = Task(
     name="cub200",

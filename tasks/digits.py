@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nfft.task import Task
+from nfft.config.task import Task
 
 
 def load():

@@ -4,7 +4,7 @@ The repository has one of the ten official partitions, the first it seems, with 
 papers that average over all ten are not comparable.
 """
 
-from nfft.task import UNTRIED, Task
+from nfft.config.task import UNTRIED, Task
 
 TASK = Task(
     name="dtd",

@@ -3,7 +3,7 @@
 The data has no official split; papers differ in theirs, and this one is the repository's.
 """
 
-from nfft.task import UNTRIED, Task
+from nfft.config.task import UNTRIED, Task
 
 TASK = Task(
     name="eurosat",

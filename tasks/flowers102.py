@@ -3,7 +3,7 @@
 The dataset's own splits are kept; papers that train on train and validation together see twice the images.
 """
 
-from nfft.task import UNTRIED, Task
+from nfft.config.task import UNTRIED, Task
 
 TASK = Task(
     name="flowers102",

@@ -1,6 +1,6 @@
 """Food-101: 101 dishes, train 75,750 / validation 25,250; licence not known."""
 
-from nfft.task import UNTRIED, Task
+from nfft.config.task import UNTRIED, Task
 
 TASK = Task(
     name="food101",

@@ -1,6 +1,6 @@
 """ImageNet-1k: 1,000 classes, train 1,281,167 / validation 50,000; for non-commercial research and education."""
 
-from nfft.task import UNTRIED, Task
+from nfft.config.task import UNTRIED, Task
 
 TASK = Task(
     name="imagenet1k",

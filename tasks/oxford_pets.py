@@ -1,6 +1,6 @@
 """Oxford-IIIT Pet: 37 breeds of cats and dogs, train 3,680 / test 3,669; Creative Commons, share alike."""
 
-from nfft.task import UNTRIED, Task
+from nfft.config.task import UNTRIED, Task
 
 TASK = Task(
     name="oxford_pets",

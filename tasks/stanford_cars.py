@@ -3,7 +3,7 @@
 The repository also holds corrupted copies of test (contrast, pixelate, ...), which are left alone.
 """
 
-from nfft.task import UNTRIED, Task
+from nfft.config.task import UNTRIED, Task
 
 TASK = Task(
     name="stanford_cars",

@@ -4,7 +4,7 @@ These are 50 images of each class in each split, as in the first of the ten offi
 108,754 images.
 """
 
-from nfft.task import UNTRIED, Task
+from nfft.config.task import UNTRIED, Task
 
 TASK = Task(
     name="sun397",

@@ -3,7 +3,7 @@
 Not checked: whether classes are named in words or by WordNet's identifiers.
 """
 
-from nfft.task import UNTRIED, Task
+from nfft.config.task import UNTRIED, Task
 
 TASK = Task(
     name="tiny_imagenet",

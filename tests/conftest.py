@@ -2,14 +2,14 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-from PIL import Image
+from pictures import noise
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -31,11 +31,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(CACHES, ignore_errors=True)
-
-
-def noise(side: int = 32, seed: int = 0) -> Image.Image:
-    """A square image of random pixels."""
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side, 3), np.uint8))
 
 
 @pytest.fixture
@@ -73,24 +68,34 @@ def csv_file(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     """A folder with a random network of 7 classes, as timm would save it."""
-    from nfft import layout, model
+    from nfft.models.build import build_network
+    from nfft.models.checkpoint import random_checkpoint
+    from nfft.models.saving import save_network
+    from nfft.models.transforms import squash_preprocessing
 
-    source = layout.random_weights("test_nfnet", {})
+    source = random_checkpoint("test_nfnet", {})
     folder = tmp_path / "net"
     folder.mkdir()
-    network = model.build(source, list("abcdefg"), dropout=0, stochastic_depth=0)
-    layout.save(
-        network, folder, checkpoint=source, classes=list("abcdefg"), preprocessing=layout.squashed(source, 32, 0)
+    network = build_network(source, list("abcdefg"), dropout=0, stochastic_depth=0)
+    save_network(
+        network, folder, checkpoint=source, classes=list("abcdefg"), preprocessing=squash_preprocessing(source, 32, 0)
     )
     return folder
 
 
-@pytest.fixture(scope="module")
-def accelerator() -> "Iterator[Accelerator]":
-    """One process in float32, of which nothing is left for the next file of tests."""
-    from accelerate.state import AcceleratorState
+@pytest.fixture
+def accelerator() -> "Accelerator":
+    """One process in float32."""
+    from nfft.distributed.accelerator import make_accelerator
 
-    from nfft.device import make_accelerator
+    return make_accelerator("fp32")
 
-    yield make_accelerator("fp32")
-    AcceleratorState._reset_state(reset_partial_state=True)
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate() -> Iterator[None]:
+    """accelerate keeps its first precision for the life of a process: let each test choose its own."""
+    yield
+    if "accelerate" in sys.modules:
+        from accelerate.state import AcceleratorState
+
+        AcceleratorState._reset_state(reset_partial_state=True)

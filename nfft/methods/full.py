@@ -1,5 +1,5 @@
 """full: every weight is trained, as the paper does."""
 
-from nfft.method import Method
+from nfft.config.method import Method
 
 METHOD = Method()

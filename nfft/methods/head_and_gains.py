@@ -5,7 +5,8 @@ BitFit (arXiv 2106.10199) for networks without normalisation: their gains are wh
 
 from typing import TYPE_CHECKING
 
-from nfft.method import Method, train_only
+from nfft.config.method import Method
+from nfft.models.freezing import train_only
 
 if TYPE_CHECKING:
     from torch import nn
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 class HeadAndGains(Method):
     def prepare(self, network: "nn.Module") -> None:
-        from nfft.groups import classifier, decayed
+        from nfft.optim.param_groups import classifier, decayed
 
         head = list(classifier(network).parameters())
         weights = {id(weight) for weight in decayed(network)}

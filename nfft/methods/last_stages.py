@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nfft.config.method import Method
 from nfft.errors import UserError
-from nfft.method import Method, depth_groups, train_only
+from nfft.models.freezing import depth_groups, train_only
 
 if TYPE_CHECKING:
     from torch import nn

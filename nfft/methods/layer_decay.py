@@ -6,8 +6,9 @@ Source: arXiv 2106.08254 (BEiT) for the rule; depth groups are timm's.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nfft.config.method import Method
 from nfft.errors import UserError
-from nfft.method import Method, depth_groups
+from nfft.models.freezing import depth_groups
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

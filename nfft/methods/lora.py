@@ -6,8 +6,8 @@ Source: arXiv 2106.09685 (LoRA), arXiv 2402.09353 (DoRA), in weight space: see n
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from nfft.config.method import Method
 from nfft.errors import UserError
-from nfft.method import Method
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -40,13 +40,13 @@ class Lora(Method):
             raise UserError(f"method.alpha must be above 0, and a number; got {self.alpha}.")
 
     def prepare(self, network: "nn.Module") -> None:
-        from nfft import lora
+        from nfft.models import lora
 
         lora.attach(network, self.adapter(network))
 
     def adapter(self, network: "nn.Module") -> "LoraConfig":
         """peft's description of the adapters, for a network that has none yet."""
-        from nfft import lora
+        from nfft.models import lora
 
         alpha = self.rank if self.alpha is None else self.alpha
         return lora.configure(
@@ -54,7 +54,7 @@ class Lora(Method):
         )
 
     def floors(self, network: "nn.Module") -> "dict[Tensor, Tensor]":
-        from nfft import lora
+        from nfft.models import lora
 
         return lora.floors(network)
 

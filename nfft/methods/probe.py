@@ -9,8 +9,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from nfft.config.method import Method
 from nfft.errors import UserError
-from nfft.method import Method, train_only
+from nfft.models.freezing import train_only
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,7 +41,7 @@ class Probe(Method):
         return setting in looks or (self.views > 0 and setting in crops)
 
     def prepare(self, network: "nn.Module") -> None:
-        from nfft.groups import classifier
+        from nfft.optim.param_groups import classifier
 
         train_only(network, classifier(network).parameters())
 

@@ -4,17 +4,17 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import noise
+from pictures import noise
 
 import nfft.cards
-from nfft.card import render_bare
-from nfft.layout import open_folder
+from nfft.models.checkpoint import open_checkpoint
+from nfft.reporting.model_card import render_bare
 
 TEMPLATES = sorted(Path(nfft.cards.__file__).parent.glob("*.md"))
 
 
 def test_code_for_each_library_runs(checkpoint, monkeypatch, capsys):
-    card = render_bare("user/net", open_folder("net", checkpoint), list("abcdefg"))
+    card = render_bare("user/net", open_checkpoint("net", checkpoint), list("abcdefg"))
     local = card.replace("hf-hub:user/net", "local-dir:net").replace("user/net", "net")
     monkeypatch.chdir(checkpoint.parent)
     noise(64).save("photo.jpg")

@@ -10,13 +10,15 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 import nfft
-from nfft import catalog, finetune, model
+from nfft.cli import finetune
+from nfft.config import registry
 from nfft.errors import UserError
-from nfft.groups import classifier
-from nfft.hub import find
-from nfft.method import depth_groups
+from nfft.models.build import build_network
+from nfft.models.freezing import depth_groups
+from nfft.models.resolve import find_checkpoint
+from nfft.optim.param_groups import classifier
 
-METHODS = [name.replace("_", "-") for name in catalog.names("methods")]
+METHODS = [name.replace("_", "-") for name in registry.names("methods")]
 CLASSES = list("abcdefghij")
 
 
@@ -28,8 +30,8 @@ def no_accelerator_is_left() -> None:
 def prepared(name: str, architecture: str = "nfnet-nano", **settings: object) -> torch.nn.Module:
     from dataclasses import replace
 
-    network = model.build(find(architecture, {}), CLASSES, dropout=0, stochastic_depth=0)
-    replace(catalog.method(name), **settings).prepare(network)
+    network = build_network(find_checkpoint(architecture, {}), CLASSES, dropout=0, stochastic_depth=0)
+    replace(registry.method(name), **settings).prepare(network)
     return network
 
 
@@ -61,7 +63,7 @@ def test_what_each_trains() -> None:
 
 def test_layer_decay_slows_what_is_far_from_the_classifier() -> None:
     network = prepared("full", "scratch:nf_resnet26")
-    scales = catalog.method("layer-decay").scales(network)
+    scales = registry.method("layer-decay").scales(network)
     by_depth = [{scales[each] for each in tensors} for _, tensors in depth_groups(network, coarse=False).values()]
     assert all(len(each) == 1 for each in by_depth)
     values = [each.pop() for each in by_depth]
@@ -73,21 +75,21 @@ def test_layer_decay_slows_what_is_far_from_the_classifier() -> None:
 def test_learns_and_comes_back_as_it_was_scored(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     asked = ["--task", "digits", "--method", name, "--precision", "fp32"]
-    if catalog.method(name).heeds("total_steps"):
+    if registry.method(name).heeds("total_steps"):
         asked += ["--steps", "30", "--set", "evaluations=2"]
     assert finetune.main([*asked, "--output-dir", str(folder)]) == 0
     results = json.loads((folder / "results.json").read_text())
     assert results["test"]["top1"] > 0.5
     run = json.loads((folder / "run.json").read_text())
     assert run["method"]["name"] == name and 0 < run["model"]["trained"] <= run["model"]["parameters"]
-    before, after = find("nfnet-nano", {}), nfft.AutoNFNet.from_pretrained(folder)
+    before, after = find_checkpoint("nfnet-nano", {}), nfft.AutoNFNet.from_pretrained(folder)
     assert after.labels == [str(digit) for digit in range(10)]
     start, end = load_file(before.folder / "model.safetensors"), after.network.state_dict()
     moved = {key for key in start if not key.startswith("head") and not torch.equal(start[key], end[key])}
     assert bool(moved) == (run["model"]["trained"] > 2890), name
 
     AcceleratorState._reset_state(reset_partial_state=True)
-    from nfft.commands import evaluate
+    from nfft.cli import evaluate
 
     scored = tmp_path / "scored.json"
     assert (
@@ -97,8 +99,8 @@ def test_learns_and_comes_back_as_it_was_scored(name: str, tmp_path: Path) -> No
 
 
 def test_an_adapter_resumes_to_the_bit_and_is_merged(tmp_path: Path) -> None:
-    from nfft.checkpoint import latest
-    from nfft.commands import merge
+    from nfft.cli import merge
+    from nfft.training.checkpointing import latest_checkpoint
 
     asked = ["--task", "digits", "--method", "lora", "--steps", "8", "--set", "evaluations=2", "--set", "method.rank=2"]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
@@ -109,7 +111,7 @@ def test_an_adapter_resumes_to_the_bit_and_is_merged(tmp_path: Path) -> None:
         (each / "state.json").unlink()
     AcceleratorState._reset_state(reset_partial_state=True)
     assert finetune.main([*asked, "--output-dir", str(stopped), "--resume"]) == 0
-    assert latest(stopped / "checkpoints")[0] is not None
+    assert latest_checkpoint(stopped / "checkpoints")[0] is not None
     one, two = (load_file(each / "adapter_model.safetensors") for each in (whole, stopped))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
@@ -127,16 +129,16 @@ def test_an_adapter_resumes_to_the_bit_and_is_merged(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["loha", "lokr", "ia3", "oft", "boft", "adalora", "vera", "hra", "LoHa"])
 def test_methods_of_pefts_are_refused_with_the_reason(name: str) -> None:
     with pytest.raises(UserError, match=rf"--method {name} .* lose 80 to 100 % .* Use --method lora\.$"):
-        catalog.method(name)
+        registry.method(name)
 
 
 def test_dora_is_a_setting_of_lora() -> None:
     with pytest.raises(UserError, match=r"lose 80 to 100 % .* Use --method lora --set method\.dora=true\.$"):
-        catalog.method("dora")
-    assert "dora" in {field.name for field in fields(catalog.method("lora"))}
-    assert not set(METHODS) & set(catalog.INSTEAD)
+        registry.method("dora")
+    assert "dora" in {field.name for field in fields(registry.method("lora"))}
+    assert not set(METHODS) & set(registry.INSTEAD)
 
 
 def test_methods_that_are_misspelt() -> None:
     with pytest.raises(UserError, match="unknown method 'lorra'; did you mean 'lora'"):
-        catalog.method("lorra")
+        registry.method("lorra")

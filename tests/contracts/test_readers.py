@@ -12,8 +12,11 @@ from PIL import Image
 from torch import nn
 
 import nfft
-from nfft import layout, model
-from nfft.preprocess import evaluation_view
+from nfft.data.decode import evaluation_view
+from nfft.models.build import build_network
+from nfft.models.checkpoint import open_checkpoint, random_checkpoint
+from nfft.models.saving import save_network
+from nfft.models.transforms import pixels_of, squash_preprocessing, stored_preprocessing
 
 AWKWARD = [
     "日本語", "a/b\\c", "it's \"quoted\"", "- item: {yes, [no]} # &anchor *alias !tag %", "| pipe | table |",
@@ -38,15 +41,15 @@ SIDE, MARGIN = 64, 9
 def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nn.Module, list]:
     """A folder, the network that was saved in it, and its classes."""
     arguments, classes = CASES[request.param]
-    checkpoint = layout.random_weights(request.param, arguments)
+    checkpoint = random_checkpoint(request.param, arguments)
     torch.manual_seed(0)
-    network = model.build(checkpoint, classes, dropout=0.2, stochastic_depth=0.1).eval()
+    network = build_network(checkpoint, classes, dropout=0.2, stochastic_depth=0.1).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     folder = tmp_path_factory.mktemp(request.param)
-    preprocessing = layout.squashed(checkpoint, SIDE, MARGIN)
-    layout.save(network, folder, checkpoint=checkpoint, classes=classes, preprocessing=preprocessing)
+    preprocessing = squash_preprocessing(checkpoint, SIDE, MARGIN)
+    save_network(network, folder, checkpoint=checkpoint, classes=classes, preprocessing=preprocessing)
     return folder, network, classes
 
 
@@ -105,7 +108,7 @@ def test_a_picture_has_the_same_probabilities(saved: tuple[Path, nn.Module, list
     assert dict(zip(classes, probabilities, strict=True)) == pytest.approx(ours, abs=1e-6)
 
     # What scored it while it was trained: the same pixels.
-    scored = layout.pixels_of(layout.stored(layout.open_folder("saved", folder)))
+    scored = pixels_of(stored_preprocessing(open_checkpoint("saved", folder)))
     with Image.open(photo) as image:
         assert np.array_equal(scored(image.convert("RGB")), view)
 

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from nfft import catalog, finetune, settings
-from nfft.cli import COMMANDS as COMMANDS_OF_CLI
-from nfft.recipe import Recipe, read_changes
-from nfft.request import Request
-from nfft.task import Task
+from nfft.cli import finetune
+from nfft.cli.arguments import run_config_of
+from nfft.cli.main import COMMANDS as COMMANDS_OF_CLI
+from nfft.config import registry
+from nfft.config.overrides import by_owner, read_changes, read_config
+from nfft.config.recipe import Recipe
+from nfft.config.task import Task
 
 REPOSITORY = Path(__file__).parents[2]
 README = (REPOSITORY / "README.md").read_text()
-PARSERS = {name: import_module(module).parser for name, module in COMMANDS_OF_CLI.items()}
+PARSERS = {name: import_module(f"nfft.cli.{name}").parser for name in COMMANDS_OF_CLI}
 COMMAND = rf"nfft (?P<name>{'|'.join(PARSERS)})(?= )|nfft/finetune\.py"
 COMMANDS = [
     line.split("  #")[0] for line in re.findall(r"^ {4}(.*)$", README, re.MULTILINE) if re.search(COMMAND, line)
@@ -36,9 +38,9 @@ def test_commands_parse(command: str) -> None:
     name = found["name"] or "finetune"
     given = PARSERS[name]().parse_args(shlex.split(command[found.end() :]))
     if name in ("finetune", "look"):
-        request = Request.of(given)
-        catalog.recipe(request.recipe)
-        of = settings.by_owner(request.changes, ["task", "method"])
+        request = run_config_of(given)
+        registry.recipe(request.recipe)
+        of = by_owner(request.settings, ["task", "method"])
         read_changes(Task, of["task"], whose="task")
         read_changes(Recipe, of[""], whose="recipe")
 
@@ -46,7 +48,7 @@ def test_commands_parse(command: str) -> None:
 @pytest.mark.parametrize("command", REPRODUCE)
 def test_commands_of_the_papers_experiments_parse(command: str) -> None:
     words = shlex.split(re.sub(r"\$\w+", "1", command))
-    asked = settings.read(Request.of(finetune.parser().parse_args(words[words.index("nfft/finetune.py") + 1 :])))
+    asked = read_config(run_config_of(finetune.parser().parse_args(words[words.index("nfft/finetune.py") + 1 :])))
     assert asked.recipe.__module__ == f"nfft.recipes.{words[words.index('--recipe') + 1].replace('-', '_')}"
 
 
@@ -56,8 +58,8 @@ def test_there_are_commands() -> None:
 
 
 def test_every_task_recipe_method_and_study_is_listed() -> None:
-    named = catalog.names("recipes") + catalog.names("methods") + catalog.names("studies")
-    for name in catalog.names("tasks") + [name.replace("_", "-") for name in named]:
+    named = registry.names("recipes") + registry.names("methods") + registry.names("studies")
+    for name in registry.names("tasks") + [name.replace("_", "-") for name in named]:
         assert f"`{name}`" in README, name
 
 
@@ -128,7 +130,7 @@ def test_an_exported_file_takes_no_nfft(
     from PIL import Image
 
     from nfft import AutoNFNet
-    from nfft.commands import export
+    from nfft.cli import export
 
     monkeypatch.chdir(tmp_path)
     folder = Path("runs/digits-nfnet-nano")

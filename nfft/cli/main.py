@@ -1,0 +1,28 @@
+"""The `nfft` command: a word for what to do, then that command's own arguments."""
+
+import importlib
+import sys
+
+from nfft import __version__
+from nfft.errors import nearest
+
+# Each is a file in this folder, with its PURPOSE, `parser` and `main`; in the order of `nfft --help`.
+COMMANDS = ("finetune", "compare", "study", "look", "evaluate", "predict", "push", "card", "merge", "export")
+
+
+def main() -> int:
+    """Hand over to the command that was named; nothing heavy is imported before that."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name == "--version":
+        print(f"nfft {__version__}")
+        return 0
+    if name in ("-h", "--help"):
+        print("usage: nfft COMMAND ...\n\ncommands:")
+        for command in COMMANDS:
+            print(f"  {command:10} {importlib.import_module(f'nfft.cli.{command}').PURPOSE}")
+        print("\n`nfft COMMAND --help` lists a command's arguments.")
+        return 0
+    if name not in COMMANDS:
+        print(f"nfft: unknown command {name!r}; {nearest(name, COMMANDS)}", file=sys.stderr)
+        return 2
+    return importlib.import_module(f"nfft.cli.{name}").main(sys.argv[2:])

@@ -1,0 +1,139 @@
+"""`nfft predict`: the most probable classes of pictures, on the terminal and as a table."""
+
+import argparse
+import csv
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nfft.cli.arguments import add_model, at_least, new_parser
+from nfft.cli.errors import run_command
+from nfft.errors import UserError
+from nfft.files import write_bytes
+
+if TYPE_CHECKING:
+    from nfft.auto import AutoNFNet
+
+
+PURPOSE = "Name the most probable classes of pictures."
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of `nfft predict`."""
+    made = new_parser("predict", PURPOSE)
+    add_model(made)
+    made.add_argument("files", nargs="+", type=Path, metavar="FILE|FOLDER", help="pictures, and folders of them")
+    made.add_argument("--top-k", type=at_least(1), default=5, help="classes to name (default: %(default)s)")
+    made.add_argument("--csv", type=Path, metavar="OUT", help="write a table instead of lines")
+    made.add_argument("--batch-size", type=at_least(1), default=32, help="pictures at once (default: %(default)s)")
+    return made
+
+
+def main(arguments: list[str] | None = None) -> int:
+    return run_command(predict, parser().parse_args(arguments))
+
+
+def predict(given: argparse.Namespace) -> int:
+    """Classify each file, in order; those that cannot be read are named and passed over."""
+    from tqdm import tqdm
+
+    from nfft.auto import AutoNFNet
+    from nfft.distributed.accelerator import best_device
+    from nfft.text import one_line
+
+    files = pictures(given.files)
+    if given.csv is not None:
+        check_table(given.csv)
+    classifier = AutoNFNet.from_pretrained(given.model, revision=given.revision).to(best_device())
+    top_k = min(given.top_k, len(classifier.labels))
+    shown = tqdm(total=len(files), desc="predicting", disable=None if given.csv else True, leave=False)
+    rows, broken = [], 0
+    for file, found in _found(classifier, files, top_k, given.batch_size):
+        shown.update()
+        if isinstance(found, str):
+            broken += 1
+            print(f"nfft: {one_line(str(file))} cannot be read: {found}", file=sys.stderr)
+            continue
+        rows.append((file, found))
+        if not given.csv:
+            classes = ", ".join(f"{one_line(each['label'])} {each['score']:.1%}" for each in found)
+            print(f"{one_line(str(file))}: {classes}", flush=True)
+    shown.close()
+    if not rows:
+        raise UserError(f"none of the {len(files)} files is a picture that can be read.")
+    if given.csv:
+        write_table(given.csv, rows, top_k)
+        print(f"{len(rows):,} pictures: {given.csv}")
+    return 0
+
+
+def pictures(asked: list[Path]) -> list[Path]:
+    """The files that were named, and every picture in the folders that were, in order of name.
+
+    Raises:
+        UserError: for what does not exist, or a folder without pictures.
+    """
+    from PIL import Image
+
+    endings = set(Image.registered_extensions())
+    found: list[Path] = []
+    for path in asked:
+        if path.is_dir():
+            inside = sorted(each for each in path.rglob("*") if each.suffix.lower() in endings and each.is_file())
+            if not inside:
+                raise UserError(f"{path} holds no pictures, such as .jpg or .png.")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise UserError(f"{path}: there is no such file or folder.")
+    return found
+
+
+def _found(classifier: "AutoNFNet", files: list[Path], top_k: int, size: int) -> Iterator[tuple[Path, Any]]:
+    """Each file with its classes, or with the reason why it cannot be read."""
+    from nfft.data.decode import UnreadableImage, decode
+
+    for start in range(0, len(files), size):
+        opened: list[tuple[Path, Any]] = []
+        for file in files[start : start + size]:
+            try:
+                opened.append((file, decode(str(file))))
+            except UnreadableImage as error:
+                opened.append((file, str(error)))
+        images = [image for _, image in opened if not isinstance(image, str)]
+        classes = iter(classifier.predict(images, top_k, batch_size=size))
+        for file, image in opened:
+            yield file, image if isinstance(image, str) else next(classes)
+
+
+def check_table(path: Path) -> None:
+    """See, before any work, that a table can be put there, and takes the place of nothing but another.
+
+    Raises:
+        UserError: when it is a folder, or another file.
+    """
+    if path.is_dir():
+        raise UserError(f"--csv {path} is a folder. Name a file.")
+    if path.is_file() and path.stat().st_size and not _is_table(path):
+        raise UserError(f"--csv {path} is there already, and is no table of predictions. Choose another name.")
+
+
+def _is_table(path: Path) -> bool:
+    head = b"file,label_1,score_1"
+    with path.open("rb") as file:
+        return file.read(len(head)) == head
+
+
+def write_table(path: Path, rows: list[tuple[Path, list[dict[str, Any]]]], top_k: int) -> None:
+    """A CSV file with a row a picture: file, label_1, score_1, label_2, ..."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["file", *(f"{what}_{rank + 1}" for rank in range(top_k) for what in ("label", "score"))])
+    for name, found in rows:
+        writer.writerow([name, *(value for each in found for value in (each["label"], f"{each['score']:.6f}"))])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Names of files need not be UTF-8: such ones are written as they are.
+    write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))

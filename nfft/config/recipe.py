@@ -1,0 +1,205 @@
+"""A recipe: every setting of a fine-tuning run, and how `--set` changes one."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from nfft.errors import UserError
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a recipe may look at before it decides.
+
+    Attributes:
+        images: images to train on.
+        classes: classes to tell apart.
+        side: median over train images of the square root of their area, in px.
+        architecture: timm's name of the network.
+        train_side, test_side: px at which the checkpoint was trained and is evaluated by its makers.
+        pretrained: whether there is a checkpoint, or random weights.
+        asked_batch: the batch size that was asked for, if one was.
+    """
+
+    images: int
+    classes: int
+    side: int
+    architecture: str
+    train_side: int
+    test_side: int
+    pretrained: bool
+    asked_batch: int | None = None
+
+    def batch(self, wanted: int) -> int:
+        """The batch to make settings for: as asked, else `wanted`, or the largest power of two that the data fill."""
+        # One below 1 is refused later, where it is a setting like any other.
+        asked = max(0, self.asked_batch or 0)
+        return asked or min(wanted, 2 ** (max(1, self.images).bit_length() - 1))
+
+
+def clipping_for(batch_size: int) -> float:
+    """AGC's lambda for a batch: 0.01 from 1,024 images on, twice that for half of them, at most 0.16.
+
+    Source: arXiv 2102.06171, section 4.1 and Figure 2: 0.01 for 1,024 to 4,096, larger for smaller batches, 0.16 the
+    largest tried.
+    Differs: the paper gives no formula; doubling is the line through what it tried.
+    """
+    return min(0.16, 0.01 * 2 ** math.ceil(max(0.0, math.log2(1024 / batch_size))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Settings of a run. `None` means absent, or "decide for me" where a line says so.
+
+    Resolutions, `crop_*` and `test_margin` are in px or fractions; rates are per optimizer step.
+    """
+
+    # Duration: exactly one of the two; a step sees batch_size images, over all processes.
+    total_steps: int | None = None
+    epochs: float | None = None
+    warmup_fraction: float
+    batch_size: int
+
+    # Optimisation: SGD with Nesterov momentum. `clipping` is AGC's lambda; `sam_rho` the length of SAM's ascent,
+    # whose gradient is of the share `sam_share` of each part of a batch. A gain is clipped as a whole, and the decay of
+    # the average warms up, unless one wants to see what timm's habits cost.
+    lr: float
+    momentum: float = 0.9
+    weight_decay: float
+    clipping: float | None
+    clip_whole_gains: bool = True
+    sam_rho: float | None = None
+    sam_share: float = 0.2
+    ema_decay: float | None
+    ema_warmup: bool = True
+
+    # Regularisation.
+    label_smoothing: float = 0.0
+    dropout: float = 0.0
+    stochastic_depth: float = 0.0
+
+    # Images. Crops cover at least crop_area of the picture, at aspect ratios up to crop_aspect.
+    train_resolution: int
+    test_resolution: int
+    test_margin: int = 32
+    crop_area: float = 0.08
+    crop_aspect: float = 4 / 3
+    flip: bool = True
+    # MixUp's alpha; RandAugment's magnitude and how many operations it applies, after mixing.
+    mixup: float | None = None
+    cutmix: bool = False
+    randaugment: float | None = None
+    randaugment_layers: int = 4
+
+    # How it runs: this changes a network without batch normalisation by rounding at most (and where SAM climbs from).
+    # accumulation_steps (parts of a batch in each process): None is as few as fit in memory.
+    # workers (loader processes) and threads (of a CPU, a process): None is by cores.
+    accumulation_steps: int | None = None
+    gradient_checkpointing: bool = False
+    compile: bool = False
+    workers: int | None = None
+    threads: int | None = None
+    evaluations: int = 10
+
+    def __post_init__(self) -> None:
+        if (self.total_steps is None) == (self.epochs is None):
+            raise UserError(
+                "a recipe needs exactly one of total_steps and epochs; "
+                f"got total_steps={self.total_steps}, epochs={self.epochs}. Give --steps or --epochs alone."
+            )
+        for name, interval in _ALLOWED.items():
+            value = getattr(self, name)
+            if value is not None and not _within(value, interval):
+                expected = _in_words(interval) if math.isfinite(value) else "a finite number"
+                raise UserError(f"{name} must be {expected}; got {value}. Change it with --set {name}=...")
+        if self.test_margin > 2 * self.test_resolution:
+            raise UserError(
+                f"test_margin={self.test_margin} leaves less than a third of an image to be seen at "
+                f"test_resolution={self.test_resolution}. Use --set test_margin={2 * self.test_resolution} or less."
+            )
+
+    @property
+    def parts(self) -> int:
+        """Micro-batches that each process takes its share of a batch in."""
+        return self.accumulation_steps or 1
+
+    def steps(self, images: int) -> int:
+        """Optimizer steps of a run over `images` training images."""
+        if self.total_steps is not None:
+            return self.total_steps
+        assert self.epochs is not None
+        return max(1, round(self.epochs * images / self.batch_size))
+
+
+# As in mathematics: a bracket belongs to its interval, a parenthesis does not.
+_ALLOWED = {
+    "total_steps": "[1, inf)",
+    "epochs": "(0, inf)",
+    "warmup_fraction": "[0, 1]",
+    "batch_size": "[1, inf)",
+    "lr": "[0, inf)",
+    "momentum": "[0, 1)",
+    "weight_decay": "[0, inf)",
+    "clipping": "(0, inf)",
+    "sam_rho": "[0, inf)",
+    "sam_share": "(0, 1]",
+    "ema_decay": "[0, 1)",
+    "label_smoothing": "[0, 1)",
+    "dropout": "[0, 1)",
+    "stochastic_depth": "[0, 1)",
+    "train_resolution": "[8, 4096]",
+    "test_resolution": "[8, 4096]",
+    "test_margin": "[0, inf)",
+    "crop_area": "(0, 1]",
+    "crop_aspect": "[1, inf)",
+    "mixup": "(0, inf)",
+    "randaugment": "(0, 30]",
+    "randaugment_layers": "[1, inf)",
+    "accumulation_steps": "[1, inf)",
+    "workers": "[0, inf)",
+    "threads": "[1, inf)",
+    "evaluations": "[1, inf)",
+}
+
+
+def _ends(interval: str) -> tuple[float, float]:
+    low, high = interval[1:-1].split(", ")
+    return float(low), float(high)
+
+
+def _within(value: float, interval: str) -> bool:
+    low, high = _ends(interval)
+    above = value > low if interval[0] == "(" else value >= low
+    below = value < high if interval[-1] == ")" else value <= high
+    return above and below
+
+
+def _in_words(interval: str) -> str:
+    low, high = _ends(interval)
+    words = f"above {low:g}" if interval[0] == "(" else f"at least {low:g}"
+    if math.isfinite(high):
+        words += f" and below {high:g}" if interval[-1] == ")" else f" and at most {high:g}"
+    return words
+
+
+# Settings that say how, and the ones that say whether.
+_DETAILS = {
+    "clip_whole_gains": "clipping",
+    "sam_share": "sam_rho",
+    "ema_warmup": "ema_decay",
+    "randaugment_layers": "randaugment",
+}
+
+
+def matters(settings: Mapping[str, Any], name: str) -> bool:
+    """Whether a resolved setting has any part in the run."""
+    return settings[name] is not None and settings[_DETAILS.get(name, name)] is not None
+
+
+def change(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """`recipe` with `changes` (read already); a duration replaces the other one."""
+    durations = {"total_steps", "epochs"}
+    if len(given := durations & changes.keys()) == 1:
+        changes = {**changes, (durations - given).pop(): None}
+    return replace(recipe, **changes)

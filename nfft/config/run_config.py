@@ -1,0 +1,88 @@
+"""What a run is asked to be: the one type from a command line, or a call of Python's, to run.json."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nfft.errors import UserError
+
+LARGEST_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """What to train on what, and where to put it; settings are text where they have yet to be understood.
+
+    Attributes:
+        task: a name, a path, or an id on the Hub, as `--task` takes it.
+        model: a checkpoint's name, as `--model` takes it.
+        model_args: arguments of timm's constructor, for "scratch:" only.
+        settings: by name; of the recipe or, as "task.NAME" and "method.NAME", of the task and the method.
+        seed: of order, augmentation and new weights.
+        shots: training images of each class, drawn by the seed; all when absent.
+        precision: "fp32", "bf16", "fp16", or "auto".
+        output_dir: the run folder; runs/TASK-MODEL when absent.
+        resume: take up the run in the folder where it was left.
+        push_to: a repository of the Hub that the run is put into.
+        private: whether that is private when it is made; the account's default when absent.
+
+    Raises:
+        UserError: for a seed out of range.
+    """
+
+    task: str
+    model: str = "nfnet-nano"
+    recipe: str = "auto"
+    method: str = "full"
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    seed: int = 0
+    shots: int | None = None
+    precision: str = "auto"
+    output_dir: Path | None = None
+    resume: bool = False
+    push_to: str | None = None
+    private: bool | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise UserError(f"--seed must be between 0 and {LARGEST_SEED}; got {self.seed}.")
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.output_dir or default_folder(self.task, self.model)
+
+
+def default_folder(task: str, model: str) -> Path:
+    """runs/TASK-MODEL, with nothing in it that could lead out of runs/."""
+    stems = [Path(task).stem, model.rstrip("/").split("/")[-1].removeprefix("scratch:")]
+    return Path("runs") / "-".join(re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip(".-") or "run" for stem in stems)
+
+
+def split_pairs(texts: list[str], option: str) -> dict[str, str]:
+    """Each NAME=VALUE as a name and its text.
+
+    Raises:
+        UserError: for a text that is none.
+    """
+    for text in texts:
+        if "=" not in text:
+            raise UserError(f"{option} takes NAME=VALUE; got {text!r}.")
+    return {name.strip(): value for name, value in (text.split("=", 1) for text in texts)}
+
+
+def read_model_args(texts: list[str]) -> dict[str, Any]:
+    """Arguments of a constructor by name: numbers, true and false as such, anything else as text."""
+    return {name: _read_scalar(text) for name, text in split_pairs(texts, "--model-arg").items()}
+
+
+def _read_scalar(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), text)

@@ -1,0 +1,1 @@
+"""From a task to batches: splits, decoding, augmentation, loading."""

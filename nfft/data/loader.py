@@ -1,0 +1,286 @@
+"""Splits -> batches. What a sample looks like depends on (seed, epoch, index) alone.
+
+So the same run comes out of any number of loader workers, of processes that share the global batch,
+and of a run that was killed and resumed.
+"""
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+
+from nfft.config.recipe import Recipe
+from nfft.data.augment import cut_mix, mix_up, train_view
+from nfft.data.decode import UnreadableImage, decode
+from nfft.data.decode_cache import Decoded
+from nfft.data.randaugment import distort
+from nfft.data.scan import Broken
+from nfft.data.splits import Split
+from nfft.errors import LocalError
+
+# An image, decoded or as it is stored, to uint8 pixels (side, side, 3).
+View = Callable[..., np.ndarray]
+# The last word of a seed says what it is for, so that no two uses share a stream.
+ORDER, SAMPLE = 1, 2
+
+
+def stream(*words: int) -> np.random.Generator:
+    """Random numbers that depend on `words` alone, each below 2 ** 32."""
+    # The same as of a tuple, which takes NumPy half as long again.
+    return np.random.default_rng(np.array(words, np.uint32))
+
+
+@dataclass(frozen=True)
+class Key:
+    """One sample of the run: which image, in which epoch, at which place of the global batch."""
+
+    epoch: int
+    index: int
+    place: int
+
+
+@dataclass
+class Batch:
+    """A micro-batch of n images.
+
+    Attributes:
+        images: (n, 3, side, side), uint8, channels last in memory.
+        labels: (n,), int64.
+        partners: (n,), the class mixed in; equal to `labels` where nothing is.
+        ratios: (n,), float32, the share of the image's own class.
+        indices: (n,), index in the split.
+        broken: images that could not be read: replaced in training, left out in scoring.
+    """
+
+    images: Tensor
+    labels: Tensor
+    partners: Tensor
+    ratios: Tensor
+    indices: Tensor
+    broken: list[Broken]
+
+    def pin_memory(self) -> "Batch":
+        for name in ("images", "labels", "partners", "ratios"):
+            setattr(self, name, getattr(self, name).pin_memory())
+        return self
+
+
+class MicroBatches(Sampler[list[Key]]):
+    """The micro-batches of one process, for the optimizer steps `steps` of the run.
+
+    Epochs are permutations laid end to end and cut into global batches, so every image is seen equally
+    often. A global batch is cut into accumulation_steps x processes contiguous micro-batches.
+    """
+
+    def __init__(
+        self, images: int, recipe: Recipe, seed: int, *, steps: range, rank: int = 0, processes: int = 1
+    ) -> None:
+        self.images, self.recipe, self.seed, self.steps = images, recipe, seed, steps
+        self.rank, self.processes = rank, processes
+
+    def __len__(self) -> int:
+        return len(self.steps) * self.recipe.parts
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        batch, parts = self.recipe.batch_size, self.recipe.parts
+        size = batch // (parts * self.processes)
+        epoch, order = -1, np.empty(0, np.int64)
+        for step in self.steps:
+            for part in range(parts):
+                first = (part * self.processes + self.rank) * size
+                keys = []
+                for place in range(first, first + size):
+                    position = step * batch + place
+                    if position // self.images != epoch:
+                        epoch = position // self.images
+                        order = stream(self.seed, epoch, 0, ORDER).permutation(self.images)
+                    keys.append(Key(epoch, int(order[position % self.images]), place))
+                yield keys
+
+
+class Sample(NamedTuple):
+    """An augmented training view.
+
+    Attributes:
+        view: (side, side, 3), uint8.
+        label: its class.
+        key: which sample of the run it is.
+        rng: what is still to be drawn for it comes from here.
+        broken: set where the image could not be read and another one stands in.
+    """
+
+    view: np.ndarray
+    label: int
+    key: Key
+    rng: np.random.Generator
+    broken: Broken | None
+
+
+class TrainImages(Dataset[Sample]):
+    """Augmented training views by `Key`; of pixels where the images have been decoded before."""
+
+    def __init__(self, split: Split, recipe: Recipe, seed: int, decoded: Decoded | None = None) -> None:
+        self.split, self.recipe, self.seed = split, recipe, seed
+        self.images: Split | Decoded = split if decoded is None else decoded
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, key: Key) -> Sample:
+        # An image that broke after the scan is replaced by the next one: a run of hours must not die of it.
+        broken = None
+        for offset in range(len(self.split)):
+            index = (key.index + offset) % len(self.split)
+            rng = stream(self.seed, key.epoch, key.index, SAMPLE)
+            try:
+                view = train_view(self.images[index], self.recipe, rng)
+            except UnreadableImage as error:
+                broken = broken or Broken(key.index, str(error))
+                continue
+            return Sample(view, int(self.split.labels[index]), key, rng, broken)
+        raise LocalError("no image of the training split can be read any more: is their disk still there?")
+
+
+@dataclass(frozen=True)
+class Collate:
+    """Mixes neighbours, applies RandAugment to the outcome, and stacks it.
+
+    Places 2k and 2k + 1 of the global batch are partners. With both MixUp and CutMix, even pairs get the one and odd
+    pairs the other: each half of the batch. Ratios are drawn per image.
+
+    Source: arXiv 2102.06171, section 4.4 and the authors' `dataset.py`.
+    Differs: timm draws one ratio for the whole batch, and distorts before it mixes. The authors read a second image
+        for each one of the batch; here partners are both of the batch, each mixed into the other.
+    """
+
+    recipe: Recipe
+
+    def __call__(self, samples: Sequence[Sample]) -> Batch:
+        views, labels = [each.view for each in samples], np.array([each.label for each in samples])
+        partners, ratios = labels, np.ones(len(samples), np.float32)
+        if self.recipe.mixup is not None or self.recipe.cutmix:
+            partner = np.arange(len(samples)) ^ 1
+            mixed = [self._mix(each, samples[other].view) for each, other in zip(samples, partner, strict=True)]
+            views, partners = [view for view, _ in mixed], labels[partner]
+            ratios = np.array([ratio for _, ratio in mixed], np.float32)
+        if self.recipe.randaugment is not None:
+            for view, each in zip(views, samples, strict=True):
+                view[:] = distort(view, self.recipe.randaugment, self.recipe.randaugment_layers, each.rng)
+        return Batch(
+            images=_stack(views),
+            labels=torch.from_numpy(labels),
+            partners=torch.from_numpy(partners),
+            ratios=torch.from_numpy(ratios),
+            indices=torch.tensor([each.key.index for each in samples]),
+            broken=[each.broken for each in samples if each.broken is not None],
+        )
+
+    def _mix(self, sample: Sample, partner: np.ndarray) -> tuple[np.ndarray, float]:
+        both = self.recipe.mixup is not None and self.recipe.cutmix
+        if self.recipe.mixup is None or (both and sample.key.place // 2 % 2):
+            return cut_mix(sample.view, partner, sample.rng)
+        return mix_up(sample.view, partner, self.recipe.mixup, sample.rng)
+
+
+def _stack(views: Sequence[np.ndarray]) -> Tensor:
+    """(n, 3, side, side), channels last in memory; in a loader process, in memory that the main one sees too."""
+    return default_collate([torch.from_numpy(view) for view in views]).permute(0, 3, 1, 2)
+
+
+class EvaluationImages(Dataset[tuple[np.ndarray | None, int, int, str]]):
+    """Evaluation views by index; None with the reason where the image cannot be read."""
+
+    def __init__(self, split: Split, view: View) -> None:
+        self.split, self.view = split, view
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray | None, int, int, str]:
+        label = int(self.split.labels[index])
+        try:
+            return self.view_of(index), label, index, ""
+        except UnreadableImage as error:
+            return None, label, index, str(error)
+
+    def view_of(self, index: int) -> np.ndarray:
+        return self.view(decode(self.split[index]))
+
+
+class AugmentedImages(EvaluationImages):
+    """The training views of one epoch, unmixed, to be looked at in order."""
+
+    def __init__(self, split: Split, recipe: Recipe, seed: int, epoch: int) -> None:
+        super().__init__(split, partial(train_view, recipe=recipe))
+        self.seed, self.epoch = seed, epoch
+
+    def view_of(self, index: int) -> np.ndarray:
+        return self.view(self.split[index], rng=stream(self.seed, self.epoch, index, SAMPLE))
+
+
+def collate_evaluation(samples: Sequence[tuple[np.ndarray | None, int, int, str]]) -> Batch:
+    """Stacks the readable samples; the batch can be empty."""
+    readable = [(view, label, index) for view, label, index, _ in samples if view is not None]
+    labels = torch.tensor([label for _, label, _ in readable], dtype=torch.int64)
+    views = [view for view, *_ in readable]
+    return Batch(
+        images=_stack(views) if views else torch.empty(0, 3, 1, 1),
+        labels=labels,
+        partners=labels,
+        ratios=torch.ones(len(readable)),
+        indices=torch.tensor([index for *_, index in readable], dtype=torch.int64),
+        broken=[Broken(index, why) for view, _, index, why in samples if view is None],
+    )
+
+
+def ignore_interrupts(worker: int) -> None:
+    """Ctrl-C and `timeout` reach every process of a group; only the main one is to act on it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def train_loader(
+    split: Split,
+    recipe: Recipe,
+    seed: int,
+    *,
+    steps: range,
+    rank: int,
+    processes: int,
+    workers: int,
+    decoded: Decoded | None = None,
+) -> DataLoader:
+    """One process's micro-batches for `steps`; of `decoded` where the split has been decoded before."""
+    return DataLoader(
+        TrainImages(split, recipe, seed, decoded),
+        batch_sampler=MicroBatches(len(split), recipe, seed, steps=steps, rank=rank, processes=processes),
+        collate_fn=Collate(recipe),
+        num_workers=workers,
+        worker_init_fn=ignore_interrupts,
+        pin_memory=torch.cuda.is_available(),
+        # Its own generator: making an iterator draws from torch's global one otherwise.
+        generator=torch.Generator(),
+    )
+
+
+def evaluation_loader(
+    images: EvaluationImages, *, batch_size: int, rank: int, processes: int, workers: int, first: int = 0
+) -> DataLoader:
+    """Every `processes`-th image from `first` + `rank` on, each once: shards of unequal length, nothing padded."""
+    mine = list(range(first + rank, len(images), processes))
+    batches = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
+    return DataLoader(
+        images,
+        batch_sampler=batches,
+        collate_fn=collate_evaluation,
+        num_workers=workers,
+        worker_init_fn=ignore_interrupts,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),
+    )

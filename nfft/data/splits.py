@@ -1,0 +1,242 @@
+"""A Task -> splits of labelled images: which split is which, what is held out, what must not be."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from nfft.config.task import Task
+from nfft.data.decode import Raw
+from nfft.data.sources.base import Table
+from nfft.data.sources.image_folder import SPLIT_NAMES
+from nfft.data.sources.open import open_tables
+from nfft.errors import UserError, nearest
+
+# As in arXiv 2109.01134 (CoOp).
+VALIDATION_SHOTS = 4
+# The last word of a seed says what it is for, as in the loader.
+SHOTS = 5
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images with their classes.
+
+    Attributes:
+        name: "train", "validation" or "test".
+        images: raw images by row, as bytes, paths or arrays.
+        rows: which rows of `images` belong here, shape (n,).
+        labels: the class of each, shape (n,), int64.
+        fingerprint: changes when the images do; None where there is nothing that could be broken.
+    """
+
+    name: str
+    images: Sequence[Raw]
+    rows: np.ndarray
+    labels: np.ndarray
+    fingerprint: str | None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Raw:
+        return self.images[int(self.rows[index])]
+
+    def where(self, index: int) -> str:
+        """Where image `index` is from, for people: its path, or a row where images are embedded."""
+        raw = self[index]
+        return raw if isinstance(raw, str) else f"row {self.rows[index]}"
+
+    def keep(self, chosen: np.ndarray, name: str | None = None) -> "Split":
+        """The split with only the `chosen` indices or mask."""
+        return replace(self, name=name or self.name, rows=self.rows[chosen], labels=self.labels[chosen])
+
+
+@dataclass(frozen=True)
+class Data:
+    """A task's images, ready to be scanned and trained on; `test` is None where the data has none."""
+
+    classes: list[str]
+    train: Split
+    validation: Split
+    test: Split | None
+
+    def __post_init__(self) -> None:
+        for split in self.splits:
+            if not len(split):
+                raise UserError(f"the {split.name} split has no images that can be read. Add some or leave it out.")
+
+    @property
+    def splits(self) -> list[Split]:
+        return [split for split in (self.train, self.validation, self.test) if split is not None]
+
+
+def load_data(task: Task) -> Data:
+    """Open a task's data, name its classes and hold out what it has no split for.
+
+    What is held out depends on the labels alone, so it is the same in every run.
+
+    Raises:
+        UserError: for data that is absent, out of reach, unlabelled, or labelled inconsistently.
+    """
+    tables = open_tables(task)
+    chosen = {kind: _split_name(task, kind, tables) for kind in SPLIT_NAMES}
+    named = [name for name in chosen.values() if name is not None]
+    if len(set(named)) < len(named):
+        listed = ", ".join(f"{kind}={name}" for kind, name in chosen.items())
+        raise UserError(f"task {task.name}: train, validation and test must be different splits; got {listed}.")
+    if chosen["train"] is None:
+        raise UserError(
+            f"task {task.name} has no train split; found {', '.join(tables)}. Name it with --set task.train=..."
+        )
+    train = tables[chosen["train"]]
+    classes = train.class_names()
+    splits = {}
+    for kind, name in chosen.items():
+        if name is None or (labels := tables[name].labels(classes)) is None:
+            continue
+        table = tables[name]
+        splits[kind] = Split(kind, table.images(), np.arange(len(table)), labels, table.fingerprint())
+    if "train" not in splits:
+        raise UserError(f"task {task.name}: the train split has no labels (all are -1).")
+    check_classes(task, classes, splits)
+    return _hold_out(task, classes, splits)
+
+
+def load_whole_data(task: Task) -> tuple[list[str], Split]:
+    """Class names and every labelled image of data that have one split, to be scored: nothing is held out.
+
+    Raises:
+        UserError: when there are several splits, or no labels.
+    """
+    tables = open_tables(task)
+    if len(tables) != 1:
+        raise UserError(f"--split all is for data of one split; task {task.name} has {', '.join(tables)}.")
+    (table,) = tables.values()
+    classes = table.class_names()
+    labels = table.labels(classes)
+    if labels is None:
+        raise UserError(f"task {task.name}: its images have no labels (all are -1).")
+    return classes, Split("all", table.images(), np.arange(len(table)), labels, table.fingerprint())
+
+
+def few_shots(data: Data, shots: int, seed: int) -> Data:
+    """`shots` training images of each class, drawn by the seed; and of each at most four to validate on.
+
+    Who has so few images has few to choose settings by, too. The test split stays whole.
+
+    Raises:
+        UserError: when a class has fewer images, or there is no test split: so few to validate on measure nothing.
+    """
+    labels, counts = np.unique(data.train.labels, return_counts=True)
+    if counts.min() < shots:
+        rarest = data.classes[labels[counts.argmin()]]
+        raise UserError(
+            f"--shots {shots}: there are {counts.min()} training images of {rarest}. Use {counts.min()} or less."
+        )
+    if data.test is None:
+        raise UserError(
+            "--shots: the task has no test split to be scored on. Hold one out: --set task.test_fraction=0.3"
+        )
+    train = data.train.keep(_drawn(data.train.labels, shots, seed))
+    validation = data.validation.keep(_drawn(data.validation.labels, min(shots, VALIDATION_SHOTS), seed))
+    return replace(data, train=train, validation=validation)
+
+
+def _drawn(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Indices of `count` images of each class, or all where it has fewer, ascending."""
+    rng = np.random.default_rng((seed, SHOTS))
+    chosen = [rng.permutation(np.flatnonzero(labels == label))[:count] for label in np.unique(labels)]
+    return np.sort(np.concatenate(chosen))
+
+
+def public_source(task: Task) -> str:
+    """Where the data are from, for readers of a card; where files lie on a machine is no business of theirs."""
+    if callable(task.source):
+        return "a package of Python's"
+    return "local files" if Path(task.source).expanduser().exists() else task.source
+
+
+def source_hash(task: Task) -> str:
+    """Eight hexadecimal digits that tell data of the same name apart, and do not say where they lie."""
+    if callable(task.source):
+        place = f"{task.source.__module__}.{task.source.__qualname__}"
+    else:
+        path = Path(task.source).expanduser()
+        place = str(path.resolve()) if path.exists() else task.source
+    return hashlib.sha256(f"{place} {task.config}".encode()).hexdigest()[:8]
+
+
+def _split_name(task: Task, kind: str, tables: dict[str, Table]) -> str | None:
+    asked = getattr(task, kind)
+    if asked is not None:
+        if asked not in tables:
+            raise UserError(
+                f"task {task.name} has no split {asked!r}; {nearest(asked, tables)} Set it with --set task.{kind}=..."
+            )
+        return asked
+    # A split that the task asks for as another does not serve again; train is never given up silently.
+    taken = {task.train, task.validation, task.test} if kind != "train" else set()
+    return next((name for name in SPLIT_NAMES[kind] if name in tables and name not in taken), None)
+
+
+def check_classes(task: Task, classes: list[str], splits: dict[str, Split]) -> None:
+    """See that train has at least two classes, and every class of the other splits.
+
+    Raises:
+        UserError: naming what is missing.
+    """
+    trained = set(splits["train"].labels.tolist())
+    if len(trained) < 2:
+        only = f"one class ({classes[trained.pop()]})" if trained else "no images"
+        raise UserError(
+            f"task {task.name}: expected images of at least two classes to train on, found {only}. "
+            "Put each class in a folder of its own, or name the label column with --set task.label=..."
+        )
+    for split in splits.values():
+        unknown = sorted(set(split.labels.tolist()) - trained)
+        if unknown:
+            listed = ", ".join(classes[label] for label in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+            raise UserError(
+                f"task {task.name}: the {split.name} split has classes that train lacks ({listed}). "
+                "Add training images of them or remove them."
+            )
+
+
+def _hold_out(task: Task, classes: list[str], splits: dict[str, Split]) -> Data:
+    train, test = splits["train"], splits.get("test")
+    if task.train_images is not None and task.train_images < len(train):
+        # What is kept, not what is held out, so that no class is left without an image.
+        train = train.keep(stratified(train.labels, 1 - task.train_images / len(train))[0])
+    validation_share = task.validation_fraction
+    if test is None and task.test_fraction > 0:
+        train, test = _part(task, train, "test", task.test_fraction)
+        validation_share = validation_share / (1 - task.test_fraction)
+    validation = splits.get("validation")
+    if validation is None:
+        train, validation = _part(task, train, "validation", validation_share)
+    return Data(classes, train, validation, test)
+
+
+def _part(task: Task, train: Split, name: str, fraction: float) -> tuple[Split, Split]:
+    kept, held = stratified(train.labels, fraction)
+    if not len(held):
+        raise UserError(
+            f"task {task.name}: no class has an image to spare for the {name} split. "
+            f"Add images, or name a split with --set task.{name}=..."
+        )
+    return train.keep(kept), train.keep(held, name)
+
+
+def stratified(labels: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    """Indices to keep and to hold out, each sorted: of every class `fraction`, at least 1 of 2, never all."""
+    rng = np.random.default_rng(0)
+    held = []
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        count = min(max(1, round(fraction * len(members))), len(members) - 1)
+        held.append(members[:count])
+    out = np.sort(np.concatenate(held))
+    return np.setdiff1d(np.arange(len(labels)), out), out

@@ -1,0 +1,118 @@
+"""Processes and precision: accelerate, with a precision that the device is fast at."""
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs, gather_object
+
+from nfft.errors import UserError
+from nfft.machine import cores
+
+# Ways of accelerate to spread a network over processes; whole copies of it are the only one here.
+ELSEWHERE = ("DEEPSPEED", "FSDP", "MEGATRON_LM", "PARALLELISM_CONFIG")
+MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+def make_accelerator(precision: str) -> Accelerator:
+    """The process group and autocast of this run.
+
+    Args:
+        precision: "fp32", "bf16", "fp16", or "auto": what `accelerate launch --mixed_precision` asked for,
+            else bf16 where the device has fast instructions for it, else fp32.
+
+    Raises:
+        UserError: for what the device cannot do, or accelerate's config has and training here has not.
+    """
+    # What accelerate's launcher sets when nothing was asked for is "no"; for float32, say --precision fp32.
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if precision == "auto":
+        mixed = asked if asked != "no" else "bf16" if is_fast_at_bf16() else "no"
+    else:
+        mixed = MIXED[precision]
+    if mixed == "fp16" and (not torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_CPU") == "True"):
+        raise UserError("fp16 needs a GPU: on a CPU it would be ignored. Use --precision bf16 or fp32.")
+    if mixed not in MIXED.values():
+        raise UserError(f"mixed precision {mixed} is not offered. Use --precision bf16, fp16 or fp32.")
+    for name in ELSEWHERE:
+        if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() in ("true", "1"):
+            raise UserError(
+                f"{name} of accelerate's config is not offered: AGC needs each unit of a weight in one piece. Choose "
+                "plain data parallelism (`accelerate config`)."
+            )
+    # cuDNN times its algorithms once for each shape, of which a run has few; timm's train.py asks for that, too.
+    torch.backends.cudnn.benchmark = True
+    # The others wait for the main process to fetch and scan the data, which can take longer than torch's ten minutes.
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
+    # Unless told that there is only a CPU, accelerate lets every process that torchrun started there run alone.
+    return Accelerator(mixed_precision=mixed, cpu=not torch.accelerator.is_available(), kwargs_handlers=[patience])
+
+
+def check_alike(facts: Mapping[str, Any]) -> None:
+    """See that the processes, which read data and checkpoints by themselves, have found the same.
+
+    Args:
+        facts: by what to call them.
+
+    Raises:
+        UserError: naming what differs, before they train on it, or wait for each other for ever.
+    """
+    for number, others in enumerate(gather_object([dict(facts)])):
+        for name, value in facts.items():
+            if others[name] != value:
+                raise UserError(
+                    f"process {number} has found other {name}. Machines that train together need the same data, "
+                    "weights and run folder, such as on a disk that they share."
+                )
+
+
+def best_device() -> torch.device:
+    """The accelerator of this machine, or its CPU."""
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return found or torch.device("cpu")
+
+
+def lone_process() -> list[str]:
+    """A line for those who asked `accelerate launch --cpu` for several processes: it starts one, and says nothing."""
+    if "MASTER_ADDR" in os.environ and "RANK" not in os.environ:
+        return ["accelerate launch --cpu starts one process; for N: torchrun --nproc-per-node N nfft/finetune.py ..."]
+    return []
+
+
+def is_fast_at_bf16() -> bool:
+    """Whether bfloat16 arithmetic beats float32 here: most GPUs, and CPUs with AMX or AVX512-BF16."""
+    if torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU") != "True":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def autocast_dtype(accelerator: Accelerator) -> torch.dtype | None:
+    """What autocast computes in; None where there is none."""
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision)
+
+
+def precision_of(accelerator: Accelerator) -> str:
+    """The precision in the words of --precision."""
+    return next(name for name, mixed in MIXED.items() if mixed == accelerator.mixed_precision)
+
+
+def set_threads(threads: int | None) -> None:
+    """Let torch compute on `threads` cores of the CPU; None leaves its own choice, but for launchers.
+
+    accelerate's and torch's launchers set one thread a process unless told more, which leaves most cores idle.
+    """
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
+    if threads is None and launched and os.environ.get("OMP_NUM_THREADS") == "1":
+        threads = max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def default_workers(accelerator: Accelerator) -> int:
+    """Loader processes: all cores feed a GPU; a CPU that computes has none to spare unless it has many."""
+    share = cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return min(16, share) if accelerator.device.type != "cpu" else (0 if share < 8 else 2)

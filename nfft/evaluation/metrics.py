@@ -1,0 +1,171 @@
+"""Metrics over a split: every image counted once, however many processes share them."""
+
+import heapq
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nfft.data.loader import Batch
+from nfft.data.scan import Broken
+from nfft.errors import UserError
+
+
+def most_confused(confusion: list[list[int]], limit: int) -> list[tuple[int, int, int, int]]:
+    """The largest entries off the diagonal.
+
+    Args:
+        confusion: [true class, predicted class, images], each pair once.
+        limit: entries to return, at most.
+
+    Returns:
+        (true class, predicted class, images taken so, images of the true class), most images first.
+    """
+    totals: dict[int, int] = defaultdict(int)
+    for true, _, count in confusion:
+        totals[true] += count
+    mistakes = [each for each in confusion if each[0] != each[1]]
+    # Of equally many and as large a share, the first classes.
+    largest = heapq.nsmallest(limit, mistakes, key=lambda each: (-each[2], -each[2] / totals[each[0]], each[:2]))
+    return [(true, predicted, count, totals[true]) for true, predicted, count in largest]
+
+
+# Indices, labels, best classes, confidences, losses.
+Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+CALIBRATION_BINS = 15
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network said of each image of a split, in order of index.
+
+    Attributes:
+        labels: (n,), the true classes.
+        top: (n, k), the k most probable classes, best first; k is at most 5.
+        confidence: (n,), the probability of the first.
+        losses: (n,), the negative log-likelihood of the true class.
+        broken: images left out because they could not be read.
+        seconds: time it took, that of other networks that saw the same images left out.
+    """
+
+    labels: np.ndarray
+    top: np.ndarray
+    confidence: np.ndarray
+    losses: np.ndarray
+    broken: list[Broken]
+    seconds: float
+
+    @property
+    def top1(self) -> float:
+        return float((self.top[:, 0] == self.labels).mean())
+
+    @property
+    def loss(self) -> float:
+        return float(self.losses.mean())
+
+
+@torch.no_grad()
+def predict_batches(
+    networks: Mapping[str, Callable[[Tensor], Tensor]], batches: Iterable[Batch], gather: Callable[[list], list]
+) -> dict[str, Predictions]:
+    """What each of several networks says of this process's `batches`, read once, with every process's outcome.
+
+    Args:
+        networks: by name, uint8 images (n, 3, h, w) -> logits (n, classes), without communication between processes.
+        gather: concatenates the lists of all processes; the identity for one.
+    """
+    began, spent = time.perf_counter(), dict.fromkeys(networks, 0.0)
+    rows: dict[str, list[Rows]] = {name: [] for name in networks}
+    broken: list[Broken] = []
+    for batch in batches:
+        broken += batch.broken
+        if len(batch.labels):
+            for name, logits_of in networks.items():
+                before = time.perf_counter()
+                rows[name].append(_outcome(batch.indices.numpy(), batch.labels, logits_of(batch.images)))
+                spent[name] += time.perf_counter() - before
+    shared = time.perf_counter() - began - sum(spent.values())
+    broken = gather(broken)
+    return {name: _joined(gather(found), broken, shared + spent[name]) for name, found in rows.items()}
+
+
+def predictions_of_logits(
+    rows: Iterable[tuple[np.ndarray, Tensor, Tensor]], broken: list[Broken], seconds: float
+) -> Predictions:
+    """Predictions out of the indices (n,), labels (n,) and logits (n, classes) of each part of a split.
+
+    Args:
+        seconds: that it took to get as far as what the logits were made of.
+    """
+    began = time.perf_counter()
+    found = [_outcome(*each) for each in rows]
+    return _joined(found, broken, seconds + time.perf_counter() - began)
+
+
+def _outcome(indices: np.ndarray, labels: Tensor, logits: Tensor) -> Rows:
+    log_probabilities = logits.float().log_softmax(dim=1).cpu()
+    best = log_probabilities.topk(min(TOP, logits.shape[1]), dim=1)
+    losses = -log_probabilities.gather(1, labels[:, None]).squeeze(1)
+    return indices, labels.numpy(), best.indices.numpy(), best.values[:, 0].exp().numpy(), losses.numpy()
+
+
+def _joined(rows: list[Rows], broken: list[Broken], seconds: float) -> Predictions:
+    if not rows:
+        raise UserError("none of the images to score can be read any more: is their disk still there?")
+    indices, labels, top, confidence, losses = (np.concatenate(column) for column in zip(*rows, strict=True))
+    order = np.argsort(indices)
+    return Predictions(labels[order], top[order], confidence[order], losses[order], broken, seconds)
+
+
+def scores_of(predictions: Predictions, *, split: str, classes: list[str], resolution: int) -> dict:
+    """The figures of results.json for one split (see docs/run-folder.md)."""
+    from sklearn.metrics import precision_recall_fscore_support
+
+    labels, first = predictions.labels, predictions.top[:, 0]
+    every = np.arange(len(classes))
+    precision, recall, f1, count = precision_recall_fscore_support(labels, first, labels=every, zero_division=0)
+    per_class = [
+        {"name": name, "count": int(n), "precision": float(p), "recall": float(r), "f1": float(f)}
+        for name, n, p, r, f in zip(classes, count, precision, recall, f1, strict=True)
+    ]
+    return {
+        "split": split,
+        "count": len(labels),
+        "left_out": len(predictions.broken),
+        "resolution": resolution,
+        "loss": predictions.loss,
+        "top1": predictions.top1,
+        "top5": float((predictions.top == labels[:, None]).any(1).mean()) if len(classes) > TOP else None,
+        "mean_per_class": float(np.mean([each["recall"] for each in per_class if each["count"]])),
+        "ece": calibration_error(predictions.confidence, first == labels),
+        "per_class": per_class,
+        "confusion": confusion(labels, first),
+        "images_per_second": len(labels) / predictions.seconds,
+    }
+
+
+def confusion(labels: np.ndarray, predicted: np.ndarray) -> list[list[int]]:
+    """[true class, predicted class, images] of each pair that occurs: the whole matrix is huge for many classes."""
+    pairs, counts = np.unique(np.stack([labels, predicted], axis=1), axis=0, return_counts=True)
+    return np.column_stack([pairs, counts]).tolist()
+
+
+def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
+    """Expected calibration error over 15 bins of equal width, in [0, 1].
+
+    Source: Guo et al. 2017, arXiv 1706.04599, equation 3.
+    """
+    bins = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(int) - 1, 0, CALIBRATION_BINS - 1)
+    gap = np.bincount(bins, weights=confidence - correct, minlength=CALIBRATION_BINS)
+    return float(np.abs(gap).sum() / len(confidence))

@@ -1,0 +1,197 @@
+"""Many runs, each in a process and a folder of its own: what is there is not run again, what fails stops no other.
+
+Several processes, on one machine or on more that share the folder, may work on the same grid: each takes a run that no
+other is at.
+"""
+
+import contextlib
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from nfft.command_line import command
+from nfft.errors import UserError
+from nfft.experiments.cells import CELL, FAILED, LOCK, Cell, Failed
+from nfft.files import locked, write_json, write_text
+from nfft.runs.folder import RUN, is_held
+from nfft.training.interrupt import Interrupt
+
+POLL_SECONDS = 0.2
+TIME_IS_UP = 124
+
+
+def tell_and_run(cells: Sequence[Cell], folder: Path, minutes: float = math.inf) -> tuple[list[Failed], int]:
+    """Run the cells that are not done, in a folder that `check` has seen, and tell people.
+
+    Args:
+        minutes: after which the run that is under way is saved, and no other begins.
+
+    Returns:
+        What failed, and the exit status of a stop before the end: as for Ctrl-C, or 124, as of `timeout`; else 0.
+    """
+    end, stopped = time.monotonic() + 60 * minutes, False
+
+    def stop_requested() -> bool:
+        nonlocal stopped
+        stopped = stopped or interrupt.requested() or time.monotonic() > end
+        return stopped
+
+    with Interrupt() as interrupt:
+        failed = run_all(cells, folder, lambda line: print(f"        {line}", flush=True), stop_requested)
+    if not stopped:
+        return failed, 0
+    print("stopped; what is done stays. The same command goes on:", file=sys.stderr)
+    print(f"  {command()}", file=sys.stderr)
+    return failed, interrupt.exit_status if interrupt.requested() else TIME_IS_UP
+
+
+def check_cells(cells: Sequence[Cell], folder: Path) -> None:
+    """See that what is in the folder is of these cells.
+
+    Raises:
+        UserError: when a folder holds a run of other arguments, or one that started from such a run.
+    """
+    for cell in cells:
+        place = folder / cell.name
+        if not place.exists():
+            continue
+        try:
+            before = json.loads(cell.beside(folder, CELL).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            before = None
+        if before != cell.described():
+            raise UserError(f"{place} holds a run of other settings. Choose another --output-dir, or delete it.")
+
+
+def run_all(
+    cells: Sequence[Cell], folder: Path, say: Callable[[str], None], stop_requested: Callable[[], bool]
+) -> list[Failed]:
+    """Run the cells that are not done, in order, and wait for those that another process is at.
+
+    What failed before is tried again after all others; what fails in another process meanwhile is not.
+
+    Args:
+        cells: with each one that another starts from.
+        say: is told a line about each.
+        stop_requested: polled all the time; once it says yes, the run that is under way saves itself, and no other
+            begins.
+    """
+    failed: list[Failed] = []
+    spent: list[float] = []
+    before = {cell.name: _stamp(cell, folder) for cell in cells}
+    left = [cell for cell in cells if cell.results(folder) is None]
+    left.sort(key=lambda cell: before[cell.name] is not None)
+    if len(left) < len(cells):
+        say(f"{len(cells) - len(left)} of {len(cells)} runs are done already")
+    while left and not stop_requested():
+        began = time.monotonic()
+        lately = {cell.name for cell in cells if _stamp(cell, folder) not in (None, before[cell.name])}
+        found = _run_first(left, folder, lately, stop_requested)
+        if found is None:
+            time.sleep(POLL_SECONDS)
+            continue
+        if stop_requested():
+            break
+        cell, said = found
+        left.remove(cell)
+        spent.append(time.monotonic() - began)
+        results = cell.results(folder)
+        if results is not None:
+            say(_outcome(cell, results, spent, len(left)))
+            continue
+        failed.append(Failed(cell, said))
+        note = cell.beside(folder, FAILED)
+        note.parent.mkdir(parents=True, exist_ok=True)
+        write_text(note, said)
+        say(f"{cell.name}: failed: {said}")
+    return failed
+
+
+def _run_first(
+    left: Sequence[Cell], folder: Path, lately: Collection[str], stop_requested: Callable[[], bool]
+) -> tuple[Cell, str] | None:
+    """Run the first cell that can be, and return it with the last thing it said.
+
+    None where every one that is left is at work in another process, or starts from one that is.
+
+    Args:
+        lately: what has failed since these began to be run, here or in another process.
+    """
+    for cell in left:
+        if cell.name in lately and (reason := cell.failure(folder)) is not None:
+            return cell, reason
+        if cell.start is not None and cell.start.name in lately:
+            return cell, f"what it starts from, {cell.start.name}, failed"
+        if cell.start is not None and cell.start.results(folder) is None:
+            continue
+        lock = cell.beside(folder, LOCK)
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with locked(lock) as mine:
+            # A run outlives a study that is killed.
+            if mine and not is_held(folder / cell.name):
+                # Another process may have ended it a moment ago.
+                return cell, "" if cell.results(folder) else _run(cell, folder, stop_requested)
+    return None
+
+
+def _stamp(cell: Cell, folder: Path) -> int | None:
+    """When it failed; None where it did not."""
+    try:
+        return cell.beside(folder, FAILED).stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def _outcome(cell: Cell, results: dict[str, Any], spent: Sequence[float], left: int) -> str:
+    """A line for people about a run that is done."""
+    scores = results["test"] or results["validation"]
+    minutes = sum(spent) / len(spent) * left / 60
+    more = f" ({left} left, about {minutes:.0f} min)" if left else ""
+    return f"{cell.name}: {scores['split']} top-1 {scores['top1']:.2%}, {spent[-1]:.0f} s{more}"
+
+
+def _run(cell: Cell, folder: Path, stop_requested: Callable[[], bool]) -> str:
+    """Run or go on with a cell, what it prints in a file beside its folder; returns the last line of that."""
+    place = folder / cell.name
+    write_json(cell.beside(folder, CELL), cell.described())
+    cell.beside(folder, FAILED).unlink(missing_ok=True)
+    log = cell.beside(folder, "log")
+    start = ["--model", str(folder / cell.start.name)] if cell.start is not None else []
+    resume = ["--resume"] if (place / RUN).is_file() else []
+    # -P: a folder called nfft where the command is given is not to be taken for the package.
+    command = [sys.executable, "-P", "-m", "nfft", "finetune", *cell.arguments, *start]
+    # In a session of its own, it hears of an interruption from here alone, and once.
+    with (
+        log.open("a+") as output,
+        subprocess.Popen(
+            [*command, "--output-dir", str(place), *resume],
+            stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+        ) as process,
+    ):  # fmt: skip
+        earlier = output.tell()
+        try:
+            _wait(process, stop_requested)
+        except BaseException:
+            process.kill()
+            raise
+        output.seek(earlier)
+        said = [line for line in output.read().splitlines() if line.strip()]
+    if process.returncode < 0:
+        return f"it was killed by signal {-process.returncode}"
+    return said[-1] if said else f"it ended with status {process.returncode} and said nothing"
+
+
+def _wait(process: subprocess.Popen, stop_requested: Callable[[], bool]) -> None:
+    """Wait for a run to end, by itself or, when a stop is asked for, after its step."""
+    told = False
+    while process.poll() is None:
+        if stop_requested() and not told:
+            process.terminate()
+            told = True
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(POLL_SECONDS)

@@ -1,0 +1,154 @@
+"""An exported ONNX file in 8-bit integers, and what that costs in accuracy."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nfft.data.loader import Batch, EvaluationImages, evaluation_loader
+from nfft.data.splits import Split, load_data
+from nfft.errors import UserError
+from nfft.evaluation.evaluate import chosen_split, places_in_model
+from nfft.evaluation.metrics import predict_batches
+from nfft.export.formats import INPUT, Answer, beside
+from nfft.models.build import normalize_images
+from nfft.models.transforms import pixels_of, stored_preprocessing
+
+if TYPE_CHECKING:
+    from nfft.auto import AutoNFNet
+    from nfft.config.task import Task
+
+
+# Images that show how far activations reach, and images that the loss is measured on, at most; both drawn by SEED.
+CALIBRATED, SCORED, SEED = 256, 2000, 0
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What two files say of the same images.
+
+    Attributes:
+        before, after: top-1.
+        agreement: share of images that both put into the same class.
+        split, count: which images, and how many.
+    """
+
+    before: float
+    after: float
+    agreement: float
+    split: str
+    count: int
+
+
+class Pictures:
+    """A task's images as a checkpoint is shown them: those to calibrate on, and those to score.
+
+    Args:
+        side: px that they are shown at.
+
+    Raises:
+        UserError: when the data cannot be had, or the checkpoint does not tell its classes apart.
+    """
+
+    def __init__(self, task: "Task", classifier: "AutoNFNet", side: int) -> None:
+        loaded = load_data(task)
+        classes, split = chosen_split(loaded, None)
+        split = replace(split, labels=places_in_model(classifier, task, classes)[split.labels])
+        self.preprocessing = stored_preprocessing(classifier.checkpoint, side)
+        self.train, self.scored = some(loaded.train, CALIBRATED), some(split, SCORED)
+
+    def batches(self, split: Split) -> Iterable[Batch]:
+        images = EvaluationImages(split, pixels_of(self.preprocessing))
+        return evaluation_loader(images, batch_size=BATCH, rank=0, processes=1, workers=0)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """uint8 images (n, 3, h, w) -> the network's input."""
+        mean, std = (torch.tensor(self.preprocessing[name]).view(3, 1, 1) for name in ("mean", "std"))
+        return normalize_images(images, mean, std)
+
+
+def some(split: Split, most: int) -> Split:
+    """The split, or `most` images of it."""
+    return split.keep(np.sort(np.random.default_rng(SEED).permutation(len(split))[:most]))
+
+
+def quantize(source: Path, target: Path, pictures: Pictures) -> int:
+    """Write `target`: the network in `source` with weights and activations in 8 bits, for onnxruntime.
+
+    Weights have a scale each output channel, and 7 of the 8 bits: on processors without instructions for it, the
+    products of neighbours would overflow, and answers would differ from one machine to the next. Activations have the
+    range that they reach on the images to calibrate on.
+
+    Returns:
+        How many images those were.
+
+    Raises:
+        UserError: when none of them can be read.
+
+    Source: arXiv 1712.05877, and onnxruntime's guide to `reduce_range`.
+    """
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    reader = Reader(pictures)
+    with quiet():
+        quantize_static(
+            source,
+            target,
+            reader,
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            use_external_data_format=beside(source).is_file(),
+        )
+    return reader.count
+
+
+class Reader:
+    """The images to calibrate on, as onnxruntime asks for them; counts those that could be read."""
+
+    def __init__(self, pictures: Pictures) -> None:
+        self.pictures, self.count = pictures, 0
+        self.batches = iter(pictures.batches(pictures.train))
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        for batch in self.batches:
+            if len(batch.labels):
+                self.count += len(batch.labels)
+                return {INPUT: self.pictures.normalised(batch.images).contiguous().numpy()}
+        if not self.count:
+            raise UserError("none of the train images to calibrate on can be read.")
+        return None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without onnxruntime's advice to infer shapes first: torch's exporter has written them."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def cost(before: Answer, after: Answer, pictures: Pictures) -> Cost:
+    """What `after` loses against `before`."""
+    from tqdm import tqdm
+
+    def of_pixels(answer: Answer) -> Any:
+        return lambda images: answer(pictures.normalised(images))
+
+    shown = tqdm(pictures.batches(pictures.scored), "scoring", disable=None, leave=False, delay=2)
+    found = predict_batches({"before": of_pixels(before), "after": of_pixels(after)}, shown, list)
+    first, second = found["before"], found["after"]
+    agreement = float((first.top[:, 0] == second.top[:, 0]).mean())
+    return Cost(first.top1, second.top1, agreement, pictures.scored.name, len(first.labels))

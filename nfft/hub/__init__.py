@@ -1,0 +1,1 @@
+"""HTTP with the Hugging Face Hub: fetch, push, and what went wrong in words."""

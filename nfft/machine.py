@@ -1,0 +1,73 @@
+"""This machine: cores, memory, hardware, and the versions of what computes on it."""
+
+import contextlib
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+# Where Linux says how much a container may have: cgroups of the second kind, and of the first.
+CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+def memory_of(device: torch.device) -> int:
+    """Bytes that one process can count on: of its GPU, or its share of this machine's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in CONTAINER_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # not there, or "max"
+            total = min(total, int(limit.read_text()))
+    return total // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+VERSIONS = ("torch", "timm", "accelerate", "datasets", "huggingface_hub", "safetensors")
+
+
+def versions() -> dict[str, str]:
+    """Of this package, Python and the libraries that decide the result."""
+    from nfft import __version__
+
+    return {
+        "nfft": __version__,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in VERSIONS},
+    }
+
+
+def hardware(device: str) -> dict[str, Any]:
+    """Device, its name, cores and memory in bytes."""
+    import torch
+
+    name = torch.cuda.get_device_name() if device.startswith("cuda") else _processor()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {"device": device.split(":")[0], "name": name, "cores": os.cpu_count(), "memory_bytes": memory}
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    for line in cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []:
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def peak_memory(device: str) -> int:
+    """Bytes: of the device where it is a GPU, else of this process at its largest."""
+    import resource
+    import sys
+
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

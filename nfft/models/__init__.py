@@ -1,0 +1,1 @@
+"""Networks: found, checked, built, changed, saved."""

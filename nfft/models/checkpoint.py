@@ -1,0 +1,183 @@
+"""How a network lies in a folder: config.json and model.safetensors, as timm, transformers and the Hub read them."""
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from nfft.errors import UserError, nearest
+from nfft.files import fingerprint_of
+from nfft.models import architectures
+from nfft.models.validation import REFUSED, validate_config
+from nfft.models.weight_standardization import are_authors, standardization_arguments
+
+# For architectures that timm has no weights of: ImageNet's usual size, mean and standard deviation.
+DEFAULT_PREPROCESSING = {"input_size": (3, 224, 224), "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+# Arguments of timm's constructors that something else decides.
+SETTLED = {
+    "num_classes": "the task has the classes",
+    "in_chans": "images are RGB",
+    "drop_rate": "it is --set dropout=...",
+    "drop_path_rate": "it is --set stochastic_depth=...",
+    "pretrained": "scratch: means random weights",
+}
+# In place of weights, an adapter has these; ADAPTER is its entry in config.json.
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+ADAPTER = "nfft_adapter"
+# Arguments that belong to a training run; and transformers passes num_classes itself, and fails on a second one.
+RUNS = ("num_classes", "drop_rate", "drop_path_rate")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a network comes from.
+
+    Attributes:
+        name: what the user called it.
+        architecture: timm's name, or one of nfft.architectures.
+        folder: config.json and model.safetensors; None for random weights.
+        config: the content of config.json, or what timm knows of the architecture.
+        base: what an adapter changes; None for a checkpoint of its own.
+    """
+
+    name: str
+    architecture: str
+    folder: Path | None
+    config: dict[str, Any] = field(repr=False)
+    base: "Checkpoint | None" = None
+
+    @property
+    def weights(self) -> str:
+        """The name of the file that the weights, or changes of the base's, lie in."""
+        return ADAPTER_FILES[1] if ADAPTER in self.config else "model.safetensors"
+
+    @cached_property
+    def fingerprint(self) -> str | None:
+        """Hash of the weights; None for random ones."""
+        if self.folder is None:
+            return None
+        return fingerprint_of(self.folder / self.weights)
+
+    @property
+    def commit(self) -> str | None:
+        """The commit on the Hub that the folder is a snapshot of, if it is one."""
+        return self.folder.name if self.folder is not None and self.folder.parent.name == "snapshots" else None
+
+    @property
+    def title(self) -> str:
+        """The name for a card: of a folder here, only the last part."""
+        return Path(self.name).expanduser().resolve().name if Path(self.name).expanduser().is_dir() else self.name
+
+    @property
+    def timm_name(self) -> str:
+        """The architecture in timm's own terms, with `arguments`: whoever loads it later may not have nfft."""
+        return architectures.in_timm(self.architecture)[0]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Of timm's constructor, without those that belong to a training run."""
+        args = {**architectures.in_timm(self.architecture)[1], **(self.config.get("model_args") or {})}
+        for name in RUNS:
+            args.pop(name, None)
+        authors = self.is_authors or self.folder is None
+        return {**args, **standardization_arguments(self.timm_name, args, authors=authors)}
+
+    @property
+    def is_authors(self) -> bool:
+        """Whether the weights are as the paper's authors trained them."""
+        return self.folder is not None and are_authors(self.architecture, self.config)
+
+    @property
+    def is_normalizer_free(self) -> bool:
+        import timm
+
+        return timm.models.is_model_in_modules(self.timm_name, ["nfnet"])
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        return self.config.get("pretrained_cfg", self.config)
+
+    @property
+    def train_side(self) -> int:
+        return int(self.preprocessing["input_size"][-1])
+
+    @property
+    def test_side(self) -> int:
+        return int((self.preprocessing.get("test_input_size") or self.preprocessing["input_size"])[-1])
+
+
+def open_checkpoint(name: str, folder: Path) -> Checkpoint:
+    """The checkpoint in `folder`, in the layout that timm saves and the Hub holds.
+
+    Raises:
+        UserError: when config.json or model.safetensors is missing or cannot be used.
+    """
+    config_file = folder / "config.json"
+    if not config_file.is_file():
+        raise UserError(f"{name}: expected config.json and model.safetensors in {folder}; config.json is missing.")
+    try:
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{name}: config.json is not JSON ({error}).") from error
+    if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
+        raise UserError(f"{name}: config.json names no timm architecture; this is not a timm checkpoint.")
+    is_adapter = isinstance(config.get(ADAPTER), dict) and all((folder / each).is_file() for each in ADAPTER_FILES)
+    if not (folder / "model.safetensors").is_file() and not is_adapter:
+        pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern))
+        if not pickles:
+            raise UserError(f"{name}: expected config.json and model.safetensors in {folder}; there are no weights.")
+        raise UserError(
+            f"{name}: expected model.safetensors, found only {pickles[0]}, a pickle, which can run code when it is "
+            "opened. Convert it where you trust it: load the state dict with torch.load(..., weights_only=True), then "
+            "safetensors.torch.save_file(state_dict, 'model.safetensors')."
+        )
+    _check_architecture(name, config["architecture"])
+    validate_config(name, config)
+    return Checkpoint(name, config["architecture"], folder, config)
+
+
+def random_checkpoint(architecture: str, model_args: dict[str, Any]) -> Checkpoint:
+    """A timm architecture to be trained from scratch."""
+    import timm
+
+    _check_architecture(f"scratch:{architecture}", architecture)
+    for name in sorted(model_args.keys() & SETTLED.keys()):
+        raise UserError(f"--model-arg {name}={model_args[name]} cannot be given: {SETTLED[name]}.")
+    for name in sorted(model_args.keys() & REFUSED):
+        raise UserError(f"--model-arg {name} cannot be given: it does not describe a network.")
+    defaults = timm.get_pretrained_cfg(architecture)
+    preprocessing = defaults.to_dict() if defaults is not None else dict(DEFAULT_PREPROCESSING)
+    config = {"architecture": architecture, "model_args": model_args, "pretrained_cfg": preprocessing}
+    # The licence is that of timm's weights, which are not used.
+    preprocessing.pop("license", None)
+    return Checkpoint(f"scratch:{architecture}", architecture, None, config)
+
+
+def _check_architecture(name: str, architecture: str) -> None:
+    import timm
+
+    if not timm.is_model(architecture):
+        raise UserError(
+            f"{name}: timm has no architecture {architecture!r}; {nearest(architecture, timm.list_models())}"
+        )
+
+
+def labels_of(checkpoint: Checkpoint) -> list[str]:
+    """Names of the checkpoint's classes; those of ImageNet where it has as many and no names, as timm has it."""
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    names = checkpoint.config.get("label_names")
+    if names:
+        return list(names)
+    subset = infer_imagenet_subset({"num_classes": saved_classes(checkpoint)})
+    if subset is None:
+        return [str(number) for number in range(saved_classes(checkpoint))]
+    known = ImageNetInfo(subset)
+    described = known.label_descriptions(as_dict=True)
+    return [described[synset] for synset in known.label_names()]
+
+
+def saved_classes(checkpoint: Checkpoint) -> int:
+    """How many classes the checkpoint's own classifier tells apart."""
+    return int(checkpoint.config.get("num_classes", checkpoint.preprocessing.get("num_classes", 1000)))

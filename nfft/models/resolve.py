@@ -1,0 +1,73 @@
+"""Finds a checkpoint by name: packaged, in a folder, on the Hub, or random weights."""
+
+import importlib.resources
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import timm
+
+from nfft.errors import UserError, nearest
+from nfft.files import expanded, is_path
+from nfft.hub.download import Source, download_snapshot
+from nfft.models.checkpoint import ADAPTER, ADAPTER_FILES, Checkpoint, open_checkpoint, random_checkpoint
+
+PACKAGED = "nfnet-nano"
+OFFLINE = f"To work offline, give --model a local folder or {PACKAGED}, which comes with nfft."
+
+
+def find_checkpoint(name: str, model_args: dict[str, Any], source: Source | None = None) -> Checkpoint:
+    """The checkpoint called `name`; of an adapter, with its base.
+
+    Args:
+        name: "nfnet-nano", "scratch:<architecture>", a folder, or a Hub id such as timm/dm_nfnet_f0.dm_in1k.
+        model_args: arguments of timm's constructor, for "scratch:" only.
+
+    Raises:
+        UserError: when there is no such checkpoint, or it cannot be reached, trusted or used.
+    """
+    found = _find(name, model_args, source)
+    entry = found.config.get(ADAPTER)
+    if not isinstance(entry, dict):
+        return found
+    base_name, revision = entry.get("base"), entry.get("revision")
+    if not isinstance(base_name, str) or not (revision is None or isinstance(revision, str)):
+        raise UserError(f"{name}: config.json must name the adapter's base; found {entry!r}.")
+    base = _find(base_name, {}, replace(source or Source(), revision=revision))
+    if base.folder is None or ADAPTER in base.config:
+        raise UserError(f"{name}: config.json must name a network as the adapter's base; {base_name} is none.")
+    if base.fingerprint != entry.get("sha256"):
+        raise UserError(
+            f"{name} is an adapter for {base_name} with other weights than those found here: their hashes differ. "
+            "Use the base that it was trained on."
+        )
+    return replace(found, base=base)
+
+
+def _find(name: str, model_args: dict[str, Any], source: Source | None = None) -> Checkpoint:
+    if name.startswith("scratch:"):
+        return random_checkpoint(name.removeprefix("scratch:"), model_args)
+    if model_args:
+        raise UserError(f"--model-arg goes with --model scratch:...; {name} already has its weights.")
+    folder = expanded(name)
+    if source is not None and source.revision is not None and (name == PACKAGED or folder.is_dir()):
+        raise UserError(f"--revision {source.revision} is for the Hub; {name} is a folder here, and has but one.")
+    if name == PACKAGED:
+        return open_checkpoint(name, Path(str(importlib.resources.files("nfft") / "pretrained" / PACKAGED)))
+    if folder.is_dir():
+        return open_checkpoint(name, folder)
+    if is_path(name):
+        raise UserError(f"--model {name}: there is no such folder.")
+    if "/" not in name:
+        known = [PACKAGED, *(f"timm/{each}" for each in timm.list_pretrained("*nf*")), *_scratch_names()]
+        raise UserError(f"unknown model {name!r}; {nearest(name, known)}")
+    return open_checkpoint(name, _download(name, source or Source()))
+
+
+def _download(name: str, source: Source) -> Path:
+    weights = ("model.safetensors", *ADAPTER_FILES)
+    return download_snapshot(name, source, config="config.json", weights=weights, offline=OFFLINE)
+
+
+def _scratch_names() -> list[str]:
+    return [f"scratch:{each}" for each in timm.list_models("*nf*")]

@@ -1,0 +1,56 @@
+"""Writes config.json and model.safetensors, as timm, transformers and the Hub read them."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from nfft.files import write_json, write_tensors
+from nfft.models.checkpoint import RUNS, Checkpoint
+
+
+def save_network(
+    model: nn.Module, folder: Path, *, checkpoint: Checkpoint, classes: list[str], preprocessing: dict[str, Any]
+) -> None:
+    """Write config.json and model.safetensors, as timm, transformers and the Hub read them.
+
+    Args:
+        preprocessing: as `squashed` makes it, or that of a checkpoint.
+
+    The evaluation size goes where timm and transformers both look for it (input_size).
+    """
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
+        stage = Path(temporary)
+        write_tensors(stage / "model.safetensors", model.state_dict())
+        config = config_of(model, stage, checkpoint=checkpoint, classes=classes, preprocessing=preprocessing)
+        write_json(stage / "config.json", config)
+        for name in ("model.safetensors", "config.json"):
+            (stage / name).replace(folder / name)
+
+
+def config_of(
+    model: nn.Module, stage: Path, *, checkpoint: Checkpoint, classes: list[str], preprocessing: dict[str, Any]
+) -> dict[str, Any]:
+    """The content of config.json; `stage` is a folder that timm may write to."""
+    from timm.models._hub import save_config_for_hf
+
+    labels = {"num_classes": len(classes), "label_names": list(classes)}
+    save_config_for_hf(model, str(stage / "config.json"), model_config=labels, data_config=preprocessing)
+    config = json.loads((stage / "config.json").read_text(encoding="utf-8"))
+    _finish_config(config, checkpoint)
+    return config
+
+
+def _finish_config(config: dict[str, Any], checkpoint: Checkpoint) -> None:
+    """Leave out what describes the source checkpoint or this training run rather than the network."""
+    config["architecture"] = checkpoint.timm_name
+    recorded = {name: value for name, value in config.get("model_args", {}).items() if name not in RUNS}
+    config["model_args"] = {**recorded, **checkpoint.arguments}
+    sizes = ("test_input_size", "pool_size", "test_pool_size")
+    for name in ("tag", "origin_url", "paper_ids", "paper_name", "label_names", "label_descriptions", *sizes):
+        config["pretrained_cfg"].pop(name, None)
+    # timm writes the licence of its own weights, whether they were used or not.
+    if checkpoint.preprocessing.get("license") is None:
+        config["pretrained_cfg"].pop("license", None)

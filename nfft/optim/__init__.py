@@ -1,0 +1,1 @@
+"""The paper's optimizer, piece by piece; imports nothing else of nfft."""

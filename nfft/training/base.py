@@ -1,0 +1,132 @@
+"""What every method needs before it sees an image: the network, its input, and a record of what cannot be read."""
+
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import Tensor
+
+from nfft.data.scan import Broken
+from nfft.data.splits import Split
+from nfft.distributed.accelerator import autocast_dtype, default_workers, set_threads
+from nfft.evaluation.metrics import Predictions
+from nfft.files import read_lines
+from nfft.models.build import build_network, check_side, normalize_images
+from nfft.models.folding import fold
+from nfft.runs.folder import SKIPPED
+from nfft.training.plan import Plan
+from nfft.training.tracking import Report
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run ends with, the network aside.
+
+    Attributes:
+        weights: which of the candidates the network was left with.
+        validation: predictions of each candidate.
+        test: those of the weights that were kept; None where there is no test split.
+        training: `images` that went through the network, `seconds` that took, and what else the method counts.
+    """
+
+    weights: str
+    validation: dict[str, Predictions]
+    test: Predictions | None
+    training: dict[str, Any]
+
+
+class Job(ABC):
+    """One run of `plan` before anything is trained.
+
+    Args:
+        plan: what to train, on what, how.
+        accelerator: of this process.
+        folder: the run folder.
+
+    Attributes:
+        network: with the checkpoint's weights, and a new classifier where it needs one.
+        workers: loader processes.
+        seconds: time since the run began, interruptions not included.
+    """
+
+    def __init__(self, plan: Plan, accelerator: Accelerator, folder: Path) -> None:
+        self.plan, self.accelerator, self.folder = plan, accelerator, folder
+        recipe = plan.recipe
+        set_threads(recipe.threads)
+        set_seed(plan.config.seed)
+        self.network = build_network(
+            plan.checkpoint, plan.data.classes, dropout=recipe.dropout, stochastic_depth=recipe.stochastic_depth
+        )
+        self.check_side("test_resolution")
+        source = plan.checkpoint.preprocessing
+        self.mean = torch.tensor(source["mean"], device=accelerator.device).view(3, 1, 1)
+        self.std = torch.tensor(source["std"], device=accelerator.device).view(3, 1, 1)
+        self.adapter: LoraConfig | None = None
+        self.workers = recipe.workers if recipe.workers is not None else default_workers(accelerator)
+        self.began = time.monotonic()
+
+    @abstractmethod
+    def restore(self) -> list[str]:
+        """Take up what an interrupted run has left; returns lines about what of it is damaged."""
+
+    @abstractmethod
+    def run(self, report: Report, stop_requested: Callable[[], bool]) -> bool:
+        """Train to the end; returns False when a stop was asked for and what there is has been saved.
+
+        Raises:
+            UserError: when training fails.
+        """
+
+    @abstractmethod
+    def finish(self, lines: list[dict]) -> Outcome:
+        """Leave the network as it is to be saved, and score it; `lines` are the run's metrics."""
+
+    @property
+    @abstractmethod
+    def reached(self) -> str:
+        """How far the run has come, for people; nothing at its start."""
+
+    @property
+    @abstractmethod
+    def step(self) -> int:
+        """Optimizer steps that are done."""
+
+    def check_side(self, name: str) -> None:
+        """See that the network takes images of the resolution that the recipe calls `name`."""
+        side = getattr(self.plan.recipe, name)
+        check_side(self.network, self.plan.checkpoint.architecture, side, f"--set {name}=")
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def to_input(self, images: Tensor) -> Tensor:
+        """uint8 images (n, 3, h, w) -> normalised floats on the device."""
+        return normalize_images(images.to(self.accelerator.device, non_blocking=True), self.mean, self.std)
+
+    def folded(self, tensors: Mapping[str, Tensor] | None = None) -> Any:
+        """The network as it is now, or with other weights, as it is fastest at inference."""
+        return fold(self.network, tensors, autocast_dtype(self.accelerator)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def note_broken(self, split: Split, broken: list[Broken]) -> None:
+        """Add images that could not be read after all to skipped.jsonl, each once; from the main process."""
+        if not (broken and self.accelerator.is_main_process):
+            return
+        file = self.folder / SKIPPED
+        noted = {(line["split"], line["image"]) for line in read_lines(file)}
+        with file.open("a", encoding="utf-8") as lines:
+            for each in broken:
+                line = {"split": split.name, "image": split.where(each.index), "reason": each.reason}
+                if (line["split"], line["image"]) not in noted:
+                    noted.add((line["split"], line["image"]))
+                    lines.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -1,0 +1,187 @@
+"""Everything that is decided before the first step: data, checkpoint, settings."""
+
+import hashlib
+import os
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from nfft.config.method import Method
+from nfft.config.overrides import read_changes, read_config
+from nfft.config.recipe import Facts, Recipe, change
+from nfft.config.run_config import RunConfig
+from nfft.config.task import Task
+from nfft.data import randaugment
+from nfft.data.scan import scan_split
+from nfft.data.splits import Data, Split, check_classes, few_shots, load_data, public_source
+from nfft.errors import UserError
+from nfft.models.build import keeps_classifier
+from nfft.models.checkpoint import Checkpoint
+from nfft.models.resolve import find_checkpoint
+
+LISTED = 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run's config understood.
+
+    Attributes:
+        data: without the images that are known not to be readable.
+        skipped: those: split, image (its path or row) and reason.
+        pixels: of all decoded training images together, about.
+        fingerprint: hash of classes, labels and the sizes that were looked at: another value is other data.
+    """
+
+    config: RunConfig
+    task: Task
+    data: Data
+    skipped: list[dict[str, Any]]
+    pixels: int
+    fingerprint: str
+    checkpoint: Checkpoint
+    recipe: Recipe
+    method: Method
+
+    @property
+    def total_steps(self) -> int:
+        return self.recipe.steps(len(self.data.train))
+
+    @property
+    def notes(self) -> list[str]:
+        """Lines about what is allowed and seldom meant."""
+        found = []
+        classes = self.data.classes
+        if keeps_classifier(self.checkpoint, classes) and not self.checkpoint.config.get("label_names"):
+            found.append(
+                f"{self.checkpoint.name} does not name its {len(classes)} classes: its classifier is kept, as if they "
+                "were those of the task in the same order"
+            )
+        magnitude, side = self.recipe.randaugment, self.recipe.train_resolution
+        if not self.method.heeds("randaugment") or magnitude is None or not randaugment.blanks(magnitude, side):
+            return found
+        return [
+            *found,
+            f"randaugment={magnitude:g} can blank most of a picture of {side} px: it shifts by up to "
+            f"{randaugment.SHIFT * magnitude / 10:g} px. The paper takes 5 at 192 px, 10 to 256 and 15 above; "
+            f"in proportion that is --set randaugment={5 * side / 192:.2g}",
+        ]
+
+
+def make_plan(config: RunConfig, *, keeps: bool = False) -> Plan:
+    """Find what `config` names, look at the data, and settle every setting.
+
+    Args:
+        keeps: keep training images that are decoded to look at them, for a method that sees them again.
+
+    Raises:
+        UserError: for whatever the user has to put right.
+    """
+    asked = read_config(config)
+    task, method, changes = asked.task, asked.method, asked.changes
+    checkpoint = find_checkpoint(config.model, dict(config.model_args))
+    if method.is_adapter and checkpoint.folder is None:
+        raise UserError(f"--method {config.method} changes a checkpoint; {checkpoint.name} has no weights to change.")
+    if method.is_adapter and checkpoint.base is not None:
+        raise UserError(
+            f"{checkpoint.name} is an adapter itself, and --method {config.method} would make one of it. Make a whole "
+            f"network of it first: nfft merge {config.model} merged."
+        )
+    loaded = load_data(task)
+    loaded, skipped, sizes, fingerprint = _readable(task, loaded, keeps and not method.fits_features)
+    if config.shots is not None:
+        loaded = few_shots(loaded, config.shots, config.seed)
+    facts = Facts(
+        images=len(loaded.train),
+        classes=len(loaded.classes),
+        side=round(float(np.median(np.sqrt(sizes.prod(axis=1))))),
+        architecture=checkpoint.architecture,
+        train_side=checkpoint.train_side,
+        test_side=checkpoint.test_side,
+        pretrained=checkpoint.folder is not None,
+        asked_batch=changes.get("batch_size"),
+    )
+    recipe = asked.recipe(facts)
+    recipe = replace(recipe, lr=recipe.lr * method.lr_factor)
+    recipe = change(change(recipe, read_changes(Recipe, task.suggests, whose="recipe")), changes)
+    if not method.fits_features:
+        _check_batch(recipe, len(loaded.train))
+    pixels = int(sizes.prod(axis=1).mean() * len(loaded.train))
+    return Plan(config, task, loaded, skipped, pixels, fingerprint, checkpoint, recipe, method)
+
+
+def _readable(task: Task, loaded: Data, keeps: bool) -> tuple[Data, list[dict[str, Any]], np.ndarray, str]:
+    """The data without images that cannot be read, those, sizes of training images (n, 2), and a fingerprint."""
+    digest = hashlib.sha256("\n".join(loaded.classes).encode())
+    kept: dict[str, Split] = {}
+    skipped = []
+    total, sizes = 0, np.empty((0, 2), np.int64)
+    for split in loaded.splits:
+        found = scan_split(split, keeps=keeps and split.name == "train")
+        digest.update(split.name.encode() + split.labels.tobytes() + found.sizes.tobytes())
+        total += len(found.indices)
+        whole = np.ones(len(split), bool)
+        for each in found.broken:
+            whole[each.index] = False
+            skipped.append({"split": split.name, "image": split.where(each.index), "reason": each.reason})
+        kept[split.name] = split.keep(whole)
+        if split.name == "train":
+            sizes = found.sizes[found.sizes.all(axis=1)]
+    if len(skipped) > task.max_broken_fraction * total:
+        listed = "\n".join(f"  {each['split']}: {each['image']}: {each['reason']}" for each in skipped[:LISTED])
+        more = f"\n  ... and {len(skipped) - LISTED} more" if len(skipped) > LISTED else ""
+        raise UserError(
+            f"{len(skipped)} of {total} images cannot be read, more than max_broken_fraction "
+            f"({task.max_broken_fraction:g}) allows. Repair or remove them, or raise it with "
+            f"--set task.max_broken_fraction=...\n{listed}{more}"
+        )
+    check_classes(task, loaded.classes, kept)
+    return Data(loaded.classes, kept["train"], kept["validation"], kept.get("test")), skipped, sizes, digest.hexdigest()
+
+
+def _check_batch(recipe: Recipe, images: int) -> None:
+    if recipe.batch_size > images:
+        raise UserError(
+            f"the batch size {recipe.batch_size} is larger than the training split ({images} images). "
+            f"Use --batch-size {images} or less."
+        )
+    parts = recipe.parts * int(os.environ.get("WORLD_SIZE", "1"))
+    pairs = 2 if recipe.mixup is not None or recipe.cutmix else 1
+    if recipe.batch_size % (parts * pairs):
+        cause = f"{parts} equal parts (processes × accumulation steps)" + (" of an even size" if pairs == 2 else "")
+        nearest_size = max(1, recipe.batch_size // (parts * pairs)) * parts * pairs
+        raise UserError(
+            f"the batch size {recipe.batch_size} does not divide into {cause}. Use --batch-size {nearest_size}."
+        )
+
+
+def describe_plan(plan: Plan) -> dict[str, Any]:
+    """The part of run.json that follows from the plan alone."""
+    task, config = plan.task, plan.config
+    shown = ("name", "title", "homepage", "citation", "licence", "metric", "note")
+    resolved = {**asdict(plan.recipe), "total_steps": plan.total_steps}
+    test = plan.data.test
+    return {
+        "task": {**{name: getattr(task, name) for name in shown}, "source": public_source(task)},
+        "recipe": {
+            "name": config.recipe,
+            "settings": {name: value for name, value in resolved.items() if plan.method.heeds(name)},
+        },
+        "method": {
+            "name": config.method,
+            "settings": asdict(plan.method),
+            "is_adapter": plan.method.is_adapter,
+            "fits_features": plan.method.fits_features,
+        },
+        "data": {
+            "classes": plan.data.classes,
+            "train": len(plan.data.train),
+            "validation": len(plan.data.validation),
+            "test": len(test) if test is not None else 0,
+            "shots": config.shots,
+            "skipped": len(plan.skipped),
+            "fingerprint": plan.fingerprint,
+        },
+        "seed": config.seed,
+    }

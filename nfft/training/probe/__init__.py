@@ -1,0 +1,1 @@
+"""Training the classifier alone, on features that are computed once."""

@@ -1,0 +1,195 @@
+"""A run that fits the classifier alone: every image goes through the body once, and a convex problem is solved."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nfft.data.decode import evaluation_view
+from nfft.data.loader import AugmentedImages, EvaluationImages
+from nfft.data.splits import Split
+from nfft.errors import UserError
+from nfft.evaluation.metrics import Predictions, predictions_of_logits
+from nfft.machine import versions
+from nfft.optim.param_groups import classifier
+from nfft.training.base import Job, Outcome
+from nfft.training.probe.features import Features, extract_features, find_features
+from nfft.training.probe.solver import CHUNK, L2, Rows, Solution, path
+from nfft.training.tracking import Report
+
+FOLDER = "features"
+# The path of penalties ends when so many in a row have not lowered the loss on validation.
+PATIENCE = 2
+
+
+class Probe(Job):
+    """One run of `plan` that trains the classifier on what the network makes of the images."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.plan.method.prepare(self.network)
+        self.head = classifier(self.network)
+        if self.head.bias is None:
+            raise UserError(
+                f"{self.plan.checkpoint.architecture} has a classifier without bias, which cannot be fitted alone. "
+                "Use another --method."
+            )
+        self.views = int(self.plan.method.views)  # type: ignore[attr-defined]
+        if self.views:
+            self.check_side("train_resolution")
+        self.network.to(self.accelerator.device)
+        self.body = self.folded()
+        self._check_features()
+        self.found: dict[str, Features] = {}
+        self.best: tuple[Solution, Predictions] | None = None
+        self.solving = 0.0
+
+    @torch.inference_mode()
+    def _check_features(self) -> None:
+        """See that the classifier gets the features as they are kept, and nothing else."""
+        side = self.plan.recipe.test_resolution
+        images = torch.zeros(2, 3, side, side, dtype=torch.uint8)
+        images[1] = 255
+        with self.accelerator.autocast():
+            expected = self.body(self.to_input(images)).float()
+        features = self._features(images).float()
+        weight, bias = self.head.weight.flatten(1), self.head.bias
+        found = F.linear(features, weight, bias) if features.shape[1] == weight.shape[1] else None
+        if found is None or (found - expected).abs().max() > 0.1 * expected.abs().max() + 1e-3:
+            raise UserError(
+                f"{self.plan.checkpoint.architecture} does more to its features than multiply them by the classifier's "
+                "weight, which cannot be fitted alone. Use another --method."
+            )
+
+    @property
+    def step(self) -> int:
+        return 0
+
+    @property
+    def reached(self) -> str:
+        rows = sum(each.rows for each in self.found.values())
+        return f"{rows:,} images" if rows else ""
+
+    def restore(self) -> list[str]:
+        for name, images, facts in self._wanted():
+            self.found[name] = self._find(name, images.split, facts)
+        self.began -= sum(each.seconds for each in self.found.values())
+        return []
+
+    def run(self, report: Report, stop_requested: Callable[[], bool]) -> bool:
+        for name, images, facts in self._wanted():
+            # What an interrupted run has left was found when it was restored.
+            found = self.found[name] = self.found.get(name) or self._find(name, images.split, facts)
+            if not found.is_complete:
+                complete = extract_features(
+                    found, images, self._features, self.head.weight.shape[1], self.accelerator,
+                    workers=self.workers, stop_requested=stop_requested,
+                    show=partial(report.extracting, name, images=len(found.labels)),
+                )  # fmt: skip
+                if not complete:
+                    return False
+                self.note_broken(images.split, found.broken)
+            if self.accelerator.is_main_process:
+                report.extracted(name, len(found.labels), found.seconds)
+        stopped = self.accelerator.is_main_process and not self._solve(report, stop_requested)
+        # The other processes wait here for the main one to be done.
+        everyone = torch.tensor(float(stopped), device=self.accelerator.device)
+        return self.accelerator.reduce(everyone, reduction="sum").item() == 0
+
+    def finish(self, lines: list[dict]) -> Outcome:
+        if not self.accelerator.is_main_process:
+            return Outcome("raw", {}, None, {})
+        assert self.head.bias is not None and self.best is not None
+        solution, validation = self.best
+        with torch.no_grad():
+            self.head.weight.copy_(solution.weight.view_as(self.head.weight))
+            self.head.bias.copy_(solution.bias)
+        test = self._predict("test", solution) if "test" in self.found else None
+        training = {
+            "l2": solution.l2,
+            "images": sum(len(each.labels) for each in self.found.values()),
+            "seconds": sum(each.seconds for each in self.found.values()) + self.solving,
+        }
+        return Outcome("raw", {"raw": validation}, test, training)
+
+    def _wanted(self) -> list[tuple[str, EvaluationImages, dict[str, Any]]]:
+        """What goes through the network: a name, the images, and what tells them from others of this run."""
+        data, recipe, seed = self.plan.data, self.plan.recipe, self.plan.config.seed
+        view = partial(evaluation_view, resolution=recipe.test_resolution, margin=recipe.test_margin)
+        sides = {"resolution": recipe.test_resolution, "margin": recipe.test_margin}
+        wanted: list[tuple[str, EvaluationImages, dict[str, Any]]] = [
+            (split.name, EvaluationImages(split, view), sides) for split in data.splits
+        ]
+        crops = {name: getattr(recipe, name) for name in ("train_resolution", "crop_area", "crop_aspect", "flip")}
+        for epoch in range(self.views):
+            images = AugmentedImages(data.train, recipe, seed, epoch)
+            wanted.append((f"train-{epoch}", images, {**crops, "seed": seed, "epoch": epoch}))
+        return wanted
+
+    def _find(self, name: str, split: Split, facts: dict[str, Any]) -> Features:
+        checkpoint = self.plan.checkpoint
+        everything = {
+            **facts,
+            "data": self.plan.fingerprint,
+            "split": split.name,
+            "images": split.fingerprint or content_of(split),
+            "rows": hashlib.sha256(split.rows.tobytes()).hexdigest(),
+            "architecture": checkpoint.architecture,
+            "arguments": dict(checkpoint.arguments),
+            "mean": list(checkpoint.preprocessing["mean"]),
+            "std": list(checkpoint.preprocessing["std"]),
+            "weights": checkpoint.fingerprint,
+            "precision": self.accelerator.mixed_precision,
+            "versions": versions(),
+        }
+        return find_features(self.folder / FOLDER / f"{name}.npy", split.labels, everything, self.accelerator)
+
+    @torch.inference_mode()
+    def _features(self, images: Tensor) -> Tensor:
+        with self.accelerator.autocast():
+            pixels = self.to_input(images).contiguous(memory_format=torch.channels_last)
+            return self.body.forward_head(self.body.forward_features(pixels), pre_logits=True).flatten(1)
+
+    def _solve(self, report: Report, stop_requested: Callable[[], bool]) -> bool:
+        """Keep the solution of the path that does best on validation; False when a stop was asked for."""
+        began = time.perf_counter()
+        rows = Rows([each for name, each in self.found.items() if name.startswith("train")], self.accelerator.device)
+        asked = self.plan.method.l2  # type: ignore[attr-defined]
+        worse = 0
+        for solution in path(rows, len(self.plan.data.classes), L2 if asked is None else [asked]):
+            found = self._predict("validation", solution)
+            figures = {"train_loss": solution.loss, "loss": found.loss, "top1": found.top1}
+            report.solved(solution.l2, iterations=solution.iterations, settled=solution.settled, **figures)
+            # The loss: on a small split, the count of right answers says less than how right they are.
+            if self.best is None or found.loss < self.best[1].loss:
+                self.best, worse = (solution, found), 0
+            else:
+                worse += 1
+            if worse == PATIENCE:
+                break
+            if stop_requested():
+                return False
+        self.solving = time.perf_counter() - began
+        return True
+
+    def _predict(self, name: str, solution: Solution) -> Predictions:
+        found = self.found[name]
+        chunks = found.chunks(CHUNK)
+        outcomes = (
+            (rows, torch.from_numpy(found.labels[rows]), solution.logits(found.values[rows])) for rows in chunks
+        )
+        return predictions_of_logits(outcomes, found.broken, found.seconds)
+
+
+def content_of(split: Split) -> str:
+    """Hash of the images of a split that are arrays in memory."""
+    digest = hashlib.sha256()
+    for index in range(len(split)):
+        digest.update(np.ascontiguousarray(split[index]).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,197 @@
+"""`nfft evaluate` and `nfft predict` on a run's folder: the run's own scores again, and classes of pictures."""
+
+import csv
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from accelerate.state import AcceleratorState
+
+from nfft.cli import evaluate, finetune, predict
+from nfft.reporting.publish import add_evaluation
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    asked = ["--task", "digits", "--steps", "40", "--set", "evaluations=1", "--precision", "fp32"]
+    assert finetune.main([*asked, "--output-dir", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    import shutil
+
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def complaint(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr().err
+    assert "Traceback" not in captured
+    *_, last = captured.splitlines()
+    assert last.startswith("nfft: ")
+    return last
+
+
+def test_the_runs_own_scores_come_out_again(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate.main(["--model", str(run), "--task", "digits", "--precision", "fp32"]) == 0
+    (output,) = Path("runs").glob("evaluate-digits-run-*-test-48px/results.json")
+    written = json.loads(output.read_text())
+    own = json.loads((run / "results.json").read_text())["test"]
+    for name in ("top1", "top5", "count", "resolution", "confusion", "per_class"):
+        assert written["scores"][name] == own[name], name
+    assert written["scores"]["loss"] == pytest.approx(own["loss"], abs=1e-5)
+    assert f"top-1 {own['top1']:.2%}" in capsys.readouterr().out
+
+
+def test_another_split_and_resolution_are_added_to_the_card(run: Path) -> None:
+    asked = ["--model", str(run), "--task", "digits", "--split", "validation", "--resolution", "64"]
+    card = run / "README.md"
+    card.write_text(card.read_text() + "\n## My notes\n\nKept, with `## no heading` in it.\n")
+    for _ in range(2):
+        AcceleratorState._reset_state(reset_partial_state=True)
+        assert evaluate.main([*asked, "--add-to", str(run), "--output", "out/own.json"]) == 0
+    (added,) = json.loads((run / "evaluations.json").read_text())
+    add_evaluation(run, {**added, "task": {**added["task"], "source_hash": "of others"}})
+    assert len(json.loads((run / "evaluations.json").read_text())) == 2, "data of the same name, from elsewhere"
+    assert added["scores"]["split"] == "validation" and added["resolution"] == 64
+    assert "Kept, with `## no heading` in it." in card.read_text()
+    assert f"{100 * added['scores']['top1']:.2f}" in card.read_text()
+    assert Path("out/own.json").is_file()
+
+
+def test_classes_are_matched_by_name(run: Path, image_folder: Callable[..., Path]) -> None:
+    folder = image_folder("some", classes=["9", "3"], images=4)
+    assert (
+        evaluate.main(["--model", str(run), "--task", str(folder), "--split", "validation", "--output", "r.json"]) == 0
+    )
+    scores = json.loads(Path("r.json").read_text())["scores"]
+    assert {true for true, *_ in scores["confusion"]} == {3, 9} and len(scores["per_class"]) == 10
+
+
+def test_all_of_new_pictures_and_of_one_class_alone(run: Path, image_folder: Callable[..., Path]) -> None:
+    asked = ["--split", "all", "--output", "r.json"]
+    assert evaluate.main(["--model", str(run), "--task", str(image_folder("new", classes=["9", "3"])), *asked]) == 0
+    assert json.loads(Path("r.json").read_text())["scores"]["count"] == 16
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert evaluate.main(["--model", str(run), "--task", str(image_folder("one", classes=["5"])), *asked]) == 0
+    assert json.loads(Path("r.json").read_text())["scores"]["count"] == 8
+
+
+def test_nothing_else_is_replaced_and_a_card_gets_its_own_scores(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = (run / "results.json").read_bytes()
+    asked = ["--model", str(run), "--task", "digits"]
+    for wrong, sentence in (
+        (["--output", str(run / "results.json")], "is there already, and is no evaluation"),
+        (["--output", str(run)], "is a folder"),
+        (["--add-to", str(tmp_path)], "is not the folder of a run"),
+    ):
+        AcceleratorState._reset_state(reset_partial_state=True)
+        assert evaluate.main([*asked, *wrong]) == 2
+        assert sentence in complaint(capsys)
+    assert (run / "results.json").read_bytes() == own
+    import shutil
+
+    other = shutil.copytree(run, tmp_path / "other")
+    (other / "model.safetensors").write_bytes(b"others")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert evaluate.main([*asked, "--add-to", str(other)]) == 2
+    assert "the run there has other weights than --model" in complaint(capsys)
+
+
+def test_mistakes_of_evaluate(run: Path, image_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(image_folder())
+    assert evaluate.main(["--model", str(run), "--task", folder]) == 2
+    assert re.search(
+        r"the model tells 10 classes apart \(0, 1, 2, ...\); task photos has 2.*Fine-tune", complaint(capsys)
+    )
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert evaluate.main(["--model", str(run), "--task", folder, "--split", "test"]) == 2
+    assert "--split test: the task has none; it has train, validation" in complaint(capsys)
+    assert evaluate.main(["--model", "nowhere/", "--task", "digits"]) == 2
+    assert "there is no such folder" in complaint(capsys)
+    assert evaluate.main(["--model", str(run), "--task", "digits", "--set", "task.metrik=top1"]) == 2
+    assert "the task has no setting 'metrik'; did you mean 'metric'" in complaint(capsys)
+    assert evaluate.main(["--model", str(run), "--task", "digits", "--set", "label=digit"]) == 2
+    assert "--set label: expected a setting of the task, such as task.label=species" in complaint(capsys)
+    assert evaluate.main(["--model", str(run), "--task", "digits", "--resolution", "16"]) == 2
+    assert "--resolution 16 is too small for test_nfnet" in complaint(capsys)
+    with pytest.raises(SystemExit):
+        evaluate.main(["--model", str(run), "--task", "digits", "--resolution", "2"])
+    assert "from 8 to 4096; got 2" in capsys.readouterr().err
+
+
+def test_pictures_in_lines_and_in_a_table(
+    run: Path, image_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = image_folder('strange names, "quoted"', images=3)
+    (folder / "ant" / "broken.png").write_bytes(b"torn")
+    (folder / "notes.txt").write_text("no picture")
+    assert predict.main(["--model", str(run), str(folder), "--top-k", "2", "--batch-size", "2"]) == 0
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 6
+    assert re.match(r".*ant/0.png: \d \d+\.\d%, \d \d+\.\d%$", captured.out.splitlines()[0])
+    assert "broken.png cannot be read: cannot identify image file" in captured.err
+
+    assert predict.main(["--model", str(run), str(folder), "--csv", "out/table.csv", "--top-k", "99"]) == 0
+    with Path("out/table.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6 and rows[0]["file"] == str(folder / "ant" / "0.png")
+    assert sum(float(rows[0][f"score_{rank}"]) for rank in range(1, 11)) == pytest.approx(1, abs=1e-4)
+
+    strange = folder / os.fsdecode(b"caf\xe9.png")  # as from an old archive: no UTF-8
+    (folder / "ant" / "0.png").rename(strange)
+    assert predict.main(["--model", str(run), str(strange), "--csv", "out/table.csv"]) == 0
+    assert os.fsencode(strange.name) in Path("out/table.csv").read_bytes()
+    assert predict.main(["--model", str(run), str(strange)]) == 0
+    assert "caf?.png: " in capsys.readouterr().out
+
+
+def test_a_picture_that_is_a_program_is_none(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("photo.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n")
+    assert predict.main(["--model", str(run), "photo.jpg"]) == 2
+    assert "cannot identify image file" in capsys.readouterr().err
+
+
+def test_mistakes_of_predict(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict.main(["--model", str(run), "nowhere.jpg"]) == 2
+    assert "nowhere.jpg: there is no such file or folder" in complaint(capsys)
+    (tmp_path / "empty").mkdir()
+    assert predict.main(["--model", str(run), "empty"]) == 2
+    assert "empty holds no pictures" in complaint(capsys)
+    Path("torn.png").write_bytes(b"torn")
+    assert predict.main(["--model", str(run), "torn.png"]) == 2
+    assert "none of the 1 files is a picture" in complaint(capsys)
+    assert predict.main(["--model", str(run), "--csv", "torn.png", "torn.png"]) == 2
+    assert "--csv torn.png is there already, and is no table of predictions" in complaint(capsys)
+    assert Path("torn.png").read_bytes() == b"torn"
+    assert predict.main(["--model", str(run), "torn.png", "--csv", "empty"]) == 2
+    assert "--csv empty is a folder" in complaint(capsys)
+    Path("new.csv").touch()
+    assert predict.main(["--model", str(run), "torn.png", "--csv", "new.csv"]) == 2
+    assert "none of the 1 files is a picture" in complaint(capsys), "an empty file is nobody's loss"
+
+
+def test_a_card_edited_by_hand_is_kept(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    card = run / "README.md"
+    assert card.main([str(run)]) == 0
+    before = card.read_text()
+    card.write_text(before.replace("# ", "# Best of all: ", 1))
+    edited = card.read_text()
+    assert card.main([str(run)]) == 0
+    assert card.read_text() == before
+    (kept,) = run.glob("README.*.md")
+    assert kept.read_text() == edited and str(kept) in capsys.readouterr().out
+    assert card.main([str(run / "nothing")]) == 2

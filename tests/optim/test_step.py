@@ -1,0 +1,117 @@
+"""One pass over memory takes the step that the pieces take in turn, and both the paper's."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import update_run
+from reference import clip, ema_decay, nesterov
+from torch import nn
+from update_run import (
+    CASES,
+    DECAY,
+    EMA_DECAY,
+    FLOORED,
+    LR,
+    SCALE,
+    SCALED,
+    STEPS,
+    Case,
+    floors,
+    gradients,
+    network,
+    take_steps,
+)
+
+from nfft.optim.step import InTurn, rehearse
+
+PROGRAM = Path(update_run.__file__)
+UNCLIPPED = "head.weight"
+
+
+def expected(case: Case) -> dict[str, np.ndarray]:
+    """The steps of a case in float64, by the reference's formulas."""
+    made = network(case.last)
+    weights = {name: each.detach().double().numpy() for name, each in made.named_parameters() if each.requires_grad}
+    average, momentum = dict(weights), {}
+    decayed = {
+        f"{name}.weight"
+        for name, each in made.named_modules()
+        if isinstance(each, (nn.modules.conv._ConvNd, nn.Linear))
+    }
+    shares = []
+    for step in range(STEPS):
+        over, found = [], gradients(made, step, case)
+        finite = all(bool(gradient.isfinite().all()) for gradient in found.values())
+        for name, gradient in found.items():
+            g, w = gradient.double().numpy(), weights[name]
+            if case.clipping is not None and name != UNCLIPPED:
+                least = floors(made)[made.get_parameter(name)].numpy() if case.floors and name == FLOORED else 1e-3
+                with np.errstate(invalid="ignore"):
+                    g, clipped = clip(w, g, case.clipping, least)
+                over.append(np.where(np.isfinite(g).all(), clipped, np.nan).ravel())
+            g = g + DECAY * w * (name in decayed)
+            lr = LR * (SCALE if name == SCALED else 1)
+            weights[name], momentum[name] = nesterov(w, g, momentum.get(name, 0.0), lr, case.momentum)
+        for name, w in weights.items():
+            average[name] = ema_decay(step, EMA_DECAY) * average[name] + (1 - ema_decay(step, EMA_DECAY)) * w
+        shares.append(np.concatenate(over).mean() if over else 0.0 if finite else np.nan)
+    found = {f"weights {name}": array for name, array in weights.items()} | {"shares": np.array(shares)}
+    if case.momentum:
+        found |= {f"momentum {name}": array for name, array in momentum.items()}
+    if case.ema:
+        found |= {f"average {name}": array for name, array in average.items()}
+    return found
+
+
+@pytest.fixture(scope="module")
+def in_one_pass(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, np.ndarray]]:
+    """What the kernel makes of each case, on a CPU: Triton's interpreter must be on before Triton is imported."""
+    pytest.importorskip("triton")
+    folder = tmp_path_factory.mktemp("update")
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    subprocess.run([sys.executable, PROGRAM, folder], env=environment, check=True)
+    return {name: dict(np.load(folder / f"{number}.npz")) for number, name in enumerate(CASES)}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_pass_equals_the_pieces_in_turn(name: str, in_one_pass: dict[str, dict[str, np.ndarray]]) -> None:
+    found, wanted = in_one_pass[name], take_steps(CASES[name], InTurn)
+    assert found.keys() == wanted.keys()
+    for key, array in wanted.items():
+        np.testing.assert_allclose(found[key], array, rtol=3e-6, atol=3e-7, err_msg=key)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_both_are_the_papers_step(name: str, in_one_pass: dict[str, dict[str, np.ndarray]]) -> None:
+    wanted = expected(CASES[name])
+    assert CASES[name].clipping is None or 0.2 < wanted["shares"][0] < 0.8, "some units must be clipped, and some not"
+    for found in (in_one_pass[name], take_steps(CASES[name], InTurn)):
+        for key, array in wanted.items():
+            np.testing.assert_allclose(found[key], array, rtol=3e-6, atol=3e-7, err_msg=key)
+
+
+def test_the_rehearsal_tells_a_step_that_differs() -> None:
+    rehearse(InTurn, torch.device("cpu"))
+    with pytest.raises(AssertionError, match="not close"):
+        rehearse(lambda network, optimizer, _: InTurn(network, optimizer, None), torch.device("cpu"))
+
+
+def test_the_kernel_compiles_for_a_gpu_that_is_not_here() -> None:
+    triton = pytest.importorskip("triton")
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from nfft.optim.step_triton import MANY, ONE, move_units
+
+    names = move_units.arg_names
+    kinds = ["*i32", "*i64", "*fp32", "*fp32", "fp32", "fp32", *["constexpr"] * 4]
+    for units, columns in (MANY, ONE):
+        settings = {"UNITS": units, "COLUMNS": columns, "EPS": 1e-3, "TINY": 1e-6}
+        source = ASTSource(move_units, dict(zip(names, kinds, strict=True)), settings)
+        made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"enable_fp_fusion": True})
+        assert made.asm["cubin"]

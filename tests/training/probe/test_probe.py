@@ -1,0 +1,160 @@
+"""A probe looks at every image once, goes on where it was stopped, and is the same from one process or two."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from processes import SCRIPT
+from safetensors.torch import load_file
+
+import nfft
+from nfft.cli import finetune
+from nfft.training import run
+from nfft.training.probe import features
+from nfft.training.probe.features import BATCH, _rows
+
+ASKED = ["--task", "digits", "--method", "probe", "--precision", "fp32"]
+
+
+@pytest.fixture(autouse=True)
+def new_process() -> Iterator[None]:
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def probe(folder: Path, *arguments: str) -> dict:
+    assert finetune.main([*ASKED, *arguments, "--output-dir", str(folder)]) == 0
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return json.loads((folder / "results.json").read_text())
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def test_only_the_classifier_changes_and_features_are_those_of_the_network(tmp_path: Path) -> None:
+    results = probe(tmp_path / "run")
+    assert results["test"]["top1"] > 0.9
+    assert results["training"]["l2"] in {line["l2"] for line in solutions(tmp_path / "run")}
+    before, after = weights(Path(nfft.__file__).parent / "pretrained/nfnet-nano"), weights(tmp_path / "run")
+    assert {name for name in after if not torch.equal(before[name], after[name])} == {"head.fc.weight", "head.fc.bias"}
+
+    from nfft.config import registry
+    from nfft.data.decode import decode
+    from nfft.data.splits import load_data
+
+    test = load_data(registry.task("digits")).test
+    assert test is not None
+    model = nfft.AutoNFNet.from_pretrained(tmp_path / "run")
+    expected = model.features([decode(test[index]) for index in range(20)]).numpy()
+    kept = np.load(tmp_path / "run/features/test.npy")[:20].astype(np.float32)
+    assert np.abs(kept - expected).max() < 2e-3 * np.abs(expected).max()
+
+
+def solutions(folder: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == "solution"]
+
+
+def test_a_stopped_probe_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    probe(tmp_path / "whole")
+    polled = []
+
+    def requested(self: object) -> bool:
+        polled.append(None)
+        return len(polled) == 3
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nfft.training.interrupt.Interrupt.requested", requested)
+        patch.setattr("nfft.training.interrupt.Interrupt.exit_status", 130)
+        assert finetune.main([*ASKED, "--output-dir", str(tmp_path / "stopped")]) == 130
+    AcceleratorState._reset_state(reset_partial_state=True)
+    noted = json.loads((tmp_path / "stopped/features/train.json").read_text())
+    assert noted["rows"] == 3 * BATCH
+
+    seen = []
+    original = _rows
+    monkeypatch.setattr(
+        features, "_rows", lambda batch, *rest: seen.append(len(batch.labels)) or original(batch, *rest)
+    )
+    probe(tmp_path / "stopped", "--resume")
+    assert sum(seen) == 1259 + 269 + 269 - noted["rows"]
+    one, two = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+    assert all(one[name].equal(two[name]) for name in one)
+
+    seen.clear()
+    probe(tmp_path / "stopped", "--resume")
+    assert not seen
+
+
+def test_features_of_something_else_are_not_taken(tmp_path: Path) -> None:
+    probe(tmp_path / "run")
+    noted = tmp_path / "run/features/test.json"
+    record = json.loads(noted.read_text())
+    noted.write_text(json.dumps({**record, "key": "0" * 64}))
+    np.save(tmp_path / "run/features/test.npy", np.zeros((269, 288), np.float16))
+    results = probe(tmp_path / "run", "--resume")
+    assert results["test"]["top1"] > 0.9
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    results = probe(tmp_path / "one")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", str(SCRIPT)]
+    done = subprocess.run(
+        [*launcher, *ASKED, "--output-dir", str(tmp_path / "two")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("test        top-1") == 1
+    for name in ("train", "validation", "test"):
+        one, two = (np.load(tmp_path / run / "features" / f"{name}.npy") for run in ("one", "two"))
+        assert np.abs(one.astype(np.float32) - two).max() <= 2e-3 * np.abs(one).max()
+    assert json.loads((tmp_path / "two/results.json").read_text())["test"]["top1"] == pytest.approx(
+        results["test"]["top1"], abs=0.008
+    )
+
+
+def test_augmented_views_are_added(tmp_path: Path) -> None:
+    results = probe(tmp_path / "run", "--set", "method.views=2", "--shots", "10", "--seed", "3")
+    assert results["training"]["images"] == 3 * 100 + 40 + 269
+    kept = [np.load(tmp_path / f"run/features/{name}.npy") for name in ("train", "train-0", "train-1")]
+    assert kept[0].shape == kept[1].shape == kept[2].shape == (100, 288)
+    assert not np.array_equal(kept[1], kept[2])
+
+
+def test_an_image_that_breaks_after_the_scan_is_left_out(
+    tmp_path: Path, image_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = image_folder(images=20)
+    scanned = run.describe_run
+
+    def break_one(*arguments: object) -> dict:
+        (folder / "ant" / "3.png").write_bytes(b"")
+        return scanned(*arguments)
+
+    monkeypatch.setattr(finetune, "describe", break_one)
+    asked = ["--task", str(folder), "--method", "probe", "--output-dir", str(tmp_path / "run")]
+    assert finetune.main(asked) == 0
+    assert "3.png" in (tmp_path / "run/skipped.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--lr", "0.1"], "lr has no part in --method probe"),
+        (["--steps", "10"], "total_steps has no part in --method probe"),
+        (["--set", "crop_area=0.2"], "crop_area has no part in --method probe"),
+        (["--set", "method.l2=-1"], "method.l2 must be a finite number of at least 0"),
+        (["--set", "method.views=-1"], "method.views must be at least 0"),
+        (["--shots", "1000"], "training images of"),
+    ],
+)
+def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
+    assert finetune.main([*ASKED, *arguments, "--output-dir", str(tmp_path / "run")]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

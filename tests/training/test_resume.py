@@ -1,0 +1,98 @@
+"""A run that is killed or interrupted and taken up again equals the run that never was."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from processes import COMMON, STEPS, metrics, start, wait_for_step
+from safetensors.torch import load_file
+
+from nfft.cli import finetune
+from nfft.errors import UserError
+from nfft.reporting.publish import add_evaluation
+
+
+def assert_same_run(folder: Path, other: Path) -> None:
+    """Final weights, both averages, momentum, metrics and scores are equal to the last bit."""
+    assert metrics(folder) == metrics(other)
+    last = f"checkpoints/step-{STEPS:08d}/state.safetensors"
+    for file in ("model.safetensors", last):
+        one, two = load_file(folder / file), load_file(other / file)
+        assert one.keys() == two.keys()
+        assert all(one[name].equal(two[name]) for name in one)
+    one, two = (json.loads((each / "results.json").read_text()) for each in (folder, other))
+    for split in ("validation", "test"):
+        assert {**one[split], "images_per_second": 0} == {**two[split], "images_per_second": 0}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(["--set", "workers=0"], id="no workers"),
+        pytest.param(
+            ["--set", "workers=2", "--set", "accumulation_steps=2", "--set", "sam_rho=0.05", "--set", "randaugment=1"],
+            id="2 workers, accumulation, SAM, RandAugment",
+        ),
+    ],
+)
+def test_killed_run_resumes_bit_identical(tmp_path: Path, settings: list[str]) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert finetune.main([*COMMON, *settings, "--output-dir", str(whole)]) == 0
+
+    with start(killed, *settings) as process:
+        wait_for_step(process, killed, 15)
+        process.kill()
+    assert [each.name for each in sorted((killed / "checkpoints").glob("step-*"))] == ["step-00000006", "step-00000012"]
+
+    # Step 12 of 1,259 images in batches of 32 lies inside the first epoch.
+    assert finetune.main([*COMMON, *settings, "--output-dir", str(killed), "--resume"]) == 0
+    assert_same_run(whole, killed)
+
+
+def test_the_number_of_workers_may_change_between(tmp_path: Path) -> None:
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    assert finetune.main([*COMMON, "--output-dir", str(whole)]) == 0
+    with start(torn, "--set", "workers=1") as process:
+        wait_for_step(process, torn, 13)
+        process.kill()
+    state = torn / "checkpoints/step-00000012/state.safetensors"
+    state.write_bytes(state.read_bytes()[:-100])
+
+    assert finetune.main([*COMMON, "--output-dir", str(torn), "--resume"]) == 0
+    assert_same_run(whole, torn)
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupt_saves_and_says_how_to_go_on(tmp_path: Path, sent: signal.Signals, status: int) -> None:
+    folder = tmp_path / "run"
+    with start(folder, "--set", "workers=2") as process:
+        wait_for_step(process, folder, 3)
+        os.killpg(process.pid, sent)
+        _, errors = process.communicate()
+    assert process.returncode == status
+    assert f"nfft finetune --task digits --model scratch:test_nfnet --steps {STEPS}" in errors
+    assert f"--output-dir {folder} --resume" in errors
+    assert "Traceback" not in errors
+    (saved,) = (folder / "checkpoints").iterdir()
+    assert json.loads((saved / "state.json").read_text())["step"] == len(metrics(folder))
+
+    assert finetune.main([*COMMON, "--output-dir", str(folder), "--resume"]) == 0
+    assert metrics(folder)[-1]["step"] == STEPS
+
+
+def test_two_processes_do_not_work_on_one_run(tmp_path: Path) -> None:
+    first = start(tmp_path / "run")
+    wait_for_step(first, tmp_path / "run", 1)
+    second = start(tmp_path / "run", "--resume")
+    _, said = second.communicate()
+    assert second.returncode == 2
+    assert "another process is at work on the run" in said
+    with pytest.raises(UserError, match="another process is at work on the run"):
+        add_evaluation(tmp_path / "run", {"task": {"name": "other"}})
+    first.kill()
+    first.communicate()
+    third = start(tmp_path / "run", "--resume")
+    _, said = third.communicate()
+    assert third.returncode == 0, said
