@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from nfft.config.fields import incidental
 from nfft.errors import UserError
 
 
@@ -98,8 +99,8 @@ class Recipe:
     accumulation_steps: int | None = None
     gradient_checkpointing: bool = False
     compile: bool = False
-    workers: int | None = None
-    threads: int | None = None
+    workers: int | None = incidental(default=None)
+    threads: int | None = incidental(default=None)
     evaluations: int = 10
 
     def __post_init__(self) -> None:

@@ -1,0 +1,480 @@
+"""What a run writes down, as types: run.json, results.json, metrics.jsonl, and what is added to them later.
+
+This is the schema. Cards, comparisons, studies and plots read these, and so does a run that is taken up again.
+Shares (top-1, recall, clipped units) are in [0, 1], losses are mean negative log-likelihoods in nats, times are in
+seconds, memory is in bytes, resolutions are in px.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+import msgspec
+from packaging.version import InvalidVersion, Version
+
+from nfft import __version__
+from nfft.config.fields import incidental, labeled, listed
+from nfft.config.recipe import Recipe
+from nfft.errors import UserError
+from nfft.text import shorten
+
+R = TypeVar("R", bound="Record")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """To JSON and from it; what is read is checked once, here."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as `json.dumps` takes them; what is absent is null."""
+        return msgspec.to_builtins(self, builtin_types=(float,))
+
+    @classmethod
+    def from_json(cls, content: Any) -> Self:
+        """The record that `to_json` made, of this release or an earlier one.
+
+        Raises:
+            ValueError: naming the first entry that is missing or of another type, and where it is.
+        """
+        try:
+            return msgspec.convert(cls.modernized(content), cls, strict=True)
+        except msgspec.ValidationError as error:
+            raise ValueError(str(error)) from error
+
+    @classmethod
+    def modernized(cls, content: Any) -> Any:
+        """What an earlier release wrote, in today's words."""
+        return content
+
+
+# run.json
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskRecord(Record):
+    """What was trained on.
+
+    Attributes:
+        source: an id on the Hub, or in words where the data are local.
+        metric: the figure that a card quotes.
+    """
+
+    name: str = labeled("task")
+    source: str = incidental()
+    title: str | None = incidental(default=None)
+    homepage: str | None = incidental(default=None)
+    citation: str | None = incidental(default=None)
+    license: str | None = incidental(default=None)
+    metric: Literal["top1", "mean_per_class"] = incidental(default="top1")
+    note: str | None = incidental(default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRecord(Record):
+    """What was trained: the checkpoint, and the network that was made of it.
+
+    Attributes:
+        architecture, arguments: timm's name, and arguments of its constructor that were asked for.
+        parameters, trained: how many numbers, and how many of them the method trains.
+        fingerprint: SHA-256 of the checkpoint's weights; null for random ones.
+        license: of the checkpoint.
+    """
+
+    name: str = labeled("model")
+    architecture: str = incidental()
+    parameters: int = incidental()
+    trained: int = incidental()
+    arguments: dict[str, Any] = labeled("model arguments")
+    fingerprint: str | None = labeled("weights fingerprint")
+    license: str | None = incidental(default=None)
+
+    @property
+    def from_scratch(self) -> bool:
+        return self.name.startswith("scratch:")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeRecord(Record):
+    """The recipe's name, and every setting of `nfft.Recipe` as resolved that the method heeds."""
+
+    name: str = incidental()
+    settings: dict[str, Any] = listed("")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodRecord(Record):
+    """The method's name and settings, and what it saves: a whole network, or an adapter of its base."""
+
+    name: str = labeled("method", default="full")
+    settings: dict[str, Any] = listed("method.", default_factory=dict)
+    artifact: Literal["network", "adapter"] = incidental(default="network")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRecord(Record):
+    """How many images were trained on, and which.
+
+    Attributes:
+        classes: in the order of the logits.
+        train, validation, test: images; 0 where there is no test split.
+        shots: images of each class, where so many were drawn.
+        skipped: images that could not be read.
+        fingerprint: SHA-256 of classes, labels, and sizes of images.
+    """
+
+    classes: tuple[str, ...] = incidental()
+    train: int = labeled("train images")
+    validation: int = labeled("validation images")
+    test: int = labeled("test images")
+    shots: int | None = labeled("shots images", default=None)
+    skipped: int = incidental(default=0)
+    fingerprint: str = labeled("data fingerprint")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardwareRecord(Record):
+    """Where it ran: "cpu" or "cuda", its name, cores of the machine, and its memory in bytes."""
+
+    device: str
+    name: str
+    cores: int | None
+    memory_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord(Record):
+    """run.json: what was asked, what was settled, on what machine.
+
+    Attributes:
+        command: what was typed, without paths of the machine.
+        started: in UTC, ISO 8601.
+        precision: "fp32", "bf16" or "fp16".
+        versions: of nfft, Python and the libraries that decide the result, by name.
+    """
+
+    command: str = incidental()
+    started: str = incidental()
+    task: TaskRecord
+    recipe: RecipeRecord
+    method: MethodRecord = dataclasses.field(default_factory=MethodRecord)
+    data: DataRecord
+    seed: int
+    model: ModelRecord
+    precision: str
+    processes: int
+    threads: int = incidental()
+    versions: dict[str, str] = incidental()
+    hardware: HardwareRecord = incidental()
+
+    @classmethod
+    def modernized(cls, content: Any) -> Any:
+        if not isinstance(content, dict):
+            return content
+        content = dict(content)
+        for name in ("task", "model"):
+            content[name] = _renamed(content.get(name), {"licence": "license"})
+        method = content.get("method")
+        if isinstance(method, dict) and "artifact" not in method:
+            content["method"] = {**method, "artifact": "adapter" if method.get("is_adapter") else "network"}
+        return content
+
+    def decisive(self) -> dict[str, Any]:
+        """What decides what comes out, by the name that a resumption calls it if it has changed."""
+        return dict(_decisive(self))
+
+
+def _renamed(content: Any, names: Mapping[str, str]) -> Any:
+    if not isinstance(content, dict):
+        return content
+    return {names.get(name, name): value for name, value in content.items()}
+
+
+def _decisive(record: Record) -> Iterator[tuple[str, Any]]:
+    free = {each.name for each in fields(Recipe) if each.metadata.get("incidental")}
+    for each in fields(record):
+        value, says = getattr(record, each.name), each.metadata
+        if says.get("incidental"):
+            continue
+        if is_dataclass(value):
+            yield from _decisive(value)  # type: ignore[arg-type]
+        elif (prefix := says.get("prefix")) is not None:
+            yield from ((f"{prefix}{name}", setting) for name, setting in value.items() if name not in free)
+        else:
+            yield says.get("label", each.name), value
+
+
+# results.json
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScores(Record):
+    """Scores of one class, and how many images of it were scored."""
+
+    name: str
+    count: int
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores(Record):
+    """Scores of one set of weights on one split.
+
+    Attributes:
+        count, left_out: images that were scored, and that could not be read.
+        top5: null up to five classes.
+        mean_per_class: mean recall.
+        ece: expected calibration error, 15 bins.
+        confusion: (true class, predicted class, images) of each pair that occurs, classes as numbers.
+    """
+
+    split: str
+    count: int
+    left_out: int
+    resolution: int
+    loss: float
+    top1: float
+    top5: float | None
+    mean_per_class: float
+    ece: float
+    per_class: tuple[ClassScores, ...]
+    confusion: tuple[tuple[int, int, int], ...]
+    images_per_second: float
+
+    def metric(self, name: str) -> float:
+        """The figure called `name`: "top1", "top5" or "mean_per_class"."""
+        return getattr(self, name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate(Record):
+    """Validation scores of one of the sets of weights that a run ends with."""
+
+    top1: float
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecord(Record):
+    """What training took.
+
+    Attributes:
+        steps: optimizer steps; null for a method that takes none.
+        images: that went through the network, in training.
+        seconds: in steps (or in features and solving) alone; wall_seconds with evaluation and all else.
+        clipped: share of units whose gradient AGC shortened, in the mean over steps.
+        l2: the penalty of the classifier that was kept, where it was solved for.
+    """
+
+    steps: int | None = None
+    images: int
+    seconds: float
+    clipped: float | None = None
+    l2: float | None = None
+    wall_seconds: float
+    images_per_second: float
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results(Record):
+    """results.json: which weights were kept, and how good they are.
+
+    Attributes:
+        weights: "raw", or "ema" for the average.
+        candidates: of which validation chose.
+        test: null where the task has no such split.
+    """
+
+    weights: str
+    candidates: dict[str, Candidate]
+    validation: Scores
+    test: Scores | None
+    training: TrainingRecord
+
+    @property
+    def quoted(self) -> Scores:
+        """The scores to quote: of test, or of validation where there is no test split."""
+        return self.test or self.validation
+
+
+# metrics.jsonl: one line an event
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepMetrics(Record):
+    """One optimizer step, counted from 1, over all processes; on augmented and perhaps mixed images.
+
+    `clipped` is the share of units whose gradient AGC shortened. A figure that is not finite is null.
+    """
+
+    kind: Literal["train"] = "train"
+    step: int
+    loss: float | None
+    top1: float | None
+    lr: float
+    clipped: float | None
+    images_per_second: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationMetrics(Record):
+    """An evaluation after so many steps, of "raw" or "ema" weights."""
+
+    kind: Literal["validation"] = "validation"
+    step: int
+    weights: str
+    loss: float
+    top1: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureMetrics(Record):
+    """Features of a split, all of which are there."""
+
+    kind: Literal["features"] = "features"
+    name: str
+    images: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolutionMetrics(Record):
+    """The classifier that was solved for at one penalty; loss and top-1 are of validation."""
+
+    kind: Literal["solution"] = "solution"
+    l2: float
+    iterations: int
+    train_loss: float
+    loss: float
+    top1: float
+
+
+Metrics = StepMetrics | ValidationMetrics | FeatureMetrics | SolutionMetrics
+METRICS: Mapping[str, type[Metrics]] = {
+    "train": StepMetrics,
+    "validation": ValidationMetrics,
+    "features": FeatureMetrics,
+    "solution": SolutionMetrics,
+}  # fmt: skip
+
+
+def metrics_from_json(content: Any) -> Metrics:
+    """A line of metrics.jsonl.
+
+    Raises:
+        ValueError: for a line of no known kind, or one whose entries do not fit.
+    """
+    kind = METRICS.get(str(content.get("kind"))) if isinstance(content, dict) else None
+    if kind is None:
+        raise ValueError("no line of metrics")
+    return kind.from_json(content)
+
+
+# Beside them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped(Record):
+    """A line of skipped.jsonl: an image that could not be read, by its path or row."""
+
+    split: str
+    image: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedModel(Record):
+    """Whose scores these are."""
+
+    name: str
+    architecture: str
+    fingerprint: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedTask(Record):
+    """What was scored; `source_hash` tells data of the same name apart, and does not say where they lie."""
+
+    name: str
+    title: str | None = None
+    source: str
+    source_hash: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddedEvaluation(Record):
+    """An entry of evaluations.json: what a card shows of scores on other data."""
+
+    task: EvaluatedTask
+    scores: Scores
+    resolution: int
+    date: str
+    command: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(AddedEvaluation):
+    """What `nfft evaluate` writes."""
+
+    model: EvaluatedModel
+    precision: str
+    revision: str | None = None
+    versions: dict[str, str]
+    hardware: HardwareRecord
+
+    def added(self) -> AddedEvaluation:
+        """What of it is added to a run."""
+        return AddedEvaluation(**{each.name: getattr(self, each.name) for each in fields(AddedEvaluation)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushRecord(Record):
+    """pushed.json: where the run was put last, and SHA-256 of each card that it has had there and before."""
+
+    repository: str | None = None
+    cards: tuple[str | None, ...] = ()
+
+
+def read_record(kind: type[R], path: Path) -> R:
+    """The record in a file of a run folder.
+
+    Raises:
+        UserError: when there is no such file, it is damaged, or a newer nfft has written it.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path.parent} has no {path.name}: expected the folder of a run, as `nfft finetune` leaves it."
+        ) from error
+    except (ValueError, OSError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read: {error}.") from error
+    check_version(content, path.parent)
+    try:
+        return kind.from_json(content)
+    except ValueError as error:
+        raise UserError(f"{path} is damaged, or not a run's: {shorten(str(error), 200)}.") from error
+
+
+def check_version(content: Any, folder: Path) -> None:
+    """See that what a run wrote is not of a newer nfft than this one, whose words are unknown here.
+
+    Raises:
+        UserError: naming both versions.
+    """
+    versions = content.get("versions") if isinstance(content, dict) else None
+    written = versions.get("nfft") if isinstance(versions, dict) else None
+    try:
+        is_newer = written is not None and Version(written) > Version(__version__)
+    except (InvalidVersion, TypeError):
+        return
+    if is_newer:
+        raise UserError(
+            f"the run in {folder} was written by nfft {written}, and this is nfft {__version__}. "
+            "Upgrade with pip install -U nfnet-finetune, or use another folder."
+        )
