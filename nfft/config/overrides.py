@@ -91,7 +91,12 @@ def read_config(config: RunConfig) -> Asked:
         raise UserError(
             f"{unheeded[0]} has no part in --method {config.method}. Leave it out, or use another --method."
         )
-    return Asked(recipe, changes, method, with_settings(registry.task(config.task), of["task"], "task"))
+    return Asked(
+        recipe,
+        changes,
+        method,
+        with_settings(registry.task(config.task) if isinstance(config.task, str) else config.task, of["task"], "task"),
+    )
 
 
 def read_task(name: str, changes: Mapping[str, str]) -> Task:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nfft.config.task import Task
 from nfft.errors import UserError
 
 LARGEST_SEED = 2**32 - 1
@@ -16,7 +17,7 @@ class RunConfig:
     """What to train on what, and where to put it; settings are text where they have yet to be understood.
 
     Attributes:
-        task: a name, a path, or an id on the Hub, as `--task` takes it.
+        task: a name, a path, or an id on the Hub, as `--task` takes it; or what such a name stands for.
         model: a checkpoint's name, as `--model` takes it.
         model_args: arguments of timm's constructor, for "scratch:" only.
         settings: by name; of the recipe or, as "task.NAME" and "method.NAME", of the task and the method.
@@ -27,17 +28,18 @@ class RunConfig:
         resume: take up the run in the folder where it was left.
         push_to: a repository of the Hub that the run is put into.
         private: whether that is private when it is made; the account's default when absent.
+        command: what asks for all this, for others to read.
 
     Raises:
         UserError: for a seed out of range.
     """
 
-    task: str
+    task: str | Task
     model: str = "nfnet-nano"
     recipe: str = "auto"
     method: str = "full"
     model_args: Mapping[str, Any] = field(default_factory=dict)
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     shots: int | None = None
     precision: str = "auto"
@@ -45,6 +47,7 @@ class RunConfig:
     resume: bool = False
     push_to: str | None = None
     private: bool | None = None
+    command: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= LARGEST_SEED:
@@ -53,7 +56,12 @@ class RunConfig:
     @property
     def folder(self) -> Path:
         """The run folder."""
-        return self.output_dir or default_folder(self.task, self.model)
+        return self.output_dir or default_folder(self.task_name, self.model)
+
+    @property
+    def task_name(self) -> str:
+        """The task as it was named."""
+        return self.task.name if isinstance(self.task, Task) else self.task
 
 
 def default_folder(task: str, model: str) -> Path:

@@ -344,11 +344,15 @@ class FeatureMetrics(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class SolutionMetrics(Record):
-    """The classifier that was solved for at one penalty; loss and top-1 are of validation."""
+    """The classifier that was solved for at one penalty; loss and top-1 are of validation.
+
+    `settled` is false where the solver ended before it came to rest, and absent otherwise.
+    """
 
     kind: Literal["solution"] = "solution"
     l2: float
     iterations: int
+    settled: Literal[False] | None = None
     train_loss: float
     loss: float
     top1: float
