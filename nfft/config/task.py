@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from nfft.errors import UserError, nearest
 
@@ -46,7 +46,7 @@ class Task:
     test_fraction: float = 0.0
     train_images: int | None = None
     max_broken_fraction: float = 0.01
-    metric: Literal["top1", "mean_per_class"] = "top1"
+    metric: str = "top1"
     suggests: Mapping[str, Any] = field(default_factory=dict)
     title: str | None = None
     homepage: str | None = None

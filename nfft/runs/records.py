@@ -68,7 +68,7 @@ class TaskRecord(Record):
     homepage: str | None = incidental(default=None)
     citation: str | None = incidental(default=None)
     license: str | None = incidental(default=None)
-    metric: Literal["top1", "mean_per_class"] = incidental(default="top1")
+    metric: str = incidental(default="top1")
     note: str | None = incidental(default=None)
 
 

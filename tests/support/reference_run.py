@@ -100,7 +100,9 @@ def by_nfft(recipe: Recipe, accelerator: Accelerator, *, double: bool) -> tuple[
     mine = batches(recipe, double=double, rank=accelerator.process_index, processes=accelerator.num_processes)
     assert recipe.total_steps is not None
     with in_double() if double else nullcontext():
-        reports = steps_of(training, mine, recipe, accelerator, total_steps=recipe.total_steps, seed=SEED)
+        reports = steps_of(
+            training, mine, recipe, accelerator, total_steps=recipe.total_steps, seed=SEED, to_input=Tensor.float
+        )
     assert training.ema is not None
     momentum = {name: training.optimizer.state[p]["momentum_buffer"] for name, p in model.named_parameters()}
     kinds = {"weights": model.state_dict(), "momentum": momentum, "average": training.ema.average}
