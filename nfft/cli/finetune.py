@@ -10,7 +10,6 @@ from pathlib import Path
 from nfft.cli.arguments import add_method, add_precision, add_private, add_run, new_parser, run_config_of
 from nfft.cli.errors import run_command
 
-PURPOSE = "Fine-tune a Normalizer-Free network on labelled images, as its authors did."
 EPILOG = """examples:
   nfft finetune --task digits
   nfft finetune --task photos/ --model timm/dm_nfnet_f0.dm_in1k --output-dir runs/photos
@@ -21,7 +20,7 @@ an interrupted run goes on with the same command and --resume
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of `nfft finetune`."""
-    made = new_parser("finetune", PURPOSE, EPILOG)
+    made = new_parser("finetune", EPILOG)
     how = add_run(made)
     add_method(how)
     add_precision(how)
