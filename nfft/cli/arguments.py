@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from nfft.cli import COMMANDS
 from nfft.config import registry
-from nfft.config.run_config import RunConfig, read_model_args, split_pairs
+from nfft.config.run_config import PRECISIONS, RunConfig, read_model_args, split_pairs
 
 
 def new_parser(name: str, epilog: str = "") -> argparse.ArgumentParser:
@@ -93,7 +93,7 @@ def add_task_settings(made: argparse.ArgumentParser) -> None:
 def add_precision(made: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     made.add_argument(
         "--precision",
-        choices=["auto", "fp32", "bf16", "fp16"],
+        choices=PRECISIONS,
         default="auto",
         help="(default: bf16 where the device is fast at it, else fp32)",
     )
