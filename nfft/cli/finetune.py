@@ -10,7 +10,6 @@ from nfft.cli.arguments import add_method, add_precision, add_private, add_run, 
 from nfft.cli.errors import run_command
 from nfft.command_line import public_command, resume_command
 
-PURPOSE = "Fine-tune a Normalizer-Free network on labelled images, as its authors did."
 EPILOG = """examples:
   nfft finetune --task digits
   nfft finetune --task photos/ --model timm/dm_nfnet_f0.dm_in1k --output-dir runs/photos
@@ -21,7 +20,7 @@ an interrupted run goes on with the same command and --resume
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of `nfft finetune`."""
-    parser = new_parser("finetune", PURPOSE, EPILOG)
+    parser = new_parser("finetune", EPILOG)
     how = add_run(parser)
     add_method(how)
     add_precision(how)
