@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from nfft.optim.param_groups import clipped as clipped
     from nfft.optim.param_groups import optimizer_groups as optimizer_groups
     from nfft.optim.sam import perturbed as perturbed
+    from nfft.training.run import Interrupted as Interrupted
+    from nfft.training.run import Run as Run
+    from nfft.training.run import fine_tune as fine_tune
 
 __version__ = "0.2.0"
 
@@ -27,6 +30,9 @@ __version__ = "0.2.0"
 _PUBLIC = {
     "AutoNFNet": "auto",
     "fold": "models.folding",
+    "fine_tune": "training.run",
+    "Run": "training.run",
+    "Interrupted": "training.run",
     # What files of tasks, recipes, methods and studies are made of.
     "Task": "config.task",
     "Recipe": "config.recipe",

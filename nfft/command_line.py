@@ -29,10 +29,11 @@ def public_command() -> str:
 
     As a path all the same: `--task path/to/cifar10` is not the catalog's cifar10.
     """
-    return shlex.join(_public(word) for word in shlex.split(command()))
+    return shlex.join(public_path(word) for word in shlex.split(command()))
 
 
-def _public(word: str) -> str:
+def public_path(word: str) -> str:
+    """A word of a command for others to read: of a path of this machine, the last part."""
     names, value = re.fullmatch(r"((?:[\w.-]+=)*)(.*)", word, re.DOTALL).groups()  # type: ignore[union-attr]
     is_path = value.startswith(("/", "~", "..")) or re.match(r"[A-Za-z]:\\", value)
     script = value.endswith("nfft/finetune.py")

@@ -6,16 +6,17 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nfft.errors import UserError
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
+try:
+    import fcntl
+except ImportError:  # only Unix has it
+    fcntl = None  # type: ignore[assignment]
 
 # What the system says when a file cannot be made: the user's to mend, not a bug.
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -78,28 +79,6 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, text + "\n")
 
 
-def write_tensors(path: Path, tensors: Mapping[str, "Tensor"]) -> None:
-    """Write tensors as safetensors, each in row-major order; not yet under a final name.
-
-    Raises:
-        UserError: when there is no room.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    dense = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    try:
-        save_file(dense, path, metadata={"format": "pt"})
-    except SafetensorError as error:
-        raise UserError(
-            f"{path} cannot be written: {error}. Free some space, then go on with the same command and --resume."
-        ) from error
-    # safetensors makes its file readable only to the user.
-    umask = os.umask(0)
-    os.umask(umask)
-    path.chmod(0o666 & ~umask)
-
-
 @contextmanager
 def locked(path: Path) -> Iterator[bool]:
     """Hold a lock, a file, that no two processes have at once; a process that ends gives back what it holds.
@@ -107,9 +86,7 @@ def locked(path: Path) -> Iterator[bool]:
     Yields:
         Whether it is held: not where another process has it. Systems and file systems without locks let all pass.
     """
-    try:
-        import fcntl
-    except ImportError:  # only Unix has it
+    if fcntl is None:
         yield True
         return
     with path.open("w") as lock:

@@ -5,27 +5,36 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+# Not scipy.stats, which is made of these and takes seconds to import.
+from scipy.special import ndtri, stdtr, stdtrit
+
 
 def interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
     """Ends of the 95 % interval of the mean, by Student's t; none for one value, or several that are the same.
 
     Those of few images are the same now and then, and a probe's always: that does not make them sure.
     """
-    from scipy.stats import t
-
     if not has_spread(values):
         return None, None
-    mean, error = statistics.fmean(values), statistics.stdev(values) / math.sqrt(len(values))
-    reach = float(t.ppf(0.975, len(values) - 1)) * error
+    mean, error = statistics.fmean(values), standard_error(values)
+    reach = float(stdtrit(len(values) - 1, 0.975)) * error
     return mean - reach, mean + reach
 
 
 def interval_of_share(share: float, count: int) -> tuple[float, float]:
     """Ends of Wilson's 95 % interval of a share that was measured on `count` images, at least one."""
-    from scipy.stats import binomtest
+    hits, z = round(share * count), float(ndtri(0.975))
+    measured = hits / count
+    scale = 2 * (count + z**2)
+    center = (2 * count * measured + z**2) / scale
+    reach = z / scale * math.sqrt(4 * count * measured * (1 - measured) + z**2)
+    # For none or all of the images the end is exactly there; the formula would miss it by rounding.
+    return (center - reach if hits else 0.0), (center + reach if hits < count else 1.0)
 
-    low, high = binomtest(round(share * count), count).proportion_ci(method="wilson")
-    return float(low), float(high)
+
+def standard_error(values: Sequence[float]) -> float:
+    """Of the mean of several values."""
+    return statistics.stdev(values) / math.sqrt(len(values))
 
 
 def has_spread(values: Sequence[float]) -> bool:
@@ -55,10 +64,10 @@ class Difference:
 
 def paired(before: Sequence[float], after: Sequence[float]) -> Difference:
     """`after` less `before`, pair by pair."""
-    from scipy.stats import ttest_1samp
-
     differences = [b - a for a, b in zip(before, after, strict=True)]
+    mean, pairs = statistics.fmean(differences), len(differences)
     low, high = interval(differences)
-    p = float(ttest_1samp(differences, 0).pvalue) if has_spread(differences) else None
-    larger = sum(each > 0 for each in differences)
-    return Difference(statistics.fmean(differences), low, high, p, len(differences), larger)
+    p = None
+    if has_spread(differences):
+        p = 2 * float(stdtr(pairs - 1, -abs(mean) / standard_error(differences)))
+    return Difference(mean, low, high, p, pairs, larger=sum(difference > 0 for difference in differences))

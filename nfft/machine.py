@@ -3,11 +3,19 @@
 import contextlib
 import os
 import platform
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from nfft import __version__
+
+try:
+    import resource
+except ImportError:  # only Unix has it
+    resource = None  # type: ignore[assignment]
 
 # Where Linux says how much a container may have: cgroups of the second kind, and of the first.
 CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
@@ -34,8 +42,6 @@ VERSIONS = ("torch", "timm", "accelerate", "datasets", "huggingface_hub", "safet
 
 def versions() -> dict[str, str]:
     """Of this package, Python and the libraries that decide the result."""
-    from nfft import __version__
-
     return {
         "nfft": __version__,
         "python": platform.python_version(),
@@ -45,8 +51,6 @@ def versions() -> dict[str, str]:
 
 def hardware(device: str) -> dict[str, Any]:
     """Device, its name, cores and memory in bytes."""
-    import torch
-
     name = torch.cuda.get_device_name() if device.startswith("cuda") else _processor()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {"device": device.split(":")[0], "name": name, "cores": os.cpu_count(), "memory_bytes": memory}
@@ -62,11 +66,6 @@ def _processor() -> str:
 
 def peak_memory(device: str) -> int:
     """Bytes: of the device where it is a GPU, else of this process at its largest."""
-    import resource
-    import sys
-
-    import torch
-
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated()
     unit = 1 if sys.platform == "darwin" else 1024

@@ -5,15 +5,16 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields
 
+from nfft.cli import COMMANDS
 from nfft.config import registry
-from nfft.config.run_config import RunConfig, read_model_args, split_pairs
+from nfft.config.run_config import PRECISIONS, RunConfig, read_model_args, split_pairs
 
 
-def new_parser(name: str, purpose: str, epilog: str = "") -> argparse.ArgumentParser:
-    """The parser of a command, with no arguments yet."""
+def new_parser(name: str, epilog: str = "") -> argparse.ArgumentParser:
+    """The parser of one of COMMANDS, with no arguments yet."""
     return argparse.ArgumentParser(
         prog=f"nfft {name}",
-        description=purpose,
+        description=COMMANDS[name],
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -92,7 +93,7 @@ def add_task_settings(made: argparse.ArgumentParser) -> None:
 def add_precision(made: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     made.add_argument(
         "--precision",
-        choices=["auto", "fp32", "bf16", "fp16"],
+        choices=PRECISIONS,
         default="auto",
         help="(default: bf16 where the device is fast at it, else fp32)",
     )

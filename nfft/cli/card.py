@@ -7,12 +7,10 @@ from nfft.cli.arguments import new_parser
 from nfft.cli.errors import run_command
 from nfft.reporting.publish import write_card
 
-PURPOSE = "Write a run's README.md anew; sections written by hand stay."
-
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of `nfft card`."""
-    made = new_parser("card", PURPOSE)
+    made = new_parser("card")
     made.add_argument("run", type=Path, help="a run's folder")
     return made
 

@@ -7,12 +7,10 @@ from nfft.cli.arguments import add_precision, add_run, add_seeds, new_parser, ru
 from nfft.cli.errors import run_command
 from nfft.command_line import public_command
 from nfft.config.run_config import default_folder
-from nfft.experiments.compare import HEADER, as_rows, cells_of, row_of
 from nfft.experiments.runner import check_cells, tell_and_run
 from nfft.files import write_json, write_text
 from nfft.text import in_columns, in_markdown
 
-PURPOSE = "Fine-tune with several methods and seeds, and set the outcomes side by side."
 EPILOG = """a setting of one method bears its name: --set lora.rank=16
 interrupted, or run again with more seeds or methods, it runs what is missing
 """
@@ -21,7 +19,7 @@ METHODS = ["probe", "head-and-gains", "lora", "last-stages", "full"]
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of `nfft compare`."""
-    made = new_parser("compare", PURPOSE, EPILOG)
+    made = new_parser("compare", EPILOG)
     how = add_run(made)
     how.add_argument(
         "--methods", type=_names, default=METHODS, metavar="A,B", help="(default: " + ",".join(METHODS) + ")"
@@ -39,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def compare(given: argparse.Namespace) -> int:
     """Run what is missing; print the table, and write it with a plot. Returns 1 when a run failed."""
+    from nfft.experiments.compare import HEADER, as_rows, cells_of, row_of
     from nfft.experiments.plots import plot_comparison
 
     cells = cells_of(run_config_of(given), given.methods, given.seeds, given.model_arg)

@@ -24,12 +24,9 @@ ADDED = ("task", "scores", "resolution", "date", "command")
 EVALUATED = {"model", "task", "scores", "resolution"}
 
 
-PURPOSE = "Score a checkpoint on a task, preprocessed as it is stored."
-
-
 def parser() -> argparse.ArgumentParser:
     """The arguments of `nfft evaluate`."""
-    made = new_parser("evaluate", PURPOSE)
+    made = new_parser("evaluate")
     add_model(made)
     made.add_argument("--task", required=True, help="as for nfft finetune")
     made.add_argument(

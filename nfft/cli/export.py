@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 from nfft.export.verify import in_words, quantize_export, report_speed, size_of, stage, write_export
 
-PURPOSE = "Write a network as a file that runs without nfft, checked against torch."
 EPILOG = """batches may be of any size; height and width are fixed in the file: padding follows from them, and a graph
 with both left open takes minutes to make. Labels and preprocessing are in the file, as JSON.
 """
@@ -26,7 +25,7 @@ with both left open takes minutes to make. Labels and preprocessing are in the f
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of `nfft export`."""
-    made = new_parser("export", PURPOSE, EPILOG)
+    made = new_parser("export", EPILOG)
     made.add_argument("model", metavar="RUN", help="a run's folder, a checkpoint's id on the Hub, or nfnet-nano")
     made.add_argument("--revision", help="a branch, tag or commit of the model's repository")
     made.add_argument("--format", choices=["onnx", "torch"], default="onnx", help="(default: %(default)s)")

@@ -1,16 +1,15 @@
-"""The command: find the pieces, train, score, and fill the run folder.
-
-accelerate launch nfft/finetune.py --task digits
-nfft finetune --task digits
-"""
+"""`nfft finetune`, which is also what launchers start by the path of nfft/finetune.py."""
 
 import argparse
+import os
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 from nfft.cli.arguments import add_method, add_precision, add_private, add_run, new_parser, run_config_of
 from nfft.cli.errors import run_command
+from nfft.command_line import public_command, resume_command
 
-PURPOSE = "Fine-tune a Normalizer-Free network on labelled images, as its authors did."
 EPILOG = """examples:
   nfft finetune --task digits
   nfft finetune --task photos/ --model timm/dm_nfnet_f0.dm_in1k --output-dir runs/photos
@@ -21,25 +20,37 @@ an interrupted run goes on with the same command and --resume
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of `nfft finetune`."""
-    made = new_parser("finetune", PURPOSE, EPILOG)
-    how = add_run(made)
+    parser = new_parser("finetune", EPILOG)
+    how = add_run(parser)
     add_method(how)
     add_precision(how)
-    where = made.add_argument_group("where")
+    where = parser.add_argument_group("where")
     where.add_argument("--output-dir", type=Path, help="the run folder (default: runs/TASK-MODEL)")
     where.add_argument("--resume", action="store_true", help="take up the run in the folder where it was left")
-    share = made.add_argument_group("share")
+    share = parser.add_argument_group("share")
     share.add_argument("--push-to", metavar="USER/NAME", help="a repository of the Hub that the run is put into")
     add_private(share)
-    return made
+    return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status: 0 done, 2 a mistake of the user's, 130 interrupted."""
-    return run_command(_finetune, parser().parse_args(arguments))
+    return run_command(finetune, parser().parse_args(arguments))
 
 
-def _finetune(options: argparse.Namespace) -> int:
-    from nfft.training.run import finetune
+def finetune(options: argparse.Namespace) -> int:
+    """Train, and show how it goes; docs/run-folder.md says what is left in the folder."""
+    from nfft.cli.console import Console
+    from nfft.training.run import Interrupted, train
 
-    return finetune(run_config_of(options))
+    console = Console()
+    try:
+        train(replace(run_config_of(options), command=public_command()), [console])
+    except Interrupted as stop:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"{stop}. Go on with:", file=sys.stderr)
+            print(f"  {resume_command()}", file=sys.stderr)
+        return stop.exit_status
+    finally:
+        console.close()
+    return 0

@@ -13,12 +13,9 @@ if TYPE_CHECKING:
     from nfft.data.loader import Batch
 
 
-PURPOSE = "Write a sheet of the first training images of a run, as the network will see them."
-
-
 def parser() -> argparse.ArgumentParser:
     """The arguments of `nfft look`."""
-    made = new_parser("look", PURPOSE)
+    made = new_parser("look")
     add_method(add_run(made))
     where = made.add_argument_group("where")
     where.add_argument("--images", type=_even, default=24, help="an even number of images (default: %(default)s)")

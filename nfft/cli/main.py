@@ -4,10 +4,8 @@ import importlib
 import sys
 
 from nfft import __version__
+from nfft.cli import COMMANDS
 from nfft.errors import nearest
-
-# Each is a file in this folder, with its PURPOSE, `parser` and `main`; in the order of `nfft --help`.
-COMMANDS = ("finetune", "compare", "study", "look", "evaluate", "predict", "push", "card", "merge", "export")
 
 
 def main() -> int:
@@ -18,8 +16,8 @@ def main() -> int:
         return 0
     if name in ("-h", "--help"):
         print("usage: nfft COMMAND ...\n\ncommands:")
-        for command in COMMANDS:
-            print(f"  {command:10} {importlib.import_module(f'nfft.cli.{command}').PURPOSE}")
+        for command, purpose in COMMANDS.items():
+            print(f"  {command:10} {purpose}")
         print("\n`nfft COMMAND --help` lists a command's arguments.")
         return 0
     if name not in COMMANDS:

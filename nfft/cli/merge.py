@@ -7,12 +7,10 @@ from nfft.cli.arguments import new_parser
 from nfft.cli.errors import run_command
 from nfft.errors import UserError
 
-PURPOSE = "Make a whole network of an adapter and its base, which is fetched by itself."
-
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of `nfft merge`."""
-    made = new_parser("merge", PURPOSE)
+    made = new_parser("merge")
     made.add_argument("model", metavar="ADAPTER", help="a run's folder, or a repository on the Hub")
     made.add_argument("output", type=Path, help="a new folder")
     made.add_argument("--revision", help="a branch, tag or commit of the adapter's repository")

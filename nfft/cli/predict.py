@@ -17,12 +17,9 @@ if TYPE_CHECKING:
     from nfft.auto import AutoNFNet
 
 
-PURPOSE = "Name the most probable classes of pictures."
-
-
 def parser() -> argparse.ArgumentParser:
     """The arguments of `nfft predict`."""
-    made = new_parser("predict", PURPOSE)
+    made = new_parser("predict")
     add_model(made)
     made.add_argument("files", nargs="+", type=Path, metavar="FILE|FOLDER", help="pictures, and folders of them")
     made.add_argument("--top-k", type=at_least(1), default=5, help="classes to name (default: %(default)s)")

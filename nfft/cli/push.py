@@ -7,12 +7,10 @@ from nfft.cli.arguments import add_private, new_parser
 from nfft.cli.errors import run_command
 from nfft.reporting.publish import push_run
 
-PURPOSE = "Put a run's network, card, results and plots on the Hub, as one commit."
-
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of `nfft push`."""
-    made = new_parser("push", PURPOSE)
+    made = new_parser("push")
     made.add_argument("run", type=Path, help="a run's folder")
     made.add_argument("repository", help="user/name; made when there is none")
     add_private(made)

@@ -13,12 +13,9 @@ from nfft.config.run_config import split_pairs
 from nfft.config.study import Study, slug
 from nfft.errors import UserError, nearest
 from nfft.experiments.cells import Changes, in_order, places, tasks_of
-from nfft.experiments.results import differences_of, finished, table_of
-from nfft.experiments.run import RECORDS, check_study, write_study
 from nfft.experiments.runner import check_cells, tell_and_run
 from nfft.text import in_columns
 
-PURPOSE = "Answer a question by many runs: a table over networks, data and seeds."
 EPILOG = """interrupted, or run again with more seeds, it runs what is missing. The same command in another process, on
 this machine or one that shares the folder, takes runs that no other is at. Without a shared folder, --only 'nf-*'
 chooses runs; with the folders put together, the command writes the table of all.
@@ -27,7 +24,7 @@ chooses runs; with the folders put together, the command writes the table of all
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of `nfft study`."""
-    made = new_parser("study", PURPOSE, EPILOG)
+    made = new_parser("study", EPILOG)
     made.add_argument("study", metavar="NAME", help=f"{listed_names('studies')}, or a file like those in studies/")
     add_seeds(made)
     made.add_argument(
@@ -53,6 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(given: argparse.Namespace) -> int:
     """Run what is missing; print the table, and write it with a plot and a card. Returns 1 when a run failed."""
+    from nfft.experiments.results import differences_of, finished, table_of
+    from nfft.experiments.run import RECORDS, check_study, write_study
+
     study = find_study(given.study)
     folder = given.output_dir or Path("runs") / slug(study.name)
     changes = changes_of(given, study)

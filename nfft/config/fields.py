@@ -1,7 +1,18 @@
 """What a field of a dataclass says of itself beside its type: its bounds, and whether it decides what a run makes."""
 
-from dataclasses import field
-from typing import Any
+import math
+import types
+import typing
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Annotated, Any
+
+from annotated_types import Interval
+
+from nfft.errors import UserError
+
+# Types that `--set` can write, as people say them.
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", types.NoneType: "none"}
 
 
 def incidental(**options: Any) -> Any:
@@ -17,3 +28,69 @@ def labeled(label: str, **options: Any) -> Any:
 def listed(prefix: str, **options: Any) -> Any:
     """A mapping each of whose entries decides what comes out, called `prefix` and its name."""
     return field(metadata={"prefix": prefix}, **options)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a field may hold, by its annotation, such as `Annotated[float, Interval(ge=0, lt=1)] | None`.
+
+    Attributes:
+        types: of its values; of others than WORDS has, only a file can write one.
+        bounds: of its numbers; none where it has no numbers, or any will do.
+    """
+
+    types: tuple[Any, ...]
+    bounds: Interval | None = None
+
+    @property
+    def types_in_words(self) -> str:
+        """Such as "a number or none"."""
+        return " or ".join(WORDS[kind] for kind in self.types if kind in WORDS)
+
+    def has_type_of(self, value: Any) -> bool:
+        """Whether `value` is of these types: a whole number is a number, too; true and false are none."""
+        if not all(kind in WORDS for kind in self.types):
+            return True
+        kinds = (*self.types, int) if float in self.types else self.types
+        return isinstance(value, kinds) and (bool in kinds or not isinstance(value, bool))
+
+    def bounds_broken_by(self, value: Any) -> str | None:
+        """The bounds in words, where `value` is out of them: "above 0 and at most 1", say; else None."""
+        if value is None or self.bounds is None:
+            return None
+        if isinstance(value, float) and not math.isfinite(value):
+            return "a finite number"
+        gt, ge, lt, le = self.bounds.gt, self.bounds.ge, self.bounds.lt, self.bounds.le
+        is_above = (gt is None or value > gt) and (ge is None or value >= ge)
+        is_below = (lt is None or value < lt) and (le is None or value <= le)
+        if is_above and is_below:
+            return None
+        limits = {"above": gt, "at least": ge, "below": lt, "at most": le}
+        return " and ".join(f"{relation} {limit:g}" for relation, limit in limits.items() if limit is not None)
+
+
+@cache
+def expectations(kind: type) -> dict[str, Expected]:
+    """What each field of a dataclass may hold, by name."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {entry.name: _expected(hints[entry.name]) for entry in fields(kind)}
+
+
+def _expected(hint: Any) -> Expected:
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    kinds, bounds = [], None
+    for member in typing.get_args(hint) if is_union else (hint,):
+        if typing.get_origin(member) is Annotated:
+            member, bounds = typing.get_args(member)
+        kinds.append(member)
+    return Expected(tuple(kinds), bounds)
+
+
+def check_type(name: str, value: Any, expected: Expected) -> None:
+    """See that the field called `name` gets a value of its type.
+
+    Raises:
+        UserError: saying which types it takes.
+    """
+    if not expected.has_type_of(value):
+        raise UserError(f"{name} must be {expected.types_in_words}; got {value!r}.")

@@ -1,21 +1,28 @@
-"""A method: which part of a network a run trains, and how fast each part learns."""
+"""A method: what of a network a run trains, with which trainer, and how the outcome is saved."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
-    from peft import LoraConfig
+    from accelerate import Accelerator
     from torch import Tensor, nn
+
+    from nfft.models.checkpoint import Checkpoint
+    from nfft.training.base import BaseTrainer
+    from nfft.training.plan import Plan
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """Training every weight. A file in `nfft/methods/` defines one of these as METHOD; its fields are its settings."""
+    """What a file in `nfft/methods/` defines as METHOD; its fields are its settings.
 
-    # Whether what is trained is saved as changes of the checkpoint, beside which they are loaded.
-    is_adapter: ClassVar[bool] = False
-    # Whether the classifier is fitted to features that are computed once, in place of steps through the network.
-    fits_features: ClassVar[bool] = False
+    A method that takes the paper's steps through the network extends `nfft.methods.full.Full`. One that trains in
+    another way brings a trainer of its own, as `probe` does.
+    """
+
+    # What is saved: a whole network, or changes of the checkpoint, beside which they are loaded.
+    artifact: ClassVar[Literal["network", "adapter"]] = "network"
     # Of the learning rate that a recipe has for training every weight.
     lr_factor: ClassVar[float] = 1.0
 
@@ -23,9 +30,22 @@ class Method:
         """Whether a setting of the recipe has any part in this."""
         return True
 
-    def adapter(self, network: "nn.Module") -> "LoraConfig | None":
-        """peft's description of what will be added to `network`; None where nothing is."""
-        return None
+    def check_checkpoint(self, name: str, checkpoint: "Checkpoint") -> None:
+        """See that there is something to train in `checkpoint`, before the data are looked at.
+
+        Args:
+            name: of the method, as `--method` takes it.
+
+        Raises:
+            UserError: when there is not.
+        """
+
+    def check_shareable(self, checkpoint: "Checkpoint", folder: Path) -> None:
+        """See that what will be saved in `folder` could be used by others, before it is trained.
+
+        Raises:
+            UserError: when it could not.
+        """
 
     def prepare(self, network: "nn.Module") -> None:
         """Freeze what is not trained, and add what is: by `requires_grad` the rest of the toolkit knows it.
@@ -41,3 +61,26 @@ class Method:
     def floors(self, network: "nn.Module") -> "dict[Tensor, Tensor]":
         """What AGC takes for the norms of units that are shorter; its own eps for parameters that are not named."""
         return {}
+
+    def trainer(self, plan: "Plan", accelerator: "Accelerator", folder: Path) -> "BaseTrainer":
+        """What trains the network of `plan` in this process, and keeps its states in the run's `folder`."""
+        raise NotImplementedError(f"{type(self).__name__} has no trainer")
+
+    def save(
+        self,
+        network: "nn.Module",
+        folder: Path,
+        *,
+        checkpoint: "Checkpoint",
+        classes: list[str],
+        preprocessing: dict[str, Any],
+    ) -> None:
+        """Write what was trained as others load it: the whole network, or an adapter.
+
+        Args:
+            network: as training has left it.
+            checkpoint: what it started from.
+            classes: in the order of the logits.
+            preprocessing: in timm's words.
+        """
+        raise NotImplementedError(f"{type(self).__name__} saves nothing")

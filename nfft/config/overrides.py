@@ -1,12 +1,12 @@
 """What a run's config names, found and read before any image is."""
 
-import types
-import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from types import NoneType
 from typing import Any, TypeVar
 
 from nfft.config import registry
+from nfft.config.fields import Expected, check_type, expectations
 from nfft.config.method import Method
 from nfft.config.recipe import Facts, Recipe
 from nfft.config.run_config import RunConfig
@@ -19,44 +19,43 @@ def read_changes(kind: type, changes: Mapping[str, Any], *, whose: str) -> dict[
 
     Args:
         kind: a dataclass, such as Recipe or Task.
-        changes: field name to value; values that are not text are taken as they are.
+        changes: field name to value; values that are not text are taken as they are, if they are of the field's type.
         whose: what the fields belong to, for the error ("recipe", "task").
 
     Raises:
         UserError: for an unknown field (with the nearest name) or a value of another type.
     """
-    hints = typing.get_type_hints(kind)
-    known = [f.name for f in fields(kind)]
+    expected = expectations(kind)
     for name in changes:
-        if name not in known:
-            raise UserError(f"the {whose} has no setting {name!r}; {nearest(name, known)}")
-    return {name: _read_value(name, value, hints[name]) for name, value in changes.items()}
+        if name not in expected:
+            raise UserError(f"the {whose} has no setting {name!r}; {nearest(name, expected)}")
+    return {name: _read_value(name, value, expected[name]) for name, value in changes.items()}
 
 
-def _read_value(name: str, value: Any, hint: Any) -> Any:
-    """`value` as one of the types that `hint` allows."""
-    accepted = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+def _read_value(name: str, value: Any, expected: Expected) -> Any:
+    """`value` as one of the types that are expected."""
     if not isinstance(value, str):
+        # Numbers of NumPy and torch become Python's, which JSON can write.
+        value = value.item() if hasattr(value, "item") else value
+        check_type(name, value, expected)
         return value
     text = value.strip()
-    if types.NoneType in accepted and text.lower() in ("none", "null"):
+    if NoneType in expected.types and text.lower() in ("none", "null"):
         return None
     words = {"true": True, "false": False}
-    if bool in accepted and text.lower() in words:
+    if bool in expected.types and text.lower() in words:
         return words[text.lower()]
     for kind in (int, float):
-        if kind in accepted:
+        if kind in expected.types:
             try:
                 return kind(text)
             except ValueError:
                 continue
-    if str in accepted:
+    if str in expected.types:
         return text
-    names = {int: "a whole number", float: "a number", bool: "true or false", types.NoneType: "none"}
-    described = " or ".join(names[kind] for kind in accepted if kind in names)
-    raise UserError(
-        f"{name} must be {described}; got {value!r}." if described else f"{name} can be set only in a file."
-    )
+    if not expected.types_in_words:
+        raise UserError(f"{name} can be set only in a file.")
+    raise UserError(f"{name} must be {expected.types_in_words}; got {value!r}.")
 
 
 T = TypeVar("T", Method, Task)
@@ -91,10 +90,15 @@ def read_config(config: RunConfig) -> Asked:
         raise UserError(
             f"{unheeded[0]} has no part in --method {config.method}. Leave it out, or use another --method."
         )
-    return Asked(recipe, changes, method, with_settings(registry.task(config.task), of["task"], "task"))
+    return Asked(
+        recipe,
+        changes,
+        method,
+        with_settings(registry.task(config.task) if isinstance(config.task, str) else config.task, of["task"], "task"),
+    )
 
 
-def read_task(name: str, changes: Mapping[str, str]) -> Task:
+def read_task(name: str, changes: Mapping[str, Any]) -> Task:
     """The task called `name`, where no settings but its own can be changed.
 
     Raises:
@@ -106,18 +110,18 @@ def read_task(name: str, changes: Mapping[str, str]) -> Task:
     return with_settings(registry.task(name), of["task"], "task")
 
 
-def by_owner(changes: Mapping[str, str], owners: Sequence[str]) -> dict[str, dict[str, str]]:
+def by_owner(changes: Mapping[str, Any], owners: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Settings by what they are of: "task.label" as "label" under "task"; under "" those of none of `owners`."""
-    found: dict[str, dict[str, str]] = {"": {}, **{owner: {} for owner in owners}}
-    for name, text in changes.items():
+    owned: dict[str, dict[str, Any]] = {"": {}, **{owner: {} for owner in owners}}
+    for name, value in changes.items():
         owner, dot, setting = name.partition(".")
         if dot and owner in owners:
-            found[owner][setting] = text
+            owned[owner][setting] = value
         else:
-            found[""][name] = text
-    return found
+            owned[""][name] = value
+    return owned
 
 
-def with_settings(thing: T, changes: Mapping[str, str], whose: str) -> T:
-    """A method or task with settings that are given as text."""
+def with_settings(thing: T, changes: Mapping[str, Any], whose: str) -> T:
+    """A method or task with other settings, which are text where they have yet to be read."""
     return replace(thing, **read_changes(type(thing), changes, whose=whose))

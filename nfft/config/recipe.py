@@ -3,9 +3,11 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
-from nfft.config.fields import incidental
+from annotated_types import Interval
+
+from nfft.config.fields import check_type, expectations, incidental
 from nfft.errors import UserError
 
 
@@ -57,51 +59,51 @@ class Recipe:
     """
 
     # Duration: exactly one of the two; a step sees batch_size images, over all processes.
-    total_steps: int | None = None
-    epochs: float | None = None
-    warmup_fraction: float
-    batch_size: int
+    total_steps: Annotated[int, Interval(ge=1)] | None = None
+    epochs: Annotated[float, Interval(gt=0)] | None = None
+    warmup_fraction: Annotated[float, Interval(ge=0, le=1)]
+    batch_size: Annotated[int, Interval(ge=1)]
 
     # Optimisation: SGD with Nesterov momentum. `clipping` is AGC's lambda; `sam_rho` the length of SAM's ascent,
     # whose gradient is of the share `sam_share` of each part of a batch. A gain is clipped as a whole, and the decay of
     # the average warms up, unless one wants to see what timm's habits cost.
-    lr: float
-    momentum: float = 0.9
-    weight_decay: float
-    clipping: float | None
+    lr: Annotated[float, Interval(ge=0)]
+    momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Interval(ge=0)]
+    clipping: Annotated[float, Interval(gt=0)] | None
     clip_whole_gains: bool = True
-    sam_rho: float | None = None
-    sam_share: float = 0.2
-    ema_decay: float | None
+    sam_rho: Annotated[float, Interval(ge=0)] | None = None
+    sam_share: Annotated[float, Interval(gt=0, le=1)] = 0.2
+    ema_decay: Annotated[float, Interval(ge=0, lt=1)] | None
     ema_warmup: bool = True
 
     # Regularisation.
-    label_smoothing: float = 0.0
-    dropout: float = 0.0
-    stochastic_depth: float = 0.0
+    label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    stochastic_depth: Annotated[float, Interval(ge=0, lt=1)] = 0.0
 
     # Images. Crops cover at least crop_area of the picture, at aspect ratios up to crop_aspect.
-    train_resolution: int
-    test_resolution: int
-    test_margin: int = 32
-    crop_area: float = 0.08
-    crop_aspect: float = 4 / 3
+    train_resolution: Annotated[int, Interval(ge=8, le=4096)]
+    test_resolution: Annotated[int, Interval(ge=8, le=4096)]
+    test_margin: Annotated[int, Interval(ge=0)] = 32
+    crop_area: Annotated[float, Interval(gt=0, le=1)] = 0.08
+    crop_aspect: Annotated[float, Interval(ge=1)] = 4 / 3
     flip: bool = True
     # MixUp's alpha; RandAugment's magnitude and how many operations it applies, after mixing.
-    mixup: float | None = None
+    mixup: Annotated[float, Interval(gt=0)] | None = None
     cutmix: bool = False
-    randaugment: float | None = None
-    randaugment_layers: int = 4
+    randaugment: Annotated[float, Interval(gt=0, le=30)] | None = None
+    randaugment_layers: Annotated[int, Interval(ge=1)] = 4
 
     # How it runs: this changes a network without batch normalisation by rounding at most (and where SAM climbs from).
     # accumulation_steps (parts of a batch in each process): None is as few as fit in memory.
     # workers (loader processes) and threads (of a CPU, a process): None is by cores.
-    accumulation_steps: int | None = None
+    accumulation_steps: Annotated[int, Interval(ge=1)] | None = None
     gradient_checkpointing: bool = False
     compile: bool = False
-    workers: int | None = incidental(default=None)
-    threads: int | None = incidental(default=None)
-    evaluations: int = 10
+    workers: Annotated[int, Interval(ge=0)] | None = incidental(default=None)
+    threads: Annotated[int, Interval(ge=1)] | None = incidental(default=None)
+    evaluations: Annotated[int, Interval(ge=1)] = 10
 
     def __post_init__(self) -> None:
         if (self.total_steps is None) == (self.epochs is None):
@@ -109,11 +111,11 @@ class Recipe:
                 "a recipe needs exactly one of total_steps and epochs; "
                 f"got total_steps={self.total_steps}, epochs={self.epochs}. Give --steps or --epochs alone."
             )
-        for name, interval in _ALLOWED.items():
+        for name, expected in expectations(Recipe).items():
             value = getattr(self, name)
-            if value is not None and not _within(value, interval):
-                expected = _in_words(interval) if math.isfinite(value) else "a finite number"
-                raise UserError(f"{name} must be {expected}; got {value}. Change it with --set {name}=...")
+            check_type(name, value, expected)
+            if (bounds := expected.bounds_broken_by(value)) is not None:
+                raise UserError(f"{name} must be {bounds}; got {value}. Change it with --set {name}=...")
         if self.test_margin > 2 * self.test_resolution:
             raise UserError(
                 f"test_margin={self.test_margin} leaves less than a third of an image to be seen at "
@@ -131,57 +133,6 @@ class Recipe:
             return self.total_steps
         assert self.epochs is not None
         return max(1, round(self.epochs * images / self.batch_size))
-
-
-# As in mathematics: a bracket belongs to its interval, a parenthesis does not.
-_ALLOWED = {
-    "total_steps": "[1, inf)",
-    "epochs": "(0, inf)",
-    "warmup_fraction": "[0, 1]",
-    "batch_size": "[1, inf)",
-    "lr": "[0, inf)",
-    "momentum": "[0, 1)",
-    "weight_decay": "[0, inf)",
-    "clipping": "(0, inf)",
-    "sam_rho": "[0, inf)",
-    "sam_share": "(0, 1]",
-    "ema_decay": "[0, 1)",
-    "label_smoothing": "[0, 1)",
-    "dropout": "[0, 1)",
-    "stochastic_depth": "[0, 1)",
-    "train_resolution": "[8, 4096]",
-    "test_resolution": "[8, 4096]",
-    "test_margin": "[0, inf)",
-    "crop_area": "(0, 1]",
-    "crop_aspect": "[1, inf)",
-    "mixup": "(0, inf)",
-    "randaugment": "(0, 30]",
-    "randaugment_layers": "[1, inf)",
-    "accumulation_steps": "[1, inf)",
-    "workers": "[0, inf)",
-    "threads": "[1, inf)",
-    "evaluations": "[1, inf)",
-}
-
-
-def _ends(interval: str) -> tuple[float, float]:
-    low, high = interval[1:-1].split(", ")
-    return float(low), float(high)
-
-
-def _within(value: float, interval: str) -> bool:
-    low, high = _ends(interval)
-    above = value > low if interval[0] == "(" else value >= low
-    below = value < high if interval[-1] == ")" else value <= high
-    return above and below
-
-
-def _in_words(interval: str) -> str:
-    low, high = _ends(interval)
-    words = f"above {low:g}" if interval[0] == "(" else f"at least {low:g}"
-    if math.isfinite(high):
-        words += f" and below {high:g}" if interval[-1] == ")" else f" and at most {high:g}"
-    return words
 
 
 # Settings that say how, and the ones that say whether.

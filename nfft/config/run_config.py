@@ -4,56 +4,75 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from nfft.errors import UserError
+from annotated_types import Interval
+
+from nfft.config.fields import check_type, expectations
+from nfft.config.task import Task
+from nfft.errors import UserError, nearest
 
 LARGEST_SEED = 2**32 - 1
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """What to train on what, and where to put it; settings are text where they have yet to be understood.
+    """What to train on what, and where to put it; settings that are text have yet to be read.
 
     Attributes:
-        task: a name, a path, or an id on the Hub, as `--task` takes it.
+        task: a name, a path, or an id on the Hub, as `--task` takes it; or what such a name stands for.
         model: a checkpoint's name, as `--model` takes it.
         model_args: arguments of timm's constructor, for "scratch:" only.
-        settings: by name; of the recipe or, as "task.NAME" and "method.NAME", of the task and the method.
+        settings: by name, as text or as values; of the recipe or, as "task.NAME" and "method.NAME", of the task and
+            the method.
         seed: of order, augmentation and new weights.
         shots: training images of each class, drawn by the seed; all when absent.
-        precision: "fp32", "bf16", "fp16", or "auto".
+        precision: one of PRECISIONS.
         output_dir: the run folder; runs/TASK-MODEL when absent.
         resume: take up the run in the folder where it was left.
         push_to: a repository of the Hub that the run is put into.
         private: whether that is private when it is made; the account's default when absent.
+        command: what asks for all this, for others to read.
 
     Raises:
-        UserError: for a seed out of range.
+        UserError: for a value of the wrong type, or one that is out of range.
     """
 
-    task: str
+    task: str | Task
     model: str = "nfnet-nano"
     recipe: str = "auto"
     method: str = "full"
     model_args: Mapping[str, Any] = field(default_factory=dict)
-    settings: Mapping[str, str] = field(default_factory=dict)
-    seed: int = 0
-    shots: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seed: Annotated[int, Interval(ge=0, le=LARGEST_SEED)] = 0
+    shots: Annotated[int, Interval(ge=1)] | None = None
     precision: str = "auto"
     output_dir: Path | None = None
     resume: bool = False
     push_to: str | None = None
     private: bool | None = None
+    command: str = ""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise UserError(f"--seed must be between 0 and {LARGEST_SEED}; got {self.seed}.")
+        for name, expected in expectations(RunConfig).items():
+            value = getattr(self, name)
+            check_type(name, value, expected)
+            if (bounds := expected.bounds_broken_by(value)) is not None:
+                bounds = f"between 0 and {LARGEST_SEED}" if name == "seed" else bounds
+                raise UserError(f"--{name} must be {bounds}; got {value}.")
+        if self.precision not in PRECISIONS:
+            raise UserError(f"unknown precision {self.precision!r}; {nearest(self.precision, PRECISIONS)}")
 
     @property
     def folder(self) -> Path:
         """The run folder."""
-        return self.output_dir or default_folder(self.task, self.model)
+        return self.output_dir or default_folder(self.task_name, self.model)
+
+    @property
+    def task_name(self) -> str:
+        """The task as it was named."""
+        return self.task.name if isinstance(self.task, Task) else self.task
 
 
 def default_folder(task: str, model: str) -> Path:

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Interval
+
+from nfft.config.fields import check_type, expectations
 from nfft.errors import UserError, nearest
 
 METRICS = ("top1", "mean_per_class")
@@ -42,10 +45,10 @@ class Task:
     train: str | None = None
     validation: str | None = None
     test: str | None = None
-    validation_fraction: float = 0.1
-    test_fraction: float = 0.0
-    train_images: int | None = None
-    max_broken_fraction: float = 0.01
+    validation_fraction: Annotated[float, Interval(ge=1e-6, le=1)] = 0.1
+    test_fraction: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    train_images: Annotated[int, Interval(ge=2)] | None = None
+    max_broken_fraction: Annotated[float, Interval(ge=0, le=1)] = 0.01
     metric: str = "top1"
     suggests: Mapping[str, Any] = field(default_factory=dict)
     title: str | None = None
@@ -55,18 +58,21 @@ class Task:
     note: str | None = None
 
     def __post_init__(self) -> None:
-        for name, low in (("validation_fraction", 1e-6), ("test_fraction", 0), ("max_broken_fraction", 0)):
+        for name, expected in expectations(Task).items():
             value = getattr(self, name)
-            if not low <= value <= 1:
-                raise UserError(
-                    f"{name} must be between {low:g} and 1; got {value}. Change it with --set task.{name}=..."
-                )
+            check_type(name, value, expected)
+            if (bounds := expected.bounds_broken_by(value)) is None:
+                continue
+            if expected.bounds is None or expected.bounds.le is None:
+                raise UserError(f"{name} must be {bounds}; got {value}.")
+            raise UserError(
+                f"{name} must be between {expected.bounds.ge:g} and {expected.bounds.le:g}; got {value}. "
+                f"Change it with --set task.{name}=..."
+            )
         if self.validation_fraction + self.test_fraction >= 1:
             raise UserError(
                 f"validation_fraction {self.validation_fraction:g} and test_fraction {self.test_fraction:g} leave "
                 "nothing to train on. Change them with --set task.validation_fraction=..."
             )
-        if self.train_images is not None and self.train_images < 2:
-            raise UserError(f"train_images must be at least 2; got {self.train_images}.")
         if self.metric not in METRICS:
             raise UserError(f"unknown metric {self.metric!r}; {nearest(self.metric, METRICS)}")

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from tqdm import tqdm
+
 from nfft.machine import cores
 
 T = TypeVar("T")
@@ -12,8 +14,6 @@ BLOCK = 128
 
 def map_in_threads(work: Callable[[int], T], indices: Sequence[int], title: str) -> list[T]:
     """What `work` makes of each index, in their order; on a terminal, what takes over 5 s shows a bar."""
-    from tqdm import tqdm
-
     blocks = [indices[start : start + BLOCK] for start in range(0, len(indices), BLOCK)]
     with ThreadPoolExecutor(cores()) as pool:
         done = pool.map(lambda block: [work(index) for index in block], blocks)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs, gather_object
 
 from nfft.errors import UserError
@@ -47,6 +48,9 @@ def make_accelerator(precision: str) -> Accelerator:
     torch.backends.cudnn.benchmark = True
     # The others wait for the main process to fetch and scan the data, which can take longer than torch's ten minutes.
     patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
+    # A process that has trained before, as in a notebook, keeps its group; accelerate keeps its first precision, too.
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != mixed:
+        AcceleratorState._reset_state()
     # Unless told that there is only a CPU, accelerate lets every process that torchrun started there run alone.
     return Accelerator(mixed_precision=mixed, cpu=not torch.accelerator.is_available(), kwargs_handlers=[patience])
 

@@ -37,7 +37,7 @@ def cells_of(config: RunConfig, methods: Sequence[str], seeds: int, model_args: 
             f"{nearest(strange[0].partition('.')[0], owners)}"
         )
     read_changes(Recipe, of[""], whose="recipe")
-    shared = ["--task", config.task, "--model", config.model, "--recipe", config.recipe]
+    shared = ["--task", config.task_name, "--model", config.model, "--recipe", config.recipe]
     shared += ["--precision", config.precision]
     if config.shots is not None:
         shared += ["--shots", str(config.shots)]

@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub.errors import OfflineModeIsEnabled, RevisionNotFoundError
+
 from nfft.errors import UserError
 from nfft.files import UNWRITABLE, fingerprint_of
-from nfft.hub.errors import failures, sentence_of, unreached
+from nfft.hub.errors import FAILURES, sentence_of, unreached
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,6 @@ def download_snapshot(name: str, source: Source, *, config: str, weights: Sequen
     Raises:
         UserError: when the Hub cannot be reached, refuses, or has no such weights.
     """
-    from huggingface_hub import HfApi, constants, snapshot_download
-    from huggingface_hub.errors import OfflineModeIsEnabled, RevisionNotFoundError
-
     try:
         folder = Path(
             snapshot_download(
@@ -53,7 +53,7 @@ def download_snapshot(name: str, source: Source, *, config: str, weights: Sequen
         raise UserError(f"{name} has no branch, tag or commit {source.revision!r} on the Hub.") from error
     except OfflineModeIsEnabled as error:
         raise UserError(f"{unreached(name, offline)} It is not cached here.") from error
-    except failures() as error:
+    except FAILURES as error:
         if isinstance(error, OSError) and error.errno in UNWRITABLE:
             raise
         raise UserError(sentence_of(error, name, offline)) from error

@@ -1,13 +1,18 @@
 """What the Hub's client raises, in sentences that quote nothing of it."""
 
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    LocalTokenNotFoundError,
+    RepositoryNotFoundError,
+)
 
-def failures() -> tuple[type[Exception], ...]:
-    """What the client raises when the Hub or the way to it fails."""
-    # HTTPError is that of the library which the client speaks HTTP through, whichever it is. What goes wrong with a
-    # large file comes wrapped in a RuntimeError, and a card that the Hub refuses in a ValueError.
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError
-
-    return (HfHubHTTPError, HTTPError, OSError, RuntimeError, ValueError)
+# What the client raises when the Hub or the way to it fails. HTTPError is that of the library which the client speaks
+# HTTP through, whichever it is. What goes wrong with a large file comes wrapped in a RuntimeError, and a card that the
+# Hub refuses in a ValueError.
+FAILURES = (HfHubHTTPError, HTTPError, OSError, RuntimeError, ValueError)
 
 
 def sentence_of(error: BaseException, name: str, reaching: str) -> str:
@@ -16,14 +21,6 @@ def sentence_of(error: BaseException, name: str, reaching: str) -> str:
     Args:
         reaching: what can be done without the Hub, as a sentence; "" for nothing.
     """
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        HTTPError,
-        LocalTokenNotFoundError,
-        RepositoryNotFoundError,
-    )
-
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status is None and isinstance(error.__cause__, (HTTPError, OSError)):
         # The status, or what broke the connection, is in the cause of what the client says to this.

@@ -4,8 +4,12 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from huggingface_hub import HfApi, get_token, hf_hub_download
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import disable_progress_bars, validate_repo_id
+
 from nfft.errors import UserError
-from nfft.hub.errors import failures, sentence_of
+from nfft.hub.errors import FAILURES, sentence_of
 
 
 def push_folder(
@@ -37,9 +41,6 @@ def push_folder(
     Raises:
         UserError: when the Hub cannot be reached or refuses; the folder stays as it is.
     """
-    from huggingface_hub import HfApi
-    from huggingface_hub.utils import disable_progress_bars
-
     check_repository(repository, revision, create_pr)
     # "No files have been modified" is no warning, and bars are for those who wait for gigabytes on a terminal.
     logging.getLogger("huggingface_hub.hf_api").setLevel(logging.ERROR)
@@ -61,7 +62,7 @@ def push_folder(
             revision=revision,
             create_pr=create_pr,
         )
-    except failures() as error:
+    except FAILURES as error:
         raise UserError(sentence_of(error, repository, reaching="")) from error
     return commit.pr_url or commit.commit_url
 
@@ -72,14 +73,12 @@ def card_on_hub(repository: str, revision: str | None) -> str | None:
     Raises:
         UserError: when the Hub cannot be asked.
     """
-    from huggingface_hub import HfApi, hf_hub_download
-
     try:
         api = HfApi(library_name="nfft")
         if not api.repo_exists(repository) or not api.file_exists(repository, "README.md", revision=revision):
             return None
         return Path(hf_hub_download(repository, "README.md", revision=revision)).read_text(encoding="utf-8")
-    except failures() as error:
+    except FAILURES as error:
         raise UserError(sentence_of(error, repository, reaching="")) from error
 
 
@@ -91,9 +90,6 @@ def check_repository(name: str, revision: str | None = None, create_pr: bool = F
     """
     if create_pr and revision is not None:
         raise UserError("the Hub takes proposals only for the main branch: leave out the revision, or the proposal.")
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
     try:
         validate_repo_id(name)
         fits = name.count("/") == 1
@@ -105,6 +101,4 @@ def check_repository(name: str, revision: str | None = None, create_pr: bool = F
 
 def has_token() -> bool:
     """Whether someone is logged in to the Hub here."""
-    from huggingface_hub import get_token
-
     return get_token() is not None

@@ -4,18 +4,16 @@ Source: arXiv 2106.08254 (BEiT) for the rule; depth groups are timm's.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from nfft.config.method import Method
+from torch import Tensor, nn
+
 from nfft.errors import UserError
+from nfft.methods.full import Full
 from nfft.models.freezing import depth_groups
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerDecay(Method):
+class LayerDecay(Full):
     """Attributes:
     decay: factor of the learning rate from one depth group to the one before it; the classifier's is 1.
     """
@@ -26,10 +24,10 @@ class LayerDecay(Method):
         if not 0 < self.decay <= 1:
             raise UserError(f"method.decay must be above 0 and at most 1; got {self.decay}.")
 
-    def scales(self, network: "nn.Module") -> "dict[Tensor, float]":
+    def scales(self, network: nn.Module) -> dict[Tensor, float]:
         groups = depth_groups(network, coarse=False)
         deepest = max(groups)
-        return {each: self.decay ** (deepest - group) for group, (_, tensors) in groups.items() for each in tensors}
+        return {tensor: self.decay ** (deepest - group) for group, (_, tensors) in groups.items() for tensor in tensors}
 
 
 METHOD = LayerDecay()

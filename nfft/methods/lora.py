@@ -1,21 +1,24 @@
 """lora: low-rank changes of every convolution, and the classifier; the rest stays as it was. Saved as a few MB.
 
-Source: arXiv 2106.09685 (LoRA), arXiv 2402.09353 (DoRA), in weight space: see nfft/lora.py.
+Source: arXiv 2106.09685 (LoRA), arXiv 2402.09353 (DoRA), in weight space: see nfft/models/lora.py.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
-from nfft.config.method import Method
+from torch import Tensor, nn
+
 from nfft.errors import UserError
-
-if TYPE_CHECKING:
-    from peft import LoraConfig
-    from torch import Tensor, nn
+from nfft.methods.full import Full
+from nfft.models import lora
+from nfft.models.adapter import base_of, save_adapter
+from nfft.models.checkpoint import Checkpoint
+from nfft.reporting.publish import check_base
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lora(Method):
+class Lora(Full):
     """Attributes:
     rank: of each change; less where a weight has less.
     alpha: changes are multiplied by alpha / rank; the rank when absent.
@@ -29,7 +32,7 @@ class Lora(Method):
     dropout: float = 0.0
     dora: bool = False
     targets: str | None = None
-    is_adapter: ClassVar[bool] = True
+    artifact: ClassVar[Literal["network", "adapter"]] = "adapter"
     # LOG.md has the sweep.
     lr_factor: ClassVar[float] = 2.0
 
@@ -39,24 +42,32 @@ class Lora(Method):
         if self.alpha is not None and not 0 < self.alpha < 1e15:
             raise UserError(f"method.alpha must be above 0, and a number; got {self.alpha}.")
 
-    def prepare(self, network: "nn.Module") -> None:
-        from nfft.models import lora
+    def check_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
+        if checkpoint.folder is None:
+            raise UserError(f"--method {name} changes a checkpoint; {checkpoint.name} has no weights to change.")
+        if checkpoint.base is not None:
+            raise UserError(
+                f"{checkpoint.name} is an adapter itself, and --method {name} would make one of it. Make a whole "
+                f"network of it first: nfft merge {checkpoint.name} merged."
+            )
 
-        lora.attach(network, self.adapter(network))
+    def check_shareable(self, checkpoint: Checkpoint, folder: Path) -> None:
+        check_base(base_of(checkpoint)[0], str(folder))
 
-    def adapter(self, network: "nn.Module") -> "LoraConfig":
-        """peft's description of the adapters, for a network that has none yet."""
-        from nfft.models import lora
-
+    def prepare(self, network: nn.Module) -> None:
         alpha = self.rank if self.alpha is None else self.alpha
-        return lora.configure(
+        config = lora.configure(
             network, rank=self.rank, alpha=alpha, dropout=self.dropout, dora=self.dora, targets=self.targets
         )
+        lora.attach(network, config)
+        # Where peft keeps it as well; with the classifier, which peft would save too.
+        network.peft_config = {lora.ADAPTER: config}  # type: ignore[assignment]
 
-    def floors(self, network: "nn.Module") -> "dict[Tensor, Tensor]":
-        from nfft.models import lora
-
+    def floors(self, network: nn.Module) -> dict[Tensor, Tensor]:
         return lora.floors(network)
+
+    def save(self, network: nn.Module, folder: Path, **description: Any) -> None:
+        save_adapter(network, folder, config=network.peft_config[lora.ADAPTER], **description)  # type: ignore[index, arg-type]
 
 
 METHOD = Lora()

@@ -7,27 +7,31 @@ training images. LOG.md sets it beside steps of SGD.
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from torch import nn
 
 from nfft.config.method import Method
 from nfft.errors import UserError
 from nfft.models.freezing import train_only
-
-if TYPE_CHECKING:
-    from torch import nn
+from nfft.models.saving import save_network
+from nfft.optim.param_groups import classifier
+from nfft.training.plan import Plan
+from nfft.training.probe.trainer import ProbeTrainer
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe(Method):
     """Attributes:
-    l2: half of this times the squared length of the weights (of standardised features) is added to the loss; the
+    l2: half of this times the squared length of the weights (of standardized features) is added to the loss; the
         best of thirteen from 10 down to 1e-5 when absent.
     views: augmented views of each training image, beside the plain one.
     """
 
     l2: float | None = None
     views: int = 0
-    fits_features: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.l2 is not None and not 0 <= self.l2 < math.inf:
@@ -40,10 +44,14 @@ class Probe(Method):
         crops = ("train_resolution", "crop_area", "crop_aspect", "flip")
         return setting in looks or (self.views > 0 and setting in crops)
 
-    def prepare(self, network: "nn.Module") -> None:
-        from nfft.optim.param_groups import classifier
-
+    def prepare(self, network: nn.Module) -> None:
         train_only(network, classifier(network).parameters())
+
+    def trainer(self, plan: Plan, accelerator: Accelerator, folder: Path) -> ProbeTrainer:
+        return ProbeTrainer(plan, accelerator, folder, l2=self.l2, views=self.views)
+
+    def save(self, network: nn.Module, folder: Path, **description: Any) -> None:
+        save_network(network, folder, **description)
 
 
 METHOD = Probe()

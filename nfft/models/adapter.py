@@ -16,10 +16,11 @@ from peft import LoraConfig
 from torch import Tensor, nn
 
 from nfft.errors import UserError
-from nfft.files import write_json, write_tensors
+from nfft.files import write_json
 from nfft.models import lora
 from nfft.models.checkpoint import ADAPTER, ADAPTER_FILES, Checkpoint
 from nfft.models.saving import config_of
+from nfft.models.tensors import write_tensors
 from nfft.models.validation import tensors_of
 from nfft.optim.param_groups import classifier
 from nfft.text import shorten

@@ -4,7 +4,11 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+import timm
 import torch
+from safetensors.torch import load_model
+from timm.layers import DropPath
+from timm.models.nfnet import NormFreeBlock
 from torch import Tensor, nn
 
 from nfft.errors import UserError
@@ -43,8 +47,6 @@ def build_network(
 
 def _create(checkpoint: Checkpoint, **settings: Any) -> nn.Module:
     """timm's network with random weights."""
-    import timm
-
     # timm checks little: arguments that do not fit fail as anything, asserts among them.
     try:
         return timm.create_model(checkpoint.timm_name, **{**checkpoint.arguments, **settings})
@@ -56,10 +58,9 @@ def _create(checkpoint: Checkpoint, **settings: Any) -> nn.Module:
 
 def _load(checkpoint: Checkpoint, **settings: Any) -> nn.Module:
     """The network with the checkpoint's weights and classifier. Nothing is made or read before it is seen to fit."""
-    from safetensors.torch import load_model
-
     assert checkpoint.folder is not None
     if checkpoint.base is not None:
+        # Adapters alone need peft, which takes half as long to import as torch.
         from nfft.models.adapter import merge_adapter
 
         model = _load(checkpoint.base, **settings)
@@ -89,9 +90,6 @@ def set_stochastic_depth(model: nn.Module, rate: float) -> None:
     Differs: timm divides what is kept by its probability, and reaches `rate` in the last block. So do networks with
         normalisation here: their weights were trained that way.
     """
-    from timm.layers import DropPath
-    from timm.models.nfnet import NormFreeBlock
-
     blocks = [module for module in model.modules() if isinstance(module, NormFreeBlock)]
     for index, block in enumerate(blocks):
         block.drop_path = DropPath(rate * index / len(blocks), scale_by_keep=False) if rate * index else nn.Identity()

@@ -6,6 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import timm
+from timm.data import ImageNetInfo, infer_imagenet_subset
+
 from nfft.errors import UserError, nearest
 from nfft.files import fingerprint_of
 from nfft.models import architectures
@@ -90,8 +93,6 @@ class Checkpoint:
 
     @property
     def is_normalizer_free(self) -> bool:
-        import timm
-
         return timm.models.is_model_in_modules(self.timm_name, ["nfnet"])
 
     @property
@@ -139,8 +140,6 @@ def open_checkpoint(name: str, folder: Path) -> Checkpoint:
 
 def random_checkpoint(architecture: str, model_args: dict[str, Any]) -> Checkpoint:
     """A timm architecture to be trained from scratch."""
-    import timm
-
     _check_architecture(f"scratch:{architecture}", architecture)
     for name in sorted(model_args.keys() & SETTLED.keys()):
         raise UserError(f"--model-arg {name}={model_args[name]} cannot be given: {SETTLED[name]}.")
@@ -155,8 +154,6 @@ def random_checkpoint(architecture: str, model_args: dict[str, Any]) -> Checkpoi
 
 
 def _check_architecture(name: str, architecture: str) -> None:
-    import timm
-
     if not timm.is_model(architecture):
         raise UserError(
             f"{name}: timm has no architecture {architecture!r}; {nearest(architecture, timm.list_models())}"
@@ -165,8 +162,6 @@ def _check_architecture(name: str, architecture: str) -> None:
 
 def labels_of(checkpoint: Checkpoint) -> list[str]:
     """Names of the checkpoint's classes; those of ImageNet where it has as many and no names, as timm has it."""
-    from timm.data import ImageNetInfo, infer_imagenet_subset
-
     names = checkpoint.config.get("label_names")
     if names:
         return list(names)

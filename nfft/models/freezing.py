@@ -1,15 +1,14 @@
 """Which parameters of a network are trained, and how deep each lies."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+
+from timm.models import group_parameters
+from torch import Tensor, nn
 
 from nfft.errors import UserError
 
-if TYPE_CHECKING:
-    from torch import Tensor, nn
 
-
-def train_only(network: "nn.Module", parameters: "Iterable[Tensor]") -> None:
+def train_only(network: nn.Module, parameters: Iterable[Tensor]) -> None:
     """Freeze all but `parameters`.
 
     Raises:
@@ -22,14 +21,12 @@ def train_only(network: "nn.Module", parameters: "Iterable[Tensor]") -> None:
         raise UserError(f"this method would train nothing of {type(network).__name__}. Choose another --method.")
 
 
-def depth_groups(network: "nn.Module", *, coarse: bool) -> "dict[int, tuple[list[str], list[Tensor]]]":
+def depth_groups(network: nn.Module, *, coarse: bool) -> dict[int, tuple[list[str], list[Tensor]]]:
     """Names and parameters by depth, from the stem on, as timm groups them.
 
     Args:
         coarse: by stage; otherwise by block.
     """
-    from timm.models import group_parameters
-
     matcher = network.group_matcher(coarse=coarse)  # type: ignore[operator]
     named = dict(network.named_parameters())
     groups = group_parameters(network, matcher)

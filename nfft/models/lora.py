@@ -17,6 +17,7 @@ import torch
 from peft import LoraConfig, PeftConfig, PeftType, inject_adapter_in_model
 from peft.tuners.lora.layer import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
+from timm.layers import StdConv2d, StdConv2dSame
 from torch import Tensor, nn
 
 from nfft.errors import UserError, nearest
@@ -182,8 +183,6 @@ def check_length(convolution: nn.Conv2d) -> None:
     Raises:
         ValueError: where its weight is standardised and has no gain.
     """
-    from timm.layers import StdConv2d, StdConv2dSame
-
     if isinstance(convolution, (StdConv2d, StdConv2dSame)):
         raise ValueError(
             f"DoRA trains the length of a unit, and {type(convolution).__name__} takes it away; use LoRA without it"

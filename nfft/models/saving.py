@@ -5,10 +5,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from timm.models._hub import save_config_for_hf
 from torch import nn
 
-from nfft.files import write_json, write_tensors
+from nfft.files import write_json
 from nfft.models.checkpoint import RUNS, Checkpoint
+from nfft.models.tensors import write_tensors
 
 
 def save_network(
@@ -34,8 +36,6 @@ def config_of(
     model: nn.Module, stage: Path, *, checkpoint: Checkpoint, classes: list[str], preprocessing: dict[str, Any]
 ) -> dict[str, Any]:
     """The content of config.json; `stage` is a folder that timm may write to."""
-    from timm.models._hub import save_config_for_hf
-
     labels = {"num_classes": len(classes), "label_names": list(classes)}
     save_config_for_hf(model, str(stage / "config.json"), model_config=labels, data_config=preprocessing)
     config = json.loads((stage / "config.json").read_text(encoding="utf-8"))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from timm.data import create_transform
 from torch import Tensor
 
 from nfft.models.checkpoint import Checkpoint
@@ -45,15 +46,11 @@ def stored_preprocessing(checkpoint: Checkpoint, resolution: int | None = None) 
 
 def transform_of(preprocessing: dict[str, Any]) -> Callable[[Image.Image], Tensor]:
     """timm's own transform of an evaluation: an image of Pillow to normalised pixels (3, side, side)."""
-    from timm.data import create_transform
-
     return create_transform(**preprocessing, is_training=False)
 
 
 def pixels_of(preprocessing: dict[str, Any]) -> Callable[[Image.Image], np.ndarray]:
     """The same transform before it normalises: uint8 pixels (side, side, 3)."""
-    from timm.data import create_transform
-
     return partial(_pixels, create_transform(**preprocessing, is_training=False, normalize=False))
 
 

@@ -8,7 +8,9 @@ transformers compute what was trained.
 
 from typing import Any
 
+import timm
 import torch
+from timm.layers import ScaledStdConv2d, ScaledStdConv2dSame
 from torch import nn
 
 ARGUMENT = "std_conv_eps"
@@ -24,8 +26,6 @@ def standardization_arguments(architecture: str, given: dict[str, Any], *, autho
         given: arguments of the constructor that are decided; what they say of eps stays.
         authors: whether the weights are the authors', or about to be trained as theirs.
     """
-    import timm
-
     if not authors or ARGUMENT in given or not timm.models.is_model_in_modules(architecture, ["nfnet"]):
         return {}
     return {ARGUMENT: AUTHORS_EPS}
@@ -54,8 +54,6 @@ def settle_gains(network: nn.Module) -> int:
     Source: the authors' `base.py`: gain x (W - mean) x rsqrt(max(variance x fan-in, 1e-4)).
     Differs: the output is theirs; in training such a channel goes by timm's gradient, which is orthogonal to it.
     """
-    from timm.layers import ScaledStdConv2d, ScaledStdConv2dSame
-
     settled = 0
     for module in network.modules():
         if not isinstance(module, (ScaledStdConv2d, ScaledStdConv2dSame)):

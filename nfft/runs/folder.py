@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 from nfft.config.recipe import Recipe
 from nfft.errors import UserError
 from nfft.files import locked, write_json, write_text
+from nfft.runs.records import RunRecord, Skipped, check_version
 
 RUN, RESULTS, SKIPPED, LOCK = "run.json", "results.json", "skipped.jsonl", ".lock"
 # What a run leaves for others to load: a network, or an adapter.
@@ -19,8 +20,6 @@ NETWORK = ("config.json", "model.safetensors", "adapter_config.json", "adapter_m
 SHARED = (
     *NETWORK, "README.md", RESULTS, RUN, "evaluations.json", "curves.png", "confusion.png", ".eval_results/*.yaml",
 )  # fmt: skip
-# May differ between a run and its resumption: they change how it runs, not what comes out.
-FREE = ("workers", "threads")
 
 
 def check_folder(folder: Path, *, resume: bool) -> None:
@@ -46,15 +45,15 @@ def check_folder(folder: Path, *, resume: bool) -> None:
         )
 
 
-def start_run(folder: Path, run: dict[str, Any], skipped: list[dict[str, Any]]) -> None:
+def start_run(folder: Path, record: RunRecord, skipped: Sequence[Skipped]) -> None:
     """Begin the run in the folder that is held, with run.json and skipped.jsonl.
 
     Raises:
         UserError: when another run has been there since this one looked first.
     """
     check_folder(folder, resume=False)
-    write_json(folder / RUN, run)
-    write_text(folder / SKIPPED, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in skipped))
+    write_json(folder / RUN, record.to_json())
+    write_text(folder / SKIPPED, "".join(json.dumps(line.to_json(), ensure_ascii=False) + "\n" for line in skipped))
 
 
 @contextmanager
@@ -93,7 +92,7 @@ def saved_setting(folder: Path, name: str) -> Any:
         return None
 
 
-def resume_run(folder: Path, run: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def resume_run(folder: Path, record: RunRecord) -> tuple[RunRecord, list[str]]:
     """The run as it was started, after seeing that what decides the result is the same now.
 
     Returns:
@@ -103,10 +102,12 @@ def resume_run(folder: Path, run: dict[str, Any]) -> tuple[dict[str, Any], list[
         UserError: naming each difference.
     """
     try:
-        saved = json.loads((folder / RUN).read_text(encoding="utf-8"))
-        before, now, threads = _decisive(saved), _decisive(run), saved["threads"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        content = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        check_version(content, folder)
+        saved = RunRecord.from_json(content)
+    except ValueError as error:
         raise UserError(f"--resume: {folder / RUN} is damaged or not a run's. Start anew in another folder.") from error
+    before, now = saved.decisive(), record.decisive()
     # A run of an older release has nothing of settings that came later, and was as they are by default.
     defaults = {each.name: each.default for each in fields(Recipe) if each.default is not MISSING}
     before = {**{name: value for name, value in defaults.items() if name in now}, **before}
@@ -114,27 +115,9 @@ def resume_run(folder: Path, run: dict[str, Any]) -> tuple[dict[str, Any], list[
     if changed:
         listed = "; ".join(f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in changed)
         raise UserError(f"--resume: the run in {folder} was started with other settings: {listed}. Use the same ones.")
-    if threads != run["threads"]:
+    if saved.threads != record.threads:
         return saved, [
-            f"it ran on {threads} threads, now on {run['threads']}: sums will differ in their last bits "
-            f"(OMP_NUM_THREADS={threads} keeps them)"
+            f"it ran on {saved.threads} threads, now on {record.threads}: sums will differ in their last bits "
+            f"(OMP_NUM_THREADS={saved.threads} keeps them)"
         ]
     return saved, []
-
-
-def _decisive(run: dict[str, Any]) -> dict[str, Any]:
-    settings = {name: value for name, value in run["recipe"]["settings"].items() if name not in FREE}
-    method = run.get("method", {"name": "full", "settings": {}})
-    data = {f"{name} images": run["data"].get(name) for name in ("train", "validation", "test", "shots")}
-    return {
-        **settings,
-        **{f"method.{name}": value for name, value in method["settings"].items()},
-        **data,
-        "method": method["name"],
-        "task": run["task"]["name"],
-        "data fingerprint": run["data"]["fingerprint"],
-        "model": run["model"]["name"],
-        "model arguments": run["model"]["arguments"],
-        "weights fingerprint": run["model"]["fingerprint"],
-        **{name: run[name] for name in ("seed", "precision", "processes")},
-    }

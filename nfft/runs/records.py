@@ -68,7 +68,7 @@ class TaskRecord(Record):
     homepage: str | None = incidental(default=None)
     citation: str | None = incidental(default=None)
     license: str | None = incidental(default=None)
-    metric: Literal["top1", "mean_per_class"] = incidental(default="top1")
+    metric: str = incidental(default="top1")
     note: str | None = incidental(default=None)
 
 
@@ -344,11 +344,15 @@ class FeatureMetrics(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class SolutionMetrics(Record):
-    """The classifier that was solved for at one penalty; loss and top-1 are of validation."""
+    """The classifier that was solved for at one penalty; loss and top-1 are of validation.
+
+    `settled` is false where the solver ended before it came to rest, and absent otherwise.
+    """
 
     kind: Literal["solution"] = "solution"
     l2: float
     iterations: int
+    settled: Literal[False] | None = None
     train_loss: float
     loss: float
     top1: float

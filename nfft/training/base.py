@@ -1,12 +1,12 @@
-"""What every method needs before it sees an image: the network, its input, and a record of what cannot be read."""
+"""What every trainer has before it sees an image: the network, its input, and a record of what cannot be read."""
 
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -22,10 +22,18 @@ from nfft.models.build import build_network, check_side, normalize_images
 from nfft.models.folding import fold
 from nfft.runs.folder import SKIPPED
 from nfft.training.plan import Plan
-from nfft.training.tracking import Report
+from nfft.training.tracking import Tracker
 
-if TYPE_CHECKING:
-    from peft import LoraConfig
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """What training took, as `nfft.runs.records.TrainingRecord` has it, without what only the run knows."""
+
+    images: int
+    seconds: float
+    steps: int | None = None
+    clipped: float | None = None
+    l2: float | None = None
 
 
 @dataclass(frozen=True)
@@ -36,16 +44,16 @@ class Outcome:
         weights: which of the candidates the network was left with.
         validation: predictions of each candidate.
         test: those of the weights that were kept; None where there is no test split.
-        training: `images` that went through the network, `seconds` that took, and what else the method counts.
+        effort: what training took.
     """
 
     weights: str
     validation: dict[str, Predictions]
     test: Predictions | None
-    training: dict[str, Any]
+    effort: Effort
 
 
-class Job(ABC):
+class BaseTrainer(ABC):
     """One run of `plan` before anything is trained.
 
     Args:
@@ -71,7 +79,6 @@ class Job(ABC):
         source = plan.checkpoint.preprocessing
         self.mean = torch.tensor(source["mean"], device=accelerator.device).view(3, 1, 1)
         self.std = torch.tensor(source["std"], device=accelerator.device).view(3, 1, 1)
-        self.adapter: LoraConfig | None = None
         self.workers = recipe.workers if recipe.workers is not None else default_workers(accelerator)
         self.began = time.monotonic()
 
@@ -80,16 +87,20 @@ class Job(ABC):
         """Take up what an interrupted run has left; returns lines about what of it is damaged."""
 
     @abstractmethod
-    def run(self, report: Report, stop_requested: Callable[[], bool]) -> bool:
+    def fit(self, tracker: Tracker, stop_requested: Callable[[], bool]) -> bool:
         """Train to the end; returns False when a stop was asked for and what there is has been saved.
+
+        Args:
+            tracker: is told of each step and evaluation; in processes other than the main one it tells nobody.
+            stop_requested: polled once a step; when any process says yes, all stop after the same step.
 
         Raises:
             UserError: when training fails.
         """
 
     @abstractmethod
-    def finish(self, lines: list[dict]) -> Outcome:
-        """Leave the network as it is to be saved, and score it; `lines` are the run's metrics."""
+    def finish(self) -> Outcome:
+        """Leave the network as it is to be saved, and score it."""
 
     @property
     @abstractmethod
@@ -111,22 +122,22 @@ class Job(ABC):
         return time.monotonic() - self.began
 
     def to_input(self, images: Tensor) -> Tensor:
-        """uint8 images (n, 3, h, w) -> normalised floats on the device."""
+        """uint8 images (n, 3, h, w) -> normalized floats on the device."""
         return normalize_images(images.to(self.accelerator.device, non_blocking=True), self.mean, self.std)
 
     def folded(self, tensors: Mapping[str, Tensor] | None = None) -> Any:
         """The network as it is now, or with other weights, as it is fastest at inference."""
         return fold(self.network, tensors, autocast_dtype(self.accelerator)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def note_broken(self, split: Split, broken: list[Broken]) -> None:
+    def note_broken(self, split: Split, broken: Sequence[Broken]) -> None:
         """Add images that could not be read after all to skipped.jsonl, each once; from the main process."""
         if not (broken and self.accelerator.is_main_process):
             return
         file = self.folder / SKIPPED
         noted = {(line["split"], line["image"]) for line in read_lines(file)}
         with file.open("a", encoding="utf-8") as lines:
-            for each in broken:
-                line = {"split": split.name, "image": split.where(each.index), "reason": each.reason}
+            for image in broken:
+                line = {"split": split.name, "image": split.where(image.index), "reason": image.reason}
                 if (line["split"], line["image"]) not in noted:
                     noted.add((line["split"], line["image"]))
                     lines.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -16,7 +16,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from nfft.files import write_tensors
+from nfft.models.tensors import write_tensors
 
 KEPT = 2
 TENSORS, FACTS = "state.safetensors", "state.json"

@@ -2,8 +2,7 @@
 
 import hashlib
 import os
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,11 +13,12 @@ from nfft.config.run_config import RunConfig
 from nfft.config.task import Task
 from nfft.data import randaugment
 from nfft.data.scan import scan_split
-from nfft.data.splits import Data, Split, check_classes, few_shots, load_data, public_source
+from nfft.data.splits import Data, Split, check_classes, few_shots, load_data
 from nfft.errors import UserError
 from nfft.models.build import keeps_classifier
 from nfft.models.checkpoint import Checkpoint
 from nfft.models.resolve import find_checkpoint
+from nfft.runs.records import Skipped
 
 LISTED = 20
 
@@ -29,7 +29,7 @@ class Plan:
 
     Attributes:
         data: without the images that are known not to be readable.
-        skipped: those: split, image (its path or row) and reason.
+        skipped: those.
         pixels: of all decoded training images together, about.
         fingerprint: hash of classes, labels and the sizes that were looked at: another value is other data.
     """
@@ -37,7 +37,7 @@ class Plan:
     config: RunConfig
     task: Task
     data: Data
-    skipped: list[dict[str, Any]]
+    skipped: list[Skipped]
     pixels: int
     fingerprint: str
     checkpoint: Checkpoint
@@ -81,15 +81,9 @@ def make_plan(config: RunConfig, *, keeps: bool = False) -> Plan:
     asked = read_config(config)
     task, method, changes = asked.task, asked.method, asked.changes
     checkpoint = find_checkpoint(config.model, dict(config.model_args))
-    if method.is_adapter and checkpoint.folder is None:
-        raise UserError(f"--method {config.method} changes a checkpoint; {checkpoint.name} has no weights to change.")
-    if method.is_adapter and checkpoint.base is not None:
-        raise UserError(
-            f"{checkpoint.name} is an adapter itself, and --method {config.method} would make one of it. Make a whole "
-            f"network of it first: nfft merge {config.model} merged."
-        )
+    method.check_checkpoint(config.method, checkpoint)
     loaded = load_data(task)
-    loaded, skipped, sizes, fingerprint = _readable(task, loaded, keeps and not method.fits_features)
+    loaded, skipped, sizes, fingerprint = _readable(task, loaded, keeps and method.heeds("total_steps"))
     if config.shots is not None:
         loaded = few_shots(loaded, config.shots, config.seed)
     facts = Facts(
@@ -105,13 +99,13 @@ def make_plan(config: RunConfig, *, keeps: bool = False) -> Plan:
     recipe = asked.recipe(facts)
     recipe = replace(recipe, lr=recipe.lr * method.lr_factor)
     recipe = change(change(recipe, read_changes(Recipe, task.suggests, whose="recipe")), changes)
-    if not method.fits_features:
+    if method.heeds("batch_size"):
         _check_batch(recipe, len(loaded.train))
     pixels = int(sizes.prod(axis=1).mean() * len(loaded.train))
     return Plan(config, task, loaded, skipped, pixels, fingerprint, checkpoint, recipe, method)
 
 
-def _readable(task: Task, loaded: Data, keeps: bool) -> tuple[Data, list[dict[str, Any]], np.ndarray, str]:
+def _readable(task: Task, loaded: Data, keeps: bool) -> tuple[Data, list[Skipped], np.ndarray, str]:
     """The data without images that cannot be read, those, sizes of training images (n, 2), and a fingerprint."""
     digest = hashlib.sha256("\n".join(loaded.classes).encode())
     kept: dict[str, Split] = {}
@@ -124,12 +118,12 @@ def _readable(task: Task, loaded: Data, keeps: bool) -> tuple[Data, list[dict[st
         whole = np.ones(len(split), bool)
         for each in found.broken:
             whole[each.index] = False
-            skipped.append({"split": split.name, "image": split.where(each.index), "reason": each.reason})
+            skipped.append(Skipped(split=split.name, image=split.where(each.index), reason=each.reason))
         kept[split.name] = split.keep(whole)
         if split.name == "train":
             sizes = found.sizes[found.sizes.all(axis=1)]
     if len(skipped) > task.max_broken_fraction * total:
-        listed = "\n".join(f"  {each['split']}: {each['image']}: {each['reason']}" for each in skipped[:LISTED])
+        listed = "\n".join(f"  {each.split}: {each.image}: {each.reason}" for each in skipped[:LISTED])
         more = f"\n  ... and {len(skipped) - LISTED} more" if len(skipped) > LISTED else ""
         raise UserError(
             f"{len(skipped)} of {total} images cannot be read, more than max_broken_fraction "
@@ -154,34 +148,3 @@ def _check_batch(recipe: Recipe, images: int) -> None:
         raise UserError(
             f"the batch size {recipe.batch_size} does not divide into {cause}. Use --batch-size {nearest_size}."
         )
-
-
-def describe_plan(plan: Plan) -> dict[str, Any]:
-    """The part of run.json that follows from the plan alone."""
-    task, config = plan.task, plan.config
-    shown = ("name", "title", "homepage", "citation", "licence", "metric", "note")
-    resolved = {**asdict(plan.recipe), "total_steps": plan.total_steps}
-    test = plan.data.test
-    return {
-        "task": {**{name: getattr(task, name) for name in shown}, "source": public_source(task)},
-        "recipe": {
-            "name": config.recipe,
-            "settings": {name: value for name, value in resolved.items() if plan.method.heeds(name)},
-        },
-        "method": {
-            "name": config.method,
-            "settings": asdict(plan.method),
-            "is_adapter": plan.method.is_adapter,
-            "fits_features": plan.method.fits_features,
-        },
-        "data": {
-            "classes": plan.data.classes,
-            "train": len(plan.data.train),
-            "validation": len(plan.data.validation),
-            "test": len(test) if test is not None else 0,
-            "shots": config.shots,
-            "skipped": len(plan.skipped),
-            "fingerprint": plan.fingerprint,
-        },
-        "seed": config.seed,
-    }

@@ -1,184 +1,215 @@
-"""A run from its settings to a filled run folder."""
+"""A run from its config to a whole run folder: plan, train, score, write, and push."""
 
 import os
-import sys
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from nfft.command_line import public_command, resume_command
+from nfft.auto import AutoNFNet
+from nfft.command_line import public_path
 from nfft.config.run_config import RunConfig
-from nfft.files import write_json
-from nfft.runs.folder import RESULTS
-from nfft.training.console import announce, farewell
+from nfft.config.task import Task
+from nfft.distributed.accelerator import check_alike, lone_process, make_accelerator
+from nfft.hub.upload import check_repository, has_token
+from nfft.reporting.publish import push_run
+from nfft.runs.folder import RESULTS, RUN, check_folder, hold_run, resume_run, saved_setting, start_run
+from nfft.runs.records import (
+    Results,
+    RunRecord,
+    read_record,
+)
+from nfft.training.interrupt import Interrupt
+from nfft.training.plan import make_plan
+from nfft.training.recording import record_of, results_of, start_of, write_outputs
+from nfft.training.tracking import Everyone, MetricsFile, ProgressBar, Tracker
 
-if TYPE_CHECKING:
-    from accelerate import Accelerator
 
-    from nfft.training.base import Job
-    from nfft.training.plan import Plan
+class Interrupted(KeyboardInterrupt):
+    """A run was asked to stop and has saved its state: the same config with `resume` goes on.
+
+    Attributes:
+        reached: how far it came, for people; nothing at its start.
+        exit_status: 128 and the number of the signal, as shells count.
+    """
+
+    def __init__(self, reached: str, exit_status: int) -> None:
+        super().__init__(f"stopped after {reached or 'no step'}, saved")
+        self.reached, self.exit_status = reached, exit_status
 
 
-def finetune(config: RunConfig) -> int:
-    """Plan, train, score, write; docs/run-folder.md says what is left in the folder."""
-    from nfft.distributed.accelerator import check_alike, lone_process, make_accelerator
-    from nfft.reporting.publish import check_base, push_run
-    from nfft.runs.folder import check_folder, hold_run, resume_run, saved_setting, start_run
-    from nfft.training.interrupt import Interrupt
-    from nfft.training.plan import make_plan
-    from nfft.training.probe.trainer import Probe
-    from nfft.training.tracking import Report
-    from nfft.training.trainer import Fit
+class Run:
+    """A run that has ended, in its folder."""
 
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    @cached_property
+    def record(self) -> RunRecord:
+        """What was run: settings, data, versions, hardware."""
+        return read_record(RunRecord, self.folder / RUN)
+
+    @cached_property
+    def results(self) -> Results:
+        """What came out: scores of each split, and what training took."""
+        return read_record(Results, self.folder / RESULTS)
+
+    @cached_property
+    def model(self) -> AutoNFNet:
+        """The network with its labels, ready to predict."""
+        return AutoNFNet.from_pretrained(self.folder)
+
+    @property
+    def card(self) -> str:
+        """The model card, Markdown with a YAML head."""
+        return (self.folder / "README.md").read_text(encoding="utf-8")
+
+
+def fine_tune(
+    task: str | Path | Task,
+    model: str | Path = "nfnet-nano",
+    *,
+    recipe: str = "auto",
+    method: str = "full",
+    output_dir: str | Path | None = None,
+    resume: bool = False,
+    push_to: str | None = None,
+    private: bool | None = None,
+    seed: int = 0,
+    shots: int | None = None,
+    precision: str = "auto",
+    model_args: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Run:
+    """Fine-tune a network on labeled images, in this process; what `nfft finetune` does.
+
+    Args:
+        task: a folder of images, a table, a name of the catalog, an id on the Hub, or a Task.
+        model: a checkpoint's id on the Hub, its folder, "nfnet-nano", or "scratch:" and an architecture of timm's.
+        recipe: which decides every setting.
+        method: what of the network is trained.
+        output_dir: the run folder; runs/TASK-MODEL when absent.
+        resume: take up the run in the folder where it was left.
+        push_to: a repository of the Hub, "user/name", that the run is put into.
+        private: whether that is private when it is made.
+        seed: of order, augmentation and new weights.
+        shots: train on so many images of each class, drawn by the seed.
+        precision: "auto", "fp32", "bf16" or "fp16".
+        model_args: arguments of timm's constructor, with "scratch:" only.
+        settings: of the recipe (lr=0.05, epochs=20), or of task and method with a prefix: task_label="species",
+            method_rank=16.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        UserError: for whatever is to be put right, in the words of the command.
+        Interrupted: after Ctrl-C, once the step is finished and saved.
+    """
+    named = {_setting(name): value for name, value in settings.items()}
+    config = RunConfig(
+        task=str(task) if isinstance(task, Path) else task,
+        model=str(model),
+        recipe=recipe,
+        method=method,
+        model_args=model_args or {},
+        settings=named,
+        seed=seed,
+        shots=shots,
+        precision=precision,
+        output_dir=Path(output_dir) if output_dir is not None else None,
+        resume=resume,
+        push_to=push_to,
+        private=private,
+    )
+    return train(replace(config, command=_call(config)), [ProgressBar()])
+
+
+def _setting(name: str) -> str:
+    """A setting as a config calls it: of the task or the method, if that is its first word."""
+    owner, _, rest = name.partition("_")
+    return f"{owner}.{rest}" if owner in ("task", "method") and rest else name
+
+
+def _call(config: RunConfig) -> str:
+    """The call of `fine_tune` that a config comes from, for others to read: of paths only the last parts."""
+    words = [repr(public_path(config.task_name)), f"model={public_path(config.model)!r}"]
+    defaults = RunConfig(task="")
+    for name in ("recipe", "method", "model_args", "seed", "shots", "precision"):
+        if (value := getattr(config, name)) != getattr(defaults, name):
+            words.append(f"{name}={value!r}")
+    words += [f"{name.replace('.', '_')}={value!r}" for name, value in config.settings.items()]
+    return f"nfft.fine_tune({', '.join(words)})"
+
+
+def train(config: RunConfig, trackers: Sequence[Tracker] = ()) -> Run:
+    """Plan, train, score and write what `config` asks for, in each of the processes that share the run.
+
+    Args:
+        trackers: are told how it goes, in the main process.
+
+    Raises:
+        UserError: for whatever the user has to put right.
+        Interrupted: when the run was asked to stop, and has saved its state.
+    """
     folder = config.folder
     if os.environ.get("RANK", "0") == "0":
         check_folder(folder, resume=config.resume)
-    notes = push_notes(config.push_to)
+    notes = check_push(config.push_to)
     accelerator = make_accelerator(config.precision)
     is_main = accelerator.is_main_process
     # One process of each machine looks at the data; the others find what it has found out.
     with accelerator.local_main_process_first():
-        planned = make_plan(config, keeps=accelerator.is_local_main_process)
-    if config.push_to is not None and planned.method.is_adapter:
-        from nfft.models.adapter import base_of
-
-        check_base(base_of(planned.checkpoint)[0], str(folder))
-    if config.resume and planned.recipe.accumulation_steps is None:
+        plan = make_plan(config, keeps=accelerator.is_local_main_process)
+    if config.push_to is not None:
+        plan.method.check_shareable(plan.checkpoint, folder)
+    if config.resume and plan.recipe.accumulation_steps is None:
         # Another machine may have other memory; the run goes on as it was cut.
         parts = saved_setting(folder, "accumulation_steps")
-        planned = replace(planned, recipe=replace(planned.recipe, accumulation_steps=parts))
+        plan = replace(plan, recipe=replace(plan.recipe, accumulation_steps=parts))
     check_alike(
         {
-            "images": [planned.fingerprint, *map(len, planned.data.splits)],
-            "weights": planned.checkpoint.fingerprint,
-            "settings of the run": [planned.total_steps, planned.recipe.accumulation_steps],
+            "images": [plan.fingerprint, *map(len, plan.data.splits)],
+            "weights": plan.checkpoint.fingerprint,
+            "settings of the run": [plan.total_steps, plan.recipe.accumulation_steps],
         }
     )
-    job = (Probe if planned.method.fits_features else Fit)(planned, accelerator, folder)
-    facts = describe_run(job.plan, job, accelerator)
-    notes += lone_process() + planned.notes
+    trainer = plan.method.trainer(plan, accelerator, folder)
+    record = record_of(trainer)
+    notes += lone_process() + plan.notes
+    everyone = Everyone([MetricsFile(folder), *trackers] if is_main else [])
     with hold_run(folder) if is_main else nullcontext():
         # The others touch nothing of a folder before the main process has it.
         accelerator.wait_for_everyone()
         if config.resume:
-            facts, differences = resume_run(folder, facts)
-            notes += differences + job.restore()
+            record, differences = resume_run(folder, record)
+            notes += differences + trainer.restore()
         elif is_main:
-            start_run(folder, facts, planned.skipped)
-        check_alike({"checkpoints": job.step})
-        if is_main:
-            announce(facts, job, notes)
-        with Interrupt() as interrupt, Report(folder, planned.total_steps, job.step, speaks=is_main) as report:
-            finished = job.run(report, interrupt.requested)
+            start_run(folder, record, plan.skipped)
+        check_alike({"checkpoints": trainer.step})
+        everyone.start(start_of(trainer, record, notes))
+        with Interrupt() as interrupt:
+            finished = trainer.fit(everyone, interrupt.requested)
         if not finished:
-            if is_main:
-                print(f"stopped after {job.reached or 'no step'}, saved. Go on with:", file=sys.stderr)
-                print(f"  {resume_command()}", file=sys.stderr)
-            return interrupt.exit_status
-        conclude(job, facts, report.lines)
+            raise Interrupted(trainer.reached, interrupt.exit_status)
+        results = results_of(trainer)
+        if results is not None:
+            write_outputs(trainer, record, results)
+            everyone.finish(folder, results)
         accelerator.end_training()
     if config.push_to is not None and is_main:
-        print("\n".join(push_run(folder, config.push_to, private=config.private, revision=None, create_pr=False)))
-    return 0
+        everyone.tell(push_run(folder, config.push_to, private=config.private, revision=None, create_pr=False))
+    return Run(folder)
 
 
-def push_notes(repository: str | None) -> list[str]:
+def check_push(repository: str | None) -> list[str]:
     """See that a push at the end can work, before hours of training; a line when it cannot yet."""
-    from nfft.hub.upload import check_repository, has_token
-
     if repository is None:
         return []
     check_repository(repository)
     return [] if has_token() else ["nobody is logged in to the Hub here: run `hf auth login` before the run ends"]
-
-
-def describe_run(plan: "Plan", job: "Job", accelerator: "Accelerator") -> dict[str, Any]:
-    """run.json: what was asked, what was settled, on what machine."""
-    import datetime
-
-    import torch
-
-    from nfft.distributed.accelerator import precision_of
-    from nfft.machine import hardware, versions
-    from nfft.training.plan import describe_plan
-
-    network = job.network
-    return {
-        "command": public_command(),
-        "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        **describe_plan(plan),
-        "model": {
-            "name": plan.checkpoint.title,
-            "architecture": plan.checkpoint.architecture,
-            "parameters": sum(parameter.numel() for parameter in network.parameters()),
-            "trained": sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad),
-            "arguments": dict(plan.config.model_args),
-            "fingerprint": plan.checkpoint.fingerprint,
-            "licence": plan.checkpoint.preprocessing.get("license"),
-        },
-        "precision": precision_of(accelerator),
-        "processes": accelerator.num_processes,
-        "threads": torch.get_num_threads(),
-        "versions": versions(),
-        "hardware": hardware(str(accelerator.device)),
-    }
-
-
-def conclude(job: "Job", facts: dict[str, Any], lines: list[dict]) -> None:
-    """Keep the better weights, score them, and write the folder's results."""
-    from nfft.evaluation.metrics import scores_of
-    from nfft.machine import peak_memory
-
-    plan, outcome = job.plan, job.finish(lines)
-    if not job.accelerator.is_main_process:
-        return
-    classes, resolution = plan.data.classes, plan.recipe.test_resolution
-    kept, test, training = outcome.validation[outcome.weights], outcome.test, outcome.training
-    results = {
-        "weights": outcome.weights,
-        "candidates": {name: {"top1": each.top1, "loss": each.loss} for name, each in outcome.validation.items()},
-        "validation": scores_of(kept, split="validation", classes=classes, resolution=resolution),
-        "test": scores_of(test, split="test", classes=classes, resolution=resolution) if test is not None else None,
-        "training": {
-            **training,
-            "wall_seconds": job.seconds,
-            "images_per_second": training["images"] / training["seconds"],
-            "peak_memory_bytes": peak_memory(str(job.accelerator.device)),
-        },
-    }
-    save_result(job)
-    write_outputs(job.folder, facts, results, lines)
-    farewell(job.folder, results)
-
-
-def save_result(job: "Job") -> None:
-    """The network as others load it: whole, or as changes of its plan.checkpoint."""
-    from nfft.models.saving import save_network
-    from nfft.models.transforms import squash_preprocessing
-
-    plan, network = job.plan, job.network
-    preprocessing = squash_preprocessing(plan.checkpoint, plan.recipe.test_resolution, plan.recipe.test_margin)
-    what: dict[str, Any] = {
-        "checkpoint": plan.checkpoint, "classes": plan.data.classes, "preprocessing": preprocessing
-    }  # fmt: skip
-    if job.adapter is None:
-        save_network(network, job.folder, **what)
-    else:
-        from nfft.models.adapter import save_adapter
-
-        save_adapter(network, job.folder, config=job.adapter, **what)
-
-
-def write_outputs(folder: Path, facts: dict[str, Any], results: dict[str, Any], lines: list[dict]) -> None:
-    """results.json, plots and the card."""
-    from nfft.reporting.plots import plot_confusion, plot_curves, plot_penalties
-    from nfft.reporting.publish import write_card
-
-    title = f"{facts['model']['name']} on {facts['task']['name']}"
-    final = results["test"] or results["validation"]
-    write_json(folder / RESULTS, results)
-    draw = plot_penalties if facts["method"]["fits_features"] else plot_curves
-    draw(lines, folder / "curves.png", title)
-    plot_confusion(final, folder / "confusion.png", f"{title}, {final['split']}")
-    write_card(folder)

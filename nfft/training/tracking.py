@@ -1,152 +1,171 @@
-"""What a run says while it goes: metrics.jsonl, and a progress line for people."""
+"""What a run tells while it goes: to metrics.jsonl, and to whoever follows it."""
 
 import json
-import math
-import sys
-import time
-from collections.abc import Mapping
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Protocol
+
+from tqdm.auto import tqdm
 
 from nfft.files import write_text
+from nfft.runs.records import Metrics, RunRecord, StepMetrics, ValidationMetrics, metrics_from_json
 
+if TYPE_CHECKING:
+    from nfft.runs.records import Results
+
+logger = logging.getLogger(__name__)
 METRICS = "metrics.jsonl"
-PLAIN_SECONDS = 10.0
 
 
-class Report:
-    """Records every step and evaluation, and shows them: the main process's part of the loop.
+@dataclass(frozen=True)
+class Start:
+    """What there is to tell of a run before its first step.
 
-    A terminal gets a live line, anything else a plain line every ten seconds.
-
-    Args:
-        folder: the run folder; lines of its metrics.jsonl after `first_step` are dropped, since a resumed
-            run makes them again.
-        total_steps: of the whole run.
-        first_step: how many of them are done.
-        speaks: whether this is the main process; the others record and show nothing.
+    Attributes:
+        record: run.json.
+        folder: the run folder.
+        total_steps, first_step: optimizer steps of the whole run, and those that are done.
+        replaced_classes: how many classes the checkpoint's classifier told apart, where a new one is in its place.
+        has_batch_norm: whether the network is none that recipes are tuned for.
+        reached: how far an earlier process has come, for people.
+        notes: lines about what is allowed and seldom meant.
     """
 
-    def __init__(
-        self, folder: Path, total_steps: int, first_step: int, *, speaks: bool, stream: TextIO | None = None
-    ) -> None:
-        self.path, self.total_steps, self.first_step = folder / METRICS, total_steps, first_step
-        self.speaks, self.stream = speaks, stream or sys.stderr
-        self.lines: list[dict] = []
-        self.bar: Any = None
+    record: RunRecord
+    folder: Path
+    total_steps: int
+    first_step: int
+    replaced_classes: int | None
+    has_batch_norm: bool
+    reached: str
+    notes: Sequence[str]
 
-    def __enter__(self) -> "Report":
-        if not self.speaks:
-            return self
-        if self.first_step:
-            self.lines = [line for line in read_metrics(self.path) if line["step"] <= self.first_step]
-        write_text(self.path, "".join(json.dumps(line) + "\n" for line in self.lines))
-        self.file = self.path.open("a")
-        self.shown_step, self.shown_at = self.first_step, time.perf_counter()
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        if self.speaks:
-            self.file.close()
+class Tracker(Protocol):
+    """Whoever follows a run; called from its main process."""
+
+    def start(self, start: Start) -> None:
+        """The run is about to take its first step, or to go on."""
+
+    def log(self, metrics: Metrics) -> None:
+        """A step was taken, or something else is known; in the order of metrics.jsonl."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Of `total` images, so many have gone through the network for `what`."""
+
+    def finish(self, folder: Path, results: "Results") -> None:
+        """The run has ended, and its folder is whole."""
+
+    def tell(self, lines: Sequence[str]) -> None:
+        """What else there is to say of it, such as where it was put."""
+
+
+class Everyone:
+    """Several trackers as one; where there are none, nobody is told."""
+
+    def __init__(self, trackers: Sequence[Tracker] = ()) -> None:
+        self.trackers = trackers
+
+    def start(self, start: Start) -> None:
+        for tracker in self.trackers:
+            tracker.start(start)
+
+    def log(self, metrics: Metrics) -> None:
+        for tracker in self.trackers:
+            tracker.log(metrics)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        for tracker in self.trackers:
+            tracker.progress(what, done, total)
+
+    def finish(self, folder: Path, results: "Results") -> None:
+        for tracker in self.trackers:
+            tracker.finish(folder, results)
+
+    def tell(self, lines: Sequence[str]) -> None:
+        for tracker in self.trackers:
+            tracker.tell(lines)
+
+
+class MetricsFile:
+    """metrics.jsonl: a line a step and evaluation, on the disk at once.
+
+    Lines after the first step of this process are dropped, since a run that is taken up again makes them anew.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / METRICS
+
+    def start(self, start: Start) -> None:
+        before = read_metrics(self.path) if start.first_step else []
+        kept = (metrics.to_json() for metrics in before if _step_of(metrics) <= start.first_step)
+        write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def log(self, metrics: Metrics) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(metrics.to_json()) + "\n")
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """No line: what is not done yet is no metric."""
+
+    def finish(self, folder: Path, results: "Results") -> None:
+        """Nothing is left to write."""
+
+    def tell(self, lines: Sequence[str]) -> None:
+        """No metric."""
+
+
+class ProgressBar:
+    """A bar, on a terminal or in a notebook, with evaluations as lines of Python's logging."""
+
+    def __init__(self) -> None:
+        self.bar: tqdm | None = None
+
+    def start(self, start: Start) -> None:
+        for note in start.notes:
+            logger.warning("%s", note)
+        self.total_steps, self.first_step = start.total_steps, start.first_step
+
+    def log(self, metrics: Metrics) -> None:
+        if isinstance(metrics, StepMetrics):
+            self._show("steps", metrics.step, self.total_steps)
+            if self.bar is not None and metrics.loss is not None:
+                self.bar.set_postfix(loss=f"{metrics.loss:.3f}", refresh=False)
+        elif isinstance(metrics, ValidationMetrics):
+            logger.info("step %d: validation top-1 of %s %.4f", metrics.step, metrics.weights, metrics.top1)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        self._show(what, done, total)
+
+    def finish(self, folder: Path, results: "Results") -> None:
         if self.bar is not None:
             self.bar.close()
+        logger.info("%s top-1 %.4f, written to %s", results.quoted.split, results.quoted.top1, folder)
 
-    def step(self, step: int, *, loss: float, top1: float, lr: float, clipped: float, images_per_second: float) -> None:
-        """Note what the `step`-th step (from 1) did; the speed is that of all processes together."""
-        if not self.speaks:
-            return
-        figures = {"loss": loss, "top1": top1, "lr": lr, "clipped": clipped}
-        # JSON has no NaN: a step that fp16 skipped clipped nothing.
-        figures["clipped"] = clipped = clipped if math.isfinite(clipped) else 0.0
-        recorded = {name: value if math.isfinite(value) else None for name, value in figures.items()}
-        self._record(kind="train", step=step, **recorded, images_per_second=images_per_second)
-        shown = (
-            f"loss {loss:.3f} · top-1 {top1:.1%} · lr {lr:.2g} · clipped {clipped:.1%} · {images_per_second:,.0f} img/s"
-        )
-        now = time.perf_counter()
-        if self.stream.isatty():
-            self._move_bar("step ", step, self.total_steps, start=self.first_step, shown=shown)
-        elif now - self.shown_at >= PLAIN_SECONDS or step == self.total_steps:
-            left = (self.total_steps - step) * (now - self.shown_at) / (step - self.shown_step)
-            self.shown_step, self.shown_at = step, now
-            print(f"step {step}/{self.total_steps} · {shown} · {_clock(left)} left", file=self.stream, flush=True)
+    def tell(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            logger.info("%s", line)
 
-    def validation(self, step: int, found: Mapping[str, tuple[float, float]]) -> None:
-        """Note an evaluation after `step` steps: (loss, top-1) by the name of the weights."""
-        if not self.speaks:
-            return
-        for weights, (loss, top1) in found.items():
-            self._record(kind="validation", step=step, weights=weights, loss=loss, top1=top1)
-        text = f"step {step}: validation top-1 " + ", ".join(f"{name} {top1:.1%}" for name, (_, top1) in found.items())
-        if self.bar is not None:
-            self.bar.write(text, file=self.stream)
-        else:
-            print(text, file=self.stream, flush=True)
-
-    def extracting(self, name: str, done: int, images: int) -> None:
-        """Show that features of `done` images of a split of `images` are there."""
-        if not self.speaks:
-            return
-        now = time.perf_counter()
-        if self.stream.isatty():
-            self._move_bar(f"features of {name} ", done, images, start=done)
-        elif now - self.shown_at >= PLAIN_SECONDS:
-            self.shown_at = now
-            print(f"features of {name}: {done:,} of {images:,} images", file=self.stream, flush=True)
-
-    def extracted(self, name: str, images: int, seconds: float) -> None:
-        """Note that features of all images of a split are there, and the time it took to compute them."""
-        if not self.speaks:
-            return
-        self._remove_bar()
-        self._record(kind="features", name=name, images=images, seconds=seconds)
-        print(f"features of {name}: {images:,} images, {seconds:.1f} s", file=self.stream, flush=True)
-
-    def solved(self, l2: float, *, iterations: int, settled: bool, train_loss: float, loss: float, top1: float) -> None:
-        """Note the classifier for one penalty: its losses on train and validation, and its top-1 on validation."""
-        if not self.speaks:
-            return
-        figures = {"train_loss": train_loss, "loss": loss, "top1": top1}
-        self._record(kind="solution", l2=l2, iterations=iterations, **figures)
-        shown = f"l2 {l2:<8g} validation top-1 {top1:.1%}, loss {loss:.3f} · train loss {train_loss:.3f}"
-        rest = "" if settled else ", not at rest"
-        print(f"{shown} · {iterations} iterations{rest}", file=self.stream, flush=True)
-
-    def _move_bar(self, name: str, done: int, total: int, *, start: int = 0, shown: str = "") -> None:
-        from tqdm import tqdm
-
-        if self.bar is None:
-            form = "{percentage:3.0f}% |{bar:20}| NAME{n_fmt}/{total_fmt}{postfix} · {elapsed}<{remaining}"
-            form = form.replace("NAME", name)
-            self.bar = tqdm(total=total, initial=start, bar_format=form, file=self.stream, dynamic_ncols=True)
-        if shown:
-            self.bar.set_postfix_str(shown, refresh=False)
+    def _show(self, what: str, done: int, total: int) -> None:
+        if self.bar is None or self.bar.desc != f"{what}: ":
+            if self.bar is not None:
+                self.bar.close()
+            self.bar = tqdm(total=total, desc=what)
         self.bar.update(done - self.bar.n)
 
-    def _remove_bar(self) -> None:
-        if self.bar is not None:
-            self.bar.leave = False
-            self.bar.close()
-            self.bar = None
 
-    def _record(self, **line: Any) -> None:
-        self.lines.append(line)
-        self.file.write(json.dumps(line) + "\n")
-        self.file.flush()
-
-
-def read_metrics(path: Path) -> list[dict]:
+def read_metrics(path: Path) -> list[Metrics]:
     """The lines of a metrics.jsonl; a last one torn by a kill is left out."""
-    lines = []
+    lines: list[Metrics] = []
     for text in path.read_text().splitlines() if path.is_file() else []:
         try:
-            lines.append(json.loads(text))
+            lines.append(metrics_from_json(json.loads(text)))
         except ValueError:
             break
     return lines
 
 
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+def _step_of(line: Metrics) -> int:
+    return line.step if isinstance(line, StepMetrics | ValidationMetrics) else 0

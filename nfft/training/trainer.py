@@ -1,17 +1,17 @@
-"""A run from its first step to its scores: the loop with evaluation, checkpoints and resumption around it."""
+"""The paper's training of a network: the loop, with evaluation, checkpoints and resumption around each step."""
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from statistics import fmean
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from nfft.config.recipe import Recipe
 from nfft.data.decode import evaluation_view
@@ -21,12 +21,14 @@ from nfft.data.scan import Broken
 from nfft.data.splits import Split
 from nfft.errors import LocalError, UserError
 from nfft.evaluation.metrics import Predictions, predict_batches
-from nfft.training.base import Job, Outcome
+from nfft.optim.schedule import learning_rate
+from nfft.runs.records import StepMetrics, ValidationMetrics
+from nfft.training.base import BaseTrainer, Effort, Outcome
 from nfft.training.checkpointing import latest_checkpoint, save_checkpoint
 from nfft.training.memory import fewest_parts
 from nfft.training.plan import Plan
-from nfft.training.step import Diverged, Step, prepare_training, train
-from nfft.training.tracking import Report
+from nfft.training.step import optimizer_step, prepare_training, step_seed
+from nfft.training.tracking import Tracker
 
 CHECKPOINTS = "checkpoints"
 # Beside the checkpoint that each evaluation saves.
@@ -34,27 +36,303 @@ SAVE_SECONDS = 600
 EVALUATION_BATCH = 128
 
 
-class Fit(Job):
+class Diverged(UserError):
+    """A loss that is not finite, with where it was seen and what to do."""
+
+    def __init__(self, what: str, loss: float, recipe: Recipe) -> None:
+        harder = (
+            "clip gradients with --set clipping=0.01"
+            if recipe.clipping is None
+            else f"clip harder with --set clipping={recipe.clipping / 4:g} (now {recipe.clipping:g})"
+        )
+        super().__init__(f"{what} is {loss}: training diverged. Lower --lr (now {recipe.lr:g}) or {harder}.")
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A step that the device may still be at.
+
+    Attributes:
+        step: its number, from 1.
+        totals: mean over processes of loss, top-1, share of units clipped, and votes to stop; (4,), on the device.
+    """
+
+    step: int
+    lr: float
+    totals: Tensor
+
+
+@dataclass
+class Tally:
+    """What the steps of a run took so far, for its results.
+
+    Attributes:
+        steps: that were counted; all of them, but for a run that an older release began.
+        seconds: from the start of each to its end.
+        clipped: sum of the shares of units that were clipped.
+    """
+
+    steps: int = 0
+    seconds: float = 0.0
+    clipped: float = 0.0
+
+
+class Trainer(BaseTrainer):
     """One run of `plan`, step by step."""
 
     def __init__(self, plan: Plan, accelerator: Accelerator, folder: Path) -> None:
         super().__init__(plan, accelerator, folder)
-        recipe = self.plan.recipe
+        recipe = plan.recipe
         self.check_side("train_resolution")
-        recipe = replace(recipe, accumulation_steps=recipe.accumulation_steps or self._parts(self.network, recipe))
+        recipe = replace(recipe, accumulation_steps=recipe.accumulation_steps or self._fewest_parts(recipe))
         self.plan = replace(plan, recipe=recipe)
-        self.adapter = plan.method.adapter(self.network)
         plan.method.prepare(self.network)
         self.training = prepare_training(self.network, recipe, accelerator, plan.method)
         self.decoded = self._decode()
-
+        self.tally = Tally()
         self.validation: dict[str, Predictions] = {}
         self.saved: Path | None = None
-        self.saved_at = self.began
+        self.saved_at = self.measured_at = self.began
 
-    def _parts(self, network: torch.nn.Module, recipe: Recipe) -> int:
+    def fit(self, tracker: Tracker, stop_requested: Callable[[], bool]) -> bool:
+        try:
+            return self._fit(tracker, stop_requested)
+        except Diverged as error:
+            where = f"The last good checkpoint is {self.saved}." if self.saved else "No checkpoint had been saved yet."
+            raise UserError(f"{error} {where}") from error
+        except torch.OutOfMemoryError as error:
+            raise LocalError(
+                f"a batch of {self.plan.recipe.batch_size} does not fit in the device's memory. In another folder, "
+                f"take it in more parts with --set accumulation_steps={2 * self.plan.recipe.parts}, or use "
+                "--set gradient_checkpointing=true."
+            ) from error
+
+    def _fit(self, tracker: Tracker, stop_requested: Callable[[], bool]) -> bool:
+        training, recipe, accelerator = self.training, self.plan.recipe, self.accelerator
+        seed, total_steps = self.plan.config.seed, self.plan.total_steps
+        warmup_steps = round(recipe.warmup_fraction * total_steps)
+        evaluated = {round(total_steps * (n + 1) / recipe.evaluations) for n in range(recipe.evaluations)}
+        # A GPU works on the next step while the totals of the last one are read; a CPU has nothing to wait for.
+        runs_ahead = accelerator.device.type != "cpu"
+        broken: list[Broken] = []
+        previous: Launched | None = None
+        stopping = False
+
+        batches = iter(self._train_loader())
+        training.model.train()
+        self.measured_at = time.perf_counter()
+        while training.step < total_steps and not stopping:
+            # ---- the next batch, in parts
+            micro_batches = [next(batches) for _ in range(recipe.parts)]
+            broken += [image for batch in micro_batches for image in batch.broken]
+            # Dropout depends on (seed, step, process) alone, so a resumed run draws the same.
+            torch.manual_seed(step_seed(seed, training.step, accelerator.process_index))
+
+            # ---- one step of the optimizer: forward, backward, AGC, SGD, average
+            lr = learning_rate(training.step, peak=recipe.lr, total_steps=total_steps, warmup_steps=warmup_steps)
+            for group in training.optimizer.param_groups:
+                group["lr"] = lr * group["scale"]
+            figures = optimizer_step(training, micro_batches, recipe, accelerator, self.to_input)
+            stop = torch.full((), float(stop_requested()), device=accelerator.device)
+            totals = accelerator.reduce(torch.stack([*figures, stop]), reduction="mean")
+            training.step += 1
+            launched = Launched(training.step, lr, totals)
+
+            # ---- log it, and everything before it; any process that votes to stop stops all after the same step
+            if previous is not None:
+                stopping = self._log(previous, tracker)
+            is_evaluated = training.step in evaluated
+            if stopping or is_evaluated or not runs_ahead or training.step == total_steps:
+                stopping |= self._log(launched, tracker)
+                previous = None
+            else:
+                previous = launched
+            if stopping or is_evaluated or accelerator.num_processes == 1:
+                self.note_broken(self.plan.data.train, self._of_all(broken))
+                broken = []
+
+            # ---- evaluate and save, where it is time
+            if is_evaluated:
+                self._validate(tracker)
+            if stopping or is_evaluated or time.monotonic() - self.saved_at > SAVE_SECONDS:
+                if previous is not None:
+                    self._finite(previous)
+                self.save()
+                self.measured_at = time.perf_counter()
+        return training.step == total_steps
+
+    def _log(self, launched: Launched, tracker: Tracker) -> bool:
+        """Tell of a step once its totals are there; returns whether a process has voted to stop."""
+        loss, top1, clipped, stop = self._finite(launched)
+        now = time.perf_counter()
+        seconds, self.measured_at = now - self.measured_at, now
+        # JSON has no NaN: a step that fp16 skipped clipped nothing, and may have no loss.
+        clipped = clipped if math.isfinite(clipped) else 0.0
+        self.tally.steps += 1
+        self.tally.seconds += seconds
+        self.tally.clipped += clipped
+        tracker.log(
+            StepMetrics(
+                step=launched.step,
+                loss=loss if math.isfinite(loss) else None,
+                top1=top1 if math.isfinite(top1) else None,
+                lr=launched.lr,
+                clipped=clipped,
+                images_per_second=self.plan.recipe.batch_size / seconds,
+            )
+        )
+        return stop > 0
+
+    def _finite(self, launched: Launched) -> list[float]:
+        """The totals of a step.
+
+        Raises:
+            Diverged: when its loss or a gradient is not finite.
+        """
+        loss, _, clipped, _ = totals = launched.totals.tolist()
+        recipe = self.plan.recipe
+        # With fp16, gradients overflow now and then: its scaler has skipped the step and lowers the scale. When that
+        # happens in SAM's ascent, there is no loss to speak of either.
+        skipped = self.accelerator.scaler is not None and not math.isfinite(clipped)
+        if not math.isfinite(loss) and not (skipped and recipe.sam_rho is not None):
+            raise Diverged(f"the loss at step {launched.step}", loss, recipe)
+        if not math.isfinite(clipped) and not skipped:
+            raise Diverged(f"a gradient at step {launched.step}", clipped, recipe)
+        return totals
+
+    def _train_loader(self) -> DataLoader:
+        """This process's micro-batches, of what is left of the run."""
+        return train_loader(
+            self.plan.data.train,
+            self.plan.recipe,
+            self.plan.config.seed,
+            steps=range(self.training.step, self.plan.total_steps),
+            rank=self.accelerator.process_index,
+            processes=self.accelerator.num_processes,
+            workers=self.workers,
+            decoded=self.decoded,
+        )
+
+    def _validate(self, tracker: Tracker) -> None:
+        self.validation = self.predict(self.plan.data.validation, self.candidates)
+        # Checked before it is saved: weights can be finite and already beyond rescue.
+        for predictions in self.validation.values():
+            if not math.isfinite(predictions.loss):
+                raise Diverged(f"the validation loss after step {self.step}", predictions.loss, self.plan.recipe)
+        for weights, predictions in self.validation.items():
+            tracker.log(
+                ValidationMetrics(step=self.step, weights=weights, loss=predictions.loss, top1=predictions.top1)
+            )
+
+    @property
+    def reached(self) -> str:
+        return f"step {self.step}" if self.step else ""
+
+    @property
+    def step(self) -> int:
+        return self.training.step
+
+    @property
+    def candidates(self) -> list[str]:
+        """The weights a run ends with: "raw" and, where the recipe averages, "ema"."""
+        return ["raw"] if self.training.ema is None else ["raw", "ema"]
+
+    def save(self) -> None:
+        """Write a checkpoint, from the main process."""
+        if not self.accelerator.is_main_process:
+            return
+        scaler = self.accelerator.scaler
+        facts = {
+            "seconds": self.seconds,
+            "scaler": scaler.state_dict() if scaler is not None else None,
+            "tally": vars(self.tally),
+        }
+        self.saved = save_checkpoint(self.folder / CHECKPOINTS, self.step, self.training.state(), facts)
+        self.saved_at = time.monotonic()
+
+    def restore(self) -> list[str]:
+        """Take up the newest whole checkpoint; returns lines about damaged ones."""
+        saved, torn = latest_checkpoint(self.folder / CHECKPOINTS)
+        if saved is None:
+            return [*torn, "no checkpoint was saved before it ended: it starts again"]
+        self.saved = saved.folder
+        self.training.load(saved.tensors, saved.facts["step"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(saved.facts["scaler"])
+        self.tally = Tally(**saved.facts.get("tally", {}))
+        self.began -= saved.facts["seconds"]
+        return torn
+
+    def finish(self) -> Outcome:
+        """Leave the network with the weights that do better on validation, and score them."""
+        # The last step has scored them already, unless the run was resumed after it.
+        validation = self.validation or self.predict(self.plan.data.validation, self.candidates)
+        best = max(validation, key=lambda weights: (validation[weights].top1, -validation[weights].loss))
+        if best == "ema":
+            assert self.training.ema is not None
+            self.network.load_state_dict(self.training.ema.average)
+        test = self.plan.data.test
+        tested = self.predict(test, ["raw"])["raw"] if test is not None else None
+        return Outcome(best, validation, tested, self._effort())
+
+    def _effort(self) -> Effort:
+        steps, tally = self.plan.total_steps, self.tally
+        return Effort(
+            steps=steps,
+            images=steps * self.plan.recipe.batch_size,
+            seconds=tally.seconds / tally.steps * steps if tally.steps else self.seconds,
+            clipped=tally.clipped / tally.steps if tally.steps else None,
+        )
+
+    def predict(self, split: Split, candidates: list[str]) -> dict[str, Predictions]:
+        """Predictions over all of `split` with "raw" and "ema" weights, gathered from every process."""
+        recipe, accelerator = self.plan.recipe, self.accelerator
+        batches = evaluation_loader(
+            EvaluationImages(
+                split, partial(evaluation_view, resolution=recipe.test_resolution, margin=recipe.test_margin)
+            ),
+            # No gradients are kept, so more images fit than a process has in a training step.
+            batch_size=min(EVALUATION_BATCH, 4 * recipe.batch_size // (recipe.parts * accelerator.num_processes)),
+            rank=accelerator.process_index,
+            processes=accelerator.num_processes,
+            workers=self.workers,
+        )
+        self._share_buffers()
+        networks = {weights: self._logits_of(weights) for weights in candidates}
+        predictions = predict_batches(networks, batches, self._of_all)
+        self.note_broken(split, next(iter(predictions.values())).broken)
+        return predictions
+
+    def _logits_of(self, weights: str) -> Callable[[Tensor], Tensor]:
+        """uint8 images -> logits by the "raw" or "ema" weights as they are now."""
+        ema = self.training.ema
+        folded = self.folded(ema.average if weights == "ema" and ema is not None else None)
+
+        def logits(images: Tensor) -> Tensor:
+            with self.accelerator.autocast():
+                return folded(self.to_input(images))
+
+        return logits
+
+    def _of_all(self, items: Sequence) -> list:
+        """The items of every process."""
+        return gather_object(list(items)) if self.accelerator.num_processes > 1 else list(items)
+
+    def _share_buffers(self) -> None:
+        """Give every process the main one's running statistics, the ones that are saved.
+
+        Each gathers its own from its part of the batches; networks without normalization have none.
+        """
+        if self.accelerator.num_processes == 1:
+            return
+        for name, buffer in self.training.network.named_buffers():
+            torch.distributed.broadcast(buffer, src=0)
+            if self.training.ema is not None and name in self.training.ema.average:
+                torch.distributed.broadcast(self.training.ema.average[name], src=0)
+
+    def _fewest_parts(self, recipe: Recipe) -> int:
         mine = fewest_parts(
-            network,
+            self.network,
             side=recipe.train_resolution,
             share=recipe.batch_size // self.accelerator.num_processes,
             even=recipe.mixup is not None or recipe.cutmix,
@@ -77,174 +355,3 @@ class Fit(Job):
             fill_cache(images, pixels)
         self.accelerator.wait_for_everyone()
         return Decoded(images)
-
-    def restore(self) -> list[str]:
-        """Take up the newest whole checkpoint; returns lines about damaged ones."""
-        saved, torn = latest_checkpoint(self.folder / CHECKPOINTS)
-        if saved is None:
-            return [*torn, "no checkpoint was saved before it ended: it starts again"]
-        self.saved = saved.folder
-        self.training.load(saved.tensors, saved.facts["step"])
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(saved.facts["scaler"])
-        self.began -= saved.facts["seconds"]
-        return torn
-
-    def run(self, report: Report, stop_requested: Callable[[], bool]) -> bool:
-        """Train to the end; returns False when a stop was asked for and the step saved.
-
-        Raises:
-            UserError: when training diverges; it names the step and the last good checkpoint.
-        """
-        total, evaluations = self.plan.total_steps, self.plan.recipe.evaluations
-        due = {round(total * (n + 1) / evaluations) for n in range(evaluations)}
-        broken: list[Broken] = []
-        try:
-            for done in self._steps(stop_requested):
-                broken += done.broken
-                # Of several processes, all have to be at the same step.
-                if done.step in due or done.stop or self.accelerator.num_processes == 1:
-                    self.note_broken(self.plan.data.train, self._of_all(broken))
-                    broken = []
-                report.step(
-                    done.step,
-                    loss=done.loss,
-                    top1=done.top1,
-                    lr=done.lr,
-                    clipped=done.clipped,
-                    images_per_second=done.images_per_second,
-                )
-                if done.step in due:
-                    self._validate(done.step, report)
-                if done.step in due or done.stop or time.monotonic() - self.saved_at > SAVE_SECONDS:
-                    self.save()
-                if done.stop and done.step < total:
-                    return False
-        except Diverged as error:
-            where = f"The last good checkpoint is {self.saved}." if self.saved else "No checkpoint had been saved yet."
-            raise UserError(f"{error} {where}") from error
-        except torch.OutOfMemoryError as error:
-            raise LocalError(
-                f"a batch of {self.plan.recipe.batch_size} does not fit in the device's memory. In another folder, "
-                f"take it in more parts with --set accumulation_steps={2 * self.plan.recipe.parts}, or use "
-                "--set gradient_checkpointing=true."
-            ) from error
-        return True
-
-    def _steps(self, stop_requested: Callable[[], bool]) -> Iterator[Step]:
-        """What is left of the run, step by step."""
-        plan, accelerator = self.plan, self.accelerator
-        loader = train_loader(
-            plan.data.train,
-            plan.recipe,
-            plan.config.seed,
-            steps=range(self.training.step, plan.total_steps),
-            rank=accelerator.process_index,
-            processes=accelerator.num_processes,
-            workers=self.workers,
-            decoded=self.decoded,
-        )
-        return train(
-            self.training,
-            iter(loader),
-            plan.recipe,
-            accelerator,
-            total_steps=plan.total_steps,
-            seed=plan.config.seed,
-            to_input=self.to_input,
-            stop_requested=stop_requested,
-        )
-
-    def _validate(self, step: int, report: Report) -> None:
-        self.validation = self.predict(self.plan.data.validation, self.candidates)
-        # Checked before it is saved: weights can be finite and already beyond rescue.
-        for each in self.validation.values():
-            if not math.isfinite(each.loss):
-                raise Diverged(f"the validation loss after step {step}", each.loss, self.plan.recipe)
-        report.validation(step, {name: (each.loss, each.top1) for name, each in self.validation.items()})
-
-    @property
-    def reached(self) -> str:
-        return f"step {self.step}" if self.step else ""
-
-    @property
-    def step(self) -> int:
-        return self.training.step
-
-    @property
-    def candidates(self) -> list[str]:
-        """The weights a run ends with: "raw" and, where the recipe averages, "ema"."""
-        return ["raw"] if self.training.ema is None else ["raw", "ema"]
-
-    def save(self) -> None:
-        """Write a checkpoint, from the main process."""
-        if not self.accelerator.is_main_process:
-            return
-        scaler = self.accelerator.scaler
-        facts = {"seconds": self.seconds, "scaler": scaler.state_dict() if scaler is not None else None}
-        self.saved = save_checkpoint(self.folder / CHECKPOINTS, self.step, self.training.state(), facts)
-        self.saved_at = time.monotonic()
-
-    def predict(self, split: Split, candidates: list[str]) -> dict[str, Predictions]:
-        """Predictions over all of `split` with "raw" and "ema" weights, gathered from every process."""
-        recipe, accelerator = self.plan.recipe, self.accelerator
-        batches = evaluation_loader(
-            EvaluationImages(
-                split, partial(evaluation_view, resolution=recipe.test_resolution, margin=recipe.test_margin)
-            ),
-            # No gradients are kept, so more images fit than a process has in a training step.
-            batch_size=min(EVALUATION_BATCH, 4 * recipe.batch_size // (recipe.parts * accelerator.num_processes)),
-            rank=accelerator.process_index,
-            processes=accelerator.num_processes,
-            workers=self.workers,
-        )
-        self._share_buffers()
-        networks = {weights: self._logits_of(weights) for weights in candidates}
-        found = predict_batches(networks, batches, self._of_all)
-        self.note_broken(split, next(iter(found.values())).broken)
-        return found
-
-    def _of_all(self, items: list) -> list:
-        """The items of every process."""
-        return gather_object(items) if self.accelerator.num_processes > 1 else items
-
-    def _logits_of(self, weights: str) -> Callable[[Tensor], Tensor]:
-        """uint8 images -> logits by the "raw" or "ema" weights as they are now."""
-        ema = self.training.ema
-        folded = self.folded(ema.average if weights == "ema" and ema is not None else None)
-
-        def logits(images: Tensor) -> Tensor:
-            with self.accelerator.autocast():
-                return folded(self.to_input(images))
-
-        return logits
-
-    def _share_buffers(self) -> None:
-        """Give every process the main one's running statistics, the ones that are saved.
-
-        Each gathers its own from its part of the batches; networks without normalisation have none.
-        """
-        if self.accelerator.num_processes == 1:
-            return
-        for name, buffer in self.training.network.named_buffers():
-            torch.distributed.broadcast(buffer, src=0)
-            if self.training.ema is not None and name in self.training.ema.average:
-                torch.distributed.broadcast(self.training.ema.average[name], src=0)
-
-    def finish(self, lines: list[dict]) -> Outcome:
-        """Leave the network with the weights that do better on validation, and score them."""
-        # The last step has scored them already, unless the run was resumed after it.
-        found = self.validation or self.predict(self.plan.data.validation, self.candidates)
-        best = max(found, key=lambda weights: (found[weights].top1, -found[weights].loss))
-        if best == "ema":
-            assert self.training.ema is not None
-            self.network.load_state_dict(self.training.ema.average)
-        test = self.plan.data.test
-        batch, steps = self.plan.recipe.batch_size, self.plan.total_steps
-        # Of a run that is resumed, lines may be lost.
-        known = [line for line in lines if line["kind"] == "train"]
-        seconds = fmean(batch / line["images_per_second"] for line in known) * steps if known else self.seconds
-        clipped = fmean(line["clipped"] for line in known) if known else None
-        tested = self.predict(test, ["raw"])["raw"] if test is not None else None
-        training = {"steps": steps, "images": steps * batch, "seconds": seconds, "clipped": clipped}
-        return Outcome(best, found, tested, training)

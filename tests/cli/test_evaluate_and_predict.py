@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from accelerate.state import AcceleratorState
 
+from nfft.cli import card as card_command
 from nfft.cli import evaluate, finetune, predict
 from nfft.reporting.publish import add_evaluation
 
@@ -186,12 +187,12 @@ def test_mistakes_of_predict(run: Path, tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_a_card_edited_by_hand_is_kept(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     card = run / "README.md"
-    assert card.main([str(run)]) == 0
+    assert card_command.main([str(run)]) == 0
     before = card.read_text()
     card.write_text(before.replace("# ", "# Best of all: ", 1))
     edited = card.read_text()
-    assert card.main([str(run)]) == 0
+    assert card_command.main([str(run)]) == 0
     assert card.read_text() == before
     (kept,) = run.glob("README.*.md")
     assert kept.read_text() == edited and str(kept) in capsys.readouterr().out
-    assert card.main([str(run / "nothing")]) == 2
+    assert card_command.main([str(run / "nothing")]) == 2

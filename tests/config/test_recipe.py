@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from typing import Any, get_args, get_type_hints
 
+import numpy as np
 import pytest
 
 from nfft.config import registry
@@ -79,7 +80,41 @@ def test_reads_a_tasks_settings() -> None:
 
 
 def test_values_that_are_not_text_are_taken_as_they_are() -> None:
-    assert read_changes(Recipe, {"flip": False, "lr": 0.2}, whose="recipe") == {"flip": False, "lr": 0.2}
+    settings = {"flip": False, "lr": 0.2, "weight_decay": 0, "clipping": None, "batch_size": 64}
+    assert read_changes(Recipe, settings, whose="recipe") == settings
+
+
+@pytest.mark.parametrize(("name", "value"), [("batch_size", np.int64(64)), ("lr", np.float32(0.5))])
+def test_numbers_of_numpy_become_pythons(name: str, value: Any) -> None:
+    settings = read_changes(Recipe, {name: value}, whose="recipe")
+    assert settings == {name: value}
+    assert type(settings[name]) in (int, float)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("lr", [0.1], "a number"),
+        ("lr", None, "a number"),
+        ("lr", True, "a number"),
+        ("clipping", False, "a number or none"),
+        ("batch_size", 64.0, "a whole number"),
+        ("batch_size", True, "a whole number"),
+        ("workers", 1.5, "a whole number or none"),
+        ("flip", 1, "true or false"),
+    ],
+)
+def test_values_of_another_type_are_refused_wherever_they_come_from(name: str, value: Any, words: str) -> None:
+    said = f"^{re.escape(f'{name} must be {words}; got {value!r}.')}$"
+    with pytest.raises(UserError, match=said):
+        read_changes(Recipe, {name: value}, whose="recipe")
+    with pytest.raises(UserError, match=said):
+        replace(RECIPE, **{name: value})
+
+
+def test_text_is_not_read_where_a_number_belongs() -> None:
+    with pytest.raises(UserError, match=r"^lr must be a number; got '0\.1'\.$"):
+        replace(RECIPE, lr="0.1")
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_misspelt_names_are_answered_with_the_nearest() -> None:
 def test_a_task_can_be_a_file_a_folder_a_table_or_a_dataset(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "table.csv").write_text("image,label\n")
-    (tmp_path / "mine.py").write_text("from nfft.task import Task\nTASK = Task(name='mine', source='me/mine')\n")
+    (tmp_path / "mine.py").write_text("from nfft import Task\nTASK = Task(name='mine', source='me/mine')\n")
     assert registry.task(str(tmp_path / "photos")) == Task(name="photos", source=str(tmp_path / "photos"))
     assert registry.task(str(tmp_path / "table.csv")).name == "table"
     assert registry.task(str(tmp_path / "mine.py")).source == "me/mine"

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import nfft
+from nfft.cli import COMMANDS as COMMANDS_OF_CLI
 from nfft.cli import finetune
 from nfft.cli.arguments import run_config_of
-from nfft.cli.main import COMMANDS as COMMANDS_OF_CLI
 from nfft.config import registry
 from nfft.config.overrides import by_owner, read_changes, read_config
 from nfft.config.recipe import Recipe

@@ -14,7 +14,7 @@ from nfft.experiments.results import table_of
 from nfft.files import read_lines
 
 FILE = """
-from nfft.study import Pretrained, Study
+from nfft import Pretrained, Study
 
 SMALL = {"task": "digits", "train_resolution": 32, "test_resolution": 32, "batch_size": 32, "evaluations": 1}
 SOURCE = Pretrained("net", {**SMALL, "model": "scratch:test_nfnet", "recipe": "pretrain", "steps": 2})

@@ -17,7 +17,7 @@ def parameters(architecture: str) -> int:
     import timm
     import torch
 
-    import nfft.architectures  # noqa: F401 - registers names
+    import nfft.models.architectures  # noqa: F401 - registers names
 
     with torch.device("meta"):
         return sum(each.numel() for each in timm.create_model(architecture, num_classes=1000).parameters())

@@ -12,13 +12,15 @@ import numpy as np
 import timm
 import torch
 from accelerate import Accelerator
+from loop import steps_of
 from reference import Arrays, Reference, Settings
 from torch import Tensor, nn
 
 from nfft.config.recipe import Recipe
 from nfft.data.loader import Batch, MicroBatches
 from nfft.distributed.accelerator import make_accelerator
-from nfft.training.step import Step, prepare_training, train
+from nfft.runs.records import StepMetrics
+from nfft.training.step import prepare_training
 
 CLASSES, IMAGES, SEED = 7, 40, 3
 NET = {
@@ -90,7 +92,7 @@ def batches(recipe: Recipe, *, double: bool, rank: int = 0, processes: int = 1) 
         yield Batch(*columns, broken=[])
 
 
-def by_nfft(recipe: Recipe, accelerator: Accelerator, *, double: bool) -> tuple[Arrays, list[Step]]:
+def by_nfft(recipe: Recipe, accelerator: Accelerator, *, double: bool) -> tuple[Arrays, list[StepMetrics]]:
     """What nfft's training makes of the network in float32 or float64, as `flat` has it, and its reports."""
     # To float32 an eps of 1e-12 is nothing; float64 sees it in the tenth digit.
     model = network(std_conv_eps=1e-20).double() if double else network()
@@ -98,17 +100,8 @@ def by_nfft(recipe: Recipe, accelerator: Accelerator, *, double: bool) -> tuple[
     mine = batches(recipe, double=double, rank=accelerator.process_index, processes=accelerator.num_processes)
     assert recipe.total_steps is not None
     with in_double() if double else nullcontext():
-        reports = list(
-            train(
-                training,
-                mine,
-                recipe,
-                accelerator,
-                total_steps=recipe.total_steps,
-                seed=SEED,
-                to_input=Tensor.float,
-                stop_requested=lambda: False,
-            )
+        reports = steps_of(
+            training, mine, recipe, accelerator, total_steps=recipe.total_steps, seed=SEED, to_input=Tensor.float
         )
     assert training.ema is not None
     momentum = {name: training.optimizer.state[p]["momentum_buffer"] for name, p in model.named_parameters()}

@@ -16,7 +16,7 @@ from nfft.models.checkpoint import random_checkpoint
 from nfft.training import memory
 from nfft.training.memory import COPIES, USABLE, fewest_parts, saved_values
 from nfft.training.plan import Plan, make_plan
-from nfft.training.trainer import Fit
+from nfft.training.trainer import Trainer
 
 SIDE = 32
 CPU = torch.device("cpu")
@@ -164,9 +164,10 @@ def test_a_run_takes_what_fits_unless_told(
     planned: Plan, accelerator, settings: dict, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "memory_of", lambda device: 1000)
-    fit = Fit(replace(planned, recipe=change(planned.recipe, settings)), accelerator, tmp_path)
-    assert fit.plan.recipe.accumulation_steps == fit.plan.recipe.parts == number
+    trainer = Trainer(replace(planned, recipe=change(planned.recipe, settings)), accelerator, tmp_path)
+    recipe = trainer.plan.recipe
+    assert recipe.accumulation_steps == recipe.parts == number
 
 
 def test_a_run_that_fits_is_not_cut(planned: Plan, accelerator, tmp_path: Path) -> None:
-    assert Fit(planned, accelerator, tmp_path).plan.recipe.parts == 1
+    assert Trainer(planned, accelerator, tmp_path).plan.recipe.parts == 1

@@ -14,6 +14,7 @@ from timm.layers.activations import gelu_tanh
 from torch import nn
 
 from nfft.config.recipe import Recipe
+from nfft.distributed.accelerator import make_accelerator
 
 RECIPES = {
     "plain": RECIPE,
@@ -157,7 +158,8 @@ MISTAKES = {
 
 
 @pytest.fixture(scope="module")
-def short_run(accelerator: Accelerator) -> dict[str, np.ndarray]:
+def short_run() -> dict[str, np.ndarray]:
+    accelerator = make_accelerator("fp32")
     found, _ = by_nfft(SHORT, accelerator, double=True)
     assert distance(found, result(by_reference(SHORT))) < 1e-11
     return found

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from loop import Loop, Recorder, steps_of
 from torch import Tensor, nn
 
 from nfft.config.recipe import Recipe
@@ -13,7 +14,8 @@ from nfft.data.loader import Batch
 from nfft.errors import UserError
 from nfft.optim.param_groups import optimizer_groups
 from nfft.optim.step import InTurn
-from nfft.training.step import Training, mixed_targets, prepare_training, train
+from nfft.training.objective import CrossEntropy
+from nfft.training.step import Training, prepare_training
 
 CLASSES, FEATURES, HIDDEN, BATCH = 3, 5, 4, 8
 RECIPE = Recipe(
@@ -73,10 +75,10 @@ def run(accelerator: Accelerator, batches: list[Batch], recipe: Recipe, **argume
     assert recipe.total_steps is not None
     training = prepare_training(Tiny(), recipe, accelerator)
     defaults = {"to_input": Tensor.float, "stop_requested": lambda: False, "seed": 0}
-    reports = train(
+    reports = steps_of(
         training, iter(batches), recipe, accelerator, total_steps=recipe.total_steps, **{**defaults, **arguments}
     )
-    return training, list(reports)
+    return training, reports
 
 
 class Reference:
@@ -176,10 +178,10 @@ def test_continues_from_its_step(accelerator: Accelerator) -> None:
     training = prepare_training(Tiny(), RECIPE, accelerator)
     source = iter(batches)
     arguments = {"total_steps": 8, "seed": 0, "to_input": Tensor.float}
-    first = list(train(training, source, RECIPE, accelerator, stop_requested=lambda: next(stops), **arguments))
-    assert [report.stop for report in first] == [False, False, True]
+    first = steps_of(training, source, RECIPE, accelerator, stop_requested=lambda: next(stops), **arguments)
+    assert [report.step for report in first] == [1, 2, 3]
     assert training.step == 3
-    rest = list(train(training, source, RECIPE, accelerator, stop_requested=lambda: False, **arguments))
+    rest = steps_of(training, source, RECIPE, accelerator, **arguments)
     assert [report.step for report in rest] == [4, 5, 6, 7, 8]
     for name, parameter in whole.network.named_parameters():
         assert torch.equal(training.network.get_parameter(name), parameter)
@@ -203,7 +205,7 @@ def test_mixed_targets() -> None:
     batch.labels, batch.partners = torch.tensor([0, 1, 2]), torch.tensor([1, 1, 0])
     batch.ratios = torch.tensor([0.75, 0.5, 1.0])
     wanted = torch.tensor([[0.75, 0.25, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]])
-    assert torch.equal(mixed_targets(batch, 4, torch.device("cpu")), wanted)
+    assert torch.equal(CrossEntropy(classes=4).targets(batch, torch.device("cpu")), wanted)
 
 
 def test_dropout_follows_seed_and_step_alone(accelerator: Accelerator) -> None:
@@ -218,16 +220,7 @@ def test_dropout_follows_seed_and_step_alone(accelerator: Accelerator) -> None:
         training.step = from_step
         batches = iter(make_batches(1) * 8)
         torch.rand(from_step + 1)
-        reports = train(
-            training,
-            batches,
-            recipe,
-            accelerator,
-            total_steps=8,
-            seed=seed,
-            to_input=Tensor.float,
-            stop_requested=lambda: False,
-        )
+        reports = steps_of(training, batches, recipe, accelerator, total_steps=8, seed=seed)
         return [report.loss for report in reports]
 
     whole = losses(0)
@@ -248,18 +241,10 @@ def test_scaled_gradients_are_clipped_after_unscaling(accelerator: Accelerator, 
     optimizer = accelerator.prepare_optimizer(
         torch.optim.SGD(optimizer_groups(network, RECIPE.weight_decay), lr=1, momentum=0.9, nesterov=True)
     )
-    scaled = Training(network, network, optimizer, None, InTurn(network, optimizer, None))
+    update, objective = InTurn(network, optimizer, None), CrossEntropy(CLASSES, RECIPE.label_smoothing)
+    scaled = Training(network, network, optimizer, None, update, objective)
     recipe = replace(RECIPE, total_steps=6, clipping=0.02)
-    steps = train(
-        scaled,
-        iter(batches),
-        recipe,
-        accelerator,
-        total_steps=6,
-        seed=0,
-        to_input=lambda images: images.float(),
-        stop_requested=lambda: False,
-    )
+    steps = steps_of(scaled, iter(batches), recipe, accelerator, total_steps=6)
     assert all(step.clipped > 0 for step in steps)
     # Without a scaler SGD is fused, and rounds otherwise.
     for mine, other in zip(network.parameters(), plain.network.parameters(), strict=True):
@@ -283,11 +268,54 @@ def test_taken_up_in_the_middle_it_ends_as_one_that_never_stopped(accelerator: A
     assert {name: tensor.tolist() for name, tensor in again.state().items()} == {
         name: tensor.tolist() for name, tensor in state.items()
     }
-    rest = train(
-        again, iter(batches[3:]), recipe, accelerator,
-        total_steps=8, seed=0, to_input=Tensor.float, stop_requested=lambda: False,
-    )  # fmt: skip
+    rest = steps_of(again, iter(batches[3:]), recipe, accelerator, total_steps=8)
     assert [each.step for each in rest] == [4, 5, 6, 7, 8]
     ends = again.state()
     for name, tensor in whole.state().items():
         assert torch.equal(ends[name], tensor), name
+
+
+def test_a_device_that_runs_ahead_tells_the_same_and_saves_nothing_that_diverged(
+    accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(RECIPE, evaluations=2)
+    _, plain = run(accelerator, make_batches(8), recipe)
+
+    class Ahead(Loop):
+        """Takes the processor for a device whose totals are read one step late."""
+
+        def fit(self, *arguments: object) -> bool:
+            with monkeypatch.context() as patch:
+                patch.setattr(type(accelerator), "device", Late("cpu"))
+                return super().fit(*arguments)
+
+    def late(batches: list[Batch], stop_at: int = 99) -> tuple[Ahead, Recorder]:
+        recorder, training = Recorder(), prepare_training(Tiny(), recipe, accelerator)
+        loop = Ahead(training, iter(batches), recipe, accelerator, total_steps=8)
+        try:
+            loop.fit(recorder, lambda: training.step + 1 >= stop_at)
+        except UserError as error:
+            recorder.metrics.append(str(error))
+        return loop, recorder
+
+    loop, recorder = late(make_batches(8))
+    assert [replace(each, images_per_second=0) for each in recorder.metrics] == [
+        replace(each, images_per_second=0) for each in plain
+    ]
+    assert loop.saves == [4, 8]
+
+    loop, recorder = late(make_batches(8), stop_at=2)
+    assert loop.saves == [3], "the vote of a step is read after the next one is on its way"
+    assert [each.step for each in recorder.metrics] == [1, 2, 3]
+
+    broken = make_batches(8)
+    broken[3].images[0] = float("nan")
+    loop, recorder = late(broken)
+    assert "loss at step 4 is nan" in recorder.metrics[-1]
+    assert loop.saves == []
+
+
+class Late(str):
+    """The processor, by the name of another device."""
+
+    type = "other"

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from datasets import ClassLabel, Image, Value
+
 from nfft.config.task import Task
 from nfft.errors import UserError, nearest
 
@@ -17,8 +19,6 @@ def image_column(task: Task, features: Any) -> str:
     Raises:
         UserError: when there is none, or the one that the task names holds something else.
     """
-    from datasets import Image
-
     if task.image is not None:
         if task.image not in features:
             raise UserError(f"task {task.name}: no column {task.image!r}; {nearest(task.image, features)}")
@@ -46,8 +46,6 @@ def label_column(task: Task, features: Any) -> tuple[str, Any]:
     Raises:
         UserError: when there is none, or it does not hold one class an image.
     """
-    from datasets import ClassLabel, Value
-
     column = task.label
     if column is None:
         typed = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
@@ -86,8 +84,6 @@ def check_labels(task: Task, column: str, texts: set[str]) -> None:
 
 def _may_hold_images(feature: Any) -> bool:
     """Images, or their bytes or paths."""
-    from datasets import Image, Value
-
     encoded = isinstance(feature, Value) and feature.dtype.removeprefix("large_") in ("string", "binary")
     return encoded or isinstance(feature, Image | dict)
 

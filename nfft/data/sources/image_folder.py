@@ -4,6 +4,8 @@ import glob
 import os
 from pathlib import Path
 
+from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
+
 from nfft.errors import UserError
 
 SPLIT_NAMES = {
@@ -11,6 +13,7 @@ SPLIT_NAMES = {
     "validation": ("validation", "val", "valid", "dev"),
     "test": ("test", "testing"),
 }
+ENDINGS = frozenset(ImageFolder.EXTENSIONS)
 WORDS = {word for names in SPLIT_NAMES.values() for word in names}
 
 
@@ -85,12 +88,9 @@ def _folders(folder: Path) -> list[Path]:
 
 def _image_in(folder: Path) -> str | None:
     """The name of an image right in the folder."""
-    from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
-
-    endings = frozenset(ImageFolder.EXTENSIONS)
     with os.scandir(folder) as entries:
         names = (each.name for each in entries if not each.name.startswith("."))
-        return next((name for name in names if os.path.splitext(name)[1].lower() in endings), None)  # noqa: PTH122
+        return next((name for name in names if os.path.splitext(name)[1].lower() in ENDINGS), None)  # noqa: PTH122
 
 
 def _holds_images(folder: Path) -> bool:

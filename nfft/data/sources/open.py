@@ -4,6 +4,9 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import datasets
+from datasets import Features, Value, exceptions
+
 from nfft.config.task import Task
 from nfft.data.sources.arrays import arrays_of
 from nfft.data.sources.base import Table
@@ -19,9 +22,6 @@ def load_dataset(task: Task, source: str) -> Any:
     Raises:
         UserError: when the source is absent, out of reach or not readable.
     """
-    import datasets
-    from datasets import exceptions
-
     datasets.disable_progress_bars()
     # What fails is raised too, and said in one sentence below.
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
@@ -54,7 +54,7 @@ def load_dataset(task: Task, source: str) -> Any:
             f"the Hub could not be reached for the dataset {source}, which is not cached here. To work offline, "
             "give --task a local folder, or run once online."
         ) from error
-    except (ValueError, RuntimeError, datasets.exceptions.DatasetGenerationError) as error:
+    except (ValueError, RuntimeError, exceptions.DatasetGenerationError) as error:
         if "Config name is missing" in str(error):
             listed = " ".join(str(error).splitlines()[1:2]).rpartition(": ")[2]
             raise UserError(
@@ -70,8 +70,6 @@ def load_dataset(task: Task, source: str) -> Any:
 
 def _as_text(path: Path) -> dict[str, Any]:
     """Options by which a CSV's cells stay as they are written: 007 is no number, NA may be a class."""
-    from datasets import Features, Value
-
     separator = "\t" if path.suffix == ".tsv" else ","
     with path.open(encoding="utf-8-sig", newline="") as file:
         names = next(csv.reader(file, delimiter=separator), [])

@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
+from datasets import config
+from huggingface_hub import constants
 
 from nfft.config.task import Task
 from nfft.data.decode import Raw
@@ -23,8 +26,6 @@ class DatasetTable:
     """
 
     def __init__(self, task: Task, dataset: Any, root: Path | None) -> None:
-        import datasets
-
         self.task, self.root = task, root
         self.image = image_column(task, dataset.features)
         if isinstance(dataset.features[self.image], datasets.Image):
@@ -130,9 +131,6 @@ def images_fingerprint(images: Iterable[Raw], digest: "hashlib._Hash") -> str:
 
 def in_cache(path: str) -> str:
     """The path of an image that a data set of the Hub names: what was fetched, and no other file of this machine."""
-    from datasets import config
-    from huggingface_hub import constants
-
     caches = [config.HF_CACHE_HOME, config.HF_DATASETS_CACHE, constants.HF_HUB_CACHE]
     real = os.path.realpath(path)
     if any(real.startswith(f"{os.path.realpath(cache)}{os.sep}") for cache in caches):

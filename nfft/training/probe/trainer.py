@@ -4,11 +4,13 @@ import hashlib
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
 from torch import Tensor
 
 from nfft.data.decode import evaluation_view
@@ -18,21 +20,29 @@ from nfft.errors import UserError
 from nfft.evaluation.metrics import Predictions, predictions_of_logits
 from nfft.machine import versions
 from nfft.optim.param_groups import classifier
-from nfft.training.base import Job, Outcome
+from nfft.runs.records import FeatureMetrics, SolutionMetrics
+from nfft.training.base import BaseTrainer, Effort, Outcome
+from nfft.training.plan import Plan
 from nfft.training.probe.features import Features, extract_features, find_features
 from nfft.training.probe.solver import CHUNK, L2, Rows, Solution, path
-from nfft.training.tracking import Report
+from nfft.training.tracking import Tracker
 
 FOLDER = "features"
 # The path of penalties ends when so many in a row have not lowered the loss on validation.
 PATIENCE = 2
 
 
-class Probe(Job):
-    """One run of `plan` that trains the classifier on what the network makes of the images."""
+class ProbeTrainer(BaseTrainer):
+    """One run of `plan` that trains the classifier on what the network makes of the images.
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    Args:
+        l2: the penalty; the best of a path of them when absent.
+        views: augmented views of each training image, beside the plain one.
+    """
+
+    def __init__(self, plan: Plan, accelerator: Accelerator, folder: Path, *, l2: float | None, views: int) -> None:
+        super().__init__(plan, accelerator, folder)
+        self.l2, self.views = l2, views
         self.plan.method.prepare(self.network)
         self.head = classifier(self.network)
         if self.head.bias is None:
@@ -40,7 +50,6 @@ class Probe(Job):
                 f"{self.plan.checkpoint.architecture} has a classifier without bias, which cannot be fitted alone. "
                 "Use another --method."
             )
-        self.views = int(self.plan.method.views)  # type: ignore[attr-defined]
         if self.views:
             self.check_side("train_resolution")
         self.network.to(self.accelerator.device)
@@ -82,7 +91,7 @@ class Probe(Job):
         self.began -= sum(each.seconds for each in self.found.values())
         return []
 
-    def run(self, report: Report, stop_requested: Callable[[], bool]) -> bool:
+    def fit(self, tracker: Tracker, stop_requested: Callable[[], bool]) -> bool:
         for name, images, facts in self._wanted():
             # What an interrupted run has left was found when it was restored.
             found = self.found[name] = self.found.get(name) or self._find(name, images.split, facts)
@@ -90,33 +99,33 @@ class Probe(Job):
                 complete = extract_features(
                     found, images, self._features, self.head.weight.shape[1], self.accelerator,
                     workers=self.workers, stop_requested=stop_requested,
-                    show=partial(report.extracting, name, images=len(found.labels)),
+                    show=partial(tracker.progress, f"features of {name}", total=len(found.labels)),
                 )  # fmt: skip
                 if not complete:
                     return False
                 self.note_broken(images.split, found.broken)
             if self.accelerator.is_main_process:
-                report.extracted(name, len(found.labels), found.seconds)
-        stopped = self.accelerator.is_main_process and not self._solve(report, stop_requested)
+                tracker.log(FeatureMetrics(name=name, images=len(found.labels), seconds=found.seconds))
+        stopped = self.accelerator.is_main_process and not self._solve(tracker, stop_requested)
         # The other processes wait here for the main one to be done.
         everyone = torch.tensor(float(stopped), device=self.accelerator.device)
         return self.accelerator.reduce(everyone, reduction="sum").item() == 0
 
-    def finish(self, lines: list[dict]) -> Outcome:
+    def finish(self) -> Outcome:
         if not self.accelerator.is_main_process:
-            return Outcome("raw", {}, None, {})
+            return Outcome("raw", {}, None, Effort(images=0, seconds=0.0))
         assert self.head.bias is not None and self.best is not None
         solution, validation = self.best
         with torch.no_grad():
             self.head.weight.copy_(solution.weight.view_as(self.head.weight))
             self.head.bias.copy_(solution.bias)
         test = self._predict("test", solution) if "test" in self.found else None
-        training = {
-            "l2": solution.l2,
-            "images": sum(len(each.labels) for each in self.found.values()),
-            "seconds": sum(each.seconds for each in self.found.values()) + self.solving,
-        }
-        return Outcome("raw", {"raw": validation}, test, training)
+        effort = Effort(
+            l2=solution.l2,
+            images=sum(len(features.labels) for features in self.found.values()),
+            seconds=sum(features.seconds for features in self.found.values()) + self.solving,
+        )
+        return Outcome("raw", {"raw": validation}, test, effort)
 
     def _wanted(self) -> list[tuple[str, EvaluationImages, dict[str, Any]]]:
         """What goes through the network: a name, the images, and what tells them from others of this run."""
@@ -156,16 +165,24 @@ class Probe(Job):
             pixels = self.to_input(images).contiguous(memory_format=torch.channels_last)
             return self.body.forward_head(self.body.forward_features(pixels), pre_logits=True).flatten(1)
 
-    def _solve(self, report: Report, stop_requested: Callable[[], bool]) -> bool:
+    def _solve(self, tracker: Tracker, stop_requested: Callable[[], bool]) -> bool:
         """Keep the solution of the path that does best on validation; False when a stop was asked for."""
         began = time.perf_counter()
         rows = Rows([each for name, each in self.found.items() if name.startswith("train")], self.accelerator.device)
-        asked = self.plan.method.l2  # type: ignore[attr-defined]
+        penalties = L2 if self.l2 is None else [self.l2]
         worse = 0
-        for solution in path(rows, len(self.plan.data.classes), L2 if asked is None else [asked]):
+        for solution in path(rows, len(self.plan.data.classes), penalties):
             found = self._predict("validation", solution)
-            figures = {"train_loss": solution.loss, "loss": found.loss, "top1": found.top1}
-            report.solved(solution.l2, iterations=solution.iterations, settled=solution.settled, **figures)
+            tracker.log(
+                SolutionMetrics(
+                    l2=solution.l2,
+                    iterations=solution.iterations,
+                    settled=None if solution.settled else False,
+                    train_loss=solution.loss,
+                    loss=found.loss,
+                    top1=found.top1,
+                )
+            )
             # The loss: on a small split, the count of right answers says less than how right they are.
             if self.best is None or found.loss < self.best[1].loss:
                 self.best, worse = (solution, found), 0

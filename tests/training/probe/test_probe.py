@@ -131,13 +131,13 @@ def test_an_image_that_breaks_after_the_scan_is_left_out(
     tmp_path: Path, image_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = image_folder(images=20)
-    scanned = run.describe_run
+    start = run.start_run
 
-    def break_one(*arguments: object) -> dict:
+    def break_one(*arguments: object) -> None:
         (folder / "ant" / "3.png").write_bytes(b"")
-        return scanned(*arguments)
+        start(*arguments)
 
-    monkeypatch.setattr(finetune, "describe", break_one)
+    monkeypatch.setattr(run, "start_run", break_one)
     asked = ["--task", str(folder), "--method", "probe", "--output-dir", str(tmp_path / "run")]
     assert finetune.main(asked) == 0
     assert "3.png" in (tmp_path / "run/skipped.jsonl").read_text()

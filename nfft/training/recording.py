@@ -1,0 +1,150 @@
+"""A trainer's facts as the files of its run folder: run.json, results.json, the network, plots and card."""
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import torch
+
+from nfft.data.splits import public_source
+from nfft.distributed.accelerator import precision_of
+from nfft.evaluation.metrics import scores_of
+from nfft.files import write_json
+from nfft.machine import hardware, peak_memory, versions
+from nfft.models.build import is_normalized, keeps_classifier
+from nfft.models.checkpoint import saved_classes
+from nfft.models.transforms import squash_preprocessing
+from nfft.reporting.plots import plot_confusion, plot_curves, plot_penalties
+from nfft.reporting.publish import write_card
+from nfft.runs.folder import RESULTS
+from nfft.runs.records import (
+    Candidate,
+    DataRecord,
+    HardwareRecord,
+    MethodRecord,
+    ModelRecord,
+    RecipeRecord,
+    Results,
+    RunRecord,
+    Scores,
+    SolutionMetrics,
+    TaskRecord,
+    TrainingRecord,
+)
+from nfft.training.base import BaseTrainer
+from nfft.training.tracking import METRICS, Start, read_metrics
+
+
+def record_of(trainer: BaseTrainer) -> RunRecord:
+    """run.json: what was asked, what was settled, on what machine."""
+    plan, accelerator = trainer.plan, trainer.accelerator
+    task, config, data, checkpoint = plan.task, plan.config, plan.data, plan.checkpoint
+    settings = {**asdict(plan.recipe), "total_steps": plan.total_steps}
+    parameters = list(trainer.network.parameters())
+    return RunRecord(
+        command=config.command,
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        task=TaskRecord(
+            name=task.name,
+            source=public_source(task),
+            title=task.title,
+            homepage=task.homepage,
+            citation=task.citation,
+            license=task.licence,
+            metric=task.metric,
+            note=task.note,
+        ),
+        recipe=RecipeRecord(
+            name=config.recipe, settings={name: value for name, value in settings.items() if plan.method.heeds(name)}
+        ),
+        method=MethodRecord(name=config.method, settings=asdict(plan.method), artifact=plan.method.artifact),
+        data=DataRecord(
+            classes=tuple(data.classes),
+            train=len(data.train),
+            validation=len(data.validation),
+            test=len(data.test) if data.test is not None else 0,
+            shots=config.shots,
+            skipped=len(plan.skipped),
+            fingerprint=plan.fingerprint,
+        ),
+        seed=config.seed,
+        model=ModelRecord(
+            name=checkpoint.title,
+            architecture=checkpoint.architecture,
+            parameters=sum(parameter.numel() for parameter in parameters),
+            trained=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+            arguments=dict(config.model_args),
+            fingerprint=checkpoint.fingerprint,
+            license=checkpoint.preprocessing.get("license"),
+        ),
+        precision=precision_of(accelerator),
+        processes=accelerator.num_processes,
+        threads=torch.get_num_threads(),
+        versions=versions(),
+        hardware=HardwareRecord(**hardware(str(accelerator.device))),
+    )
+
+
+def start_of(trainer: BaseTrainer, record: RunRecord, notes: Sequence[str]) -> Start:
+    """What there is to tell before the first step."""
+    checkpoint, classes = trainer.plan.checkpoint, trainer.plan.data.classes
+    is_kept = checkpoint.folder is None or keeps_classifier(checkpoint, classes)
+    return Start(
+        record=record,
+        folder=trainer.folder,
+        total_steps=trainer.plan.total_steps,
+        first_step=trainer.step,
+        replaced_classes=None if is_kept else saved_classes(checkpoint),
+        has_batch_norm=is_normalized(trainer.network),
+        reached=trainer.reached,
+        notes=notes,
+    )
+
+
+def results_of(trainer: BaseTrainer) -> Results | None:
+    """Keep the better weights, and score them; the results are the main process's."""
+    outcome = trainer.finish()
+    if not trainer.accelerator.is_main_process:
+        return None
+    classes, resolution = trainer.plan.data.classes, trainer.plan.recipe.test_resolution
+
+    def scores(split: str) -> Scores:
+        predictions = outcome.test if split == "test" else outcome.validation[outcome.weights]
+        assert predictions is not None
+        return Scores.from_json(scores_of(predictions, split=split, classes=classes, resolution=resolution))
+
+    return Results(
+        weights=outcome.weights,
+        candidates={
+            name: Candidate(top1=predictions.top1, loss=predictions.loss)
+            for name, predictions in outcome.validation.items()
+        },
+        validation=scores("validation"),
+        test=scores("test") if outcome.test is not None else None,
+        training=TrainingRecord(
+            **asdict(outcome.effort),
+            wall_seconds=trainer.seconds,
+            images_per_second=outcome.effort.images / outcome.effort.seconds,
+            peak_memory_bytes=peak_memory(str(trainer.accelerator.device)),
+        ),
+    )
+
+
+def write_outputs(trainer: BaseTrainer, record: RunRecord, results: Results) -> None:
+    """The network as others load it, results.json, plots and the card."""
+    plan, folder = trainer.plan, trainer.folder
+    recipe, checkpoint = plan.recipe, plan.checkpoint
+    plan.method.save(
+        trainer.network,
+        folder,
+        checkpoint=checkpoint,
+        classes=plan.data.classes,
+        preprocessing=squash_preprocessing(checkpoint, recipe.test_resolution, recipe.test_margin),
+    )
+    write_json(folder / RESULTS, results.to_json())
+    title = f"{record.model.name} on {record.task.name}"
+    metrics = read_metrics(folder / METRICS)
+    draw = plot_penalties if any(isinstance(line, SolutionMetrics) for line in metrics) else plot_curves
+    draw([line.to_json() for line in metrics], folder / "curves.png", title)
+    plot_confusion(results.quoted.to_json(), folder / "confusion.png", f"{title}, {results.quoted.split}")
+    write_card(folder)
