@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import json
 import re
 import types
 import typing
@@ -49,7 +50,7 @@ def in_words(hint: Any) -> str:
     if origin in (types.UnionType, typing.Union):
         return " or ".join(map(in_words, parts))
     if origin is typing.Literal:
-        return " or ".join(f'`"{part}"`' for part in parts)
+        return " or ".join(f"`{json.dumps(part)}`" for part in parts)
     if origin is tuple and parts[-1] is not ...:
         return f"[{', '.join(map(in_words, parts))}]"
     if origin in (tuple, list, Sequence):

@@ -18,10 +18,10 @@ from forms import as_table, attributes, default_of, escaped, in_words, prose, va
 from from_source import errors, layers, rooms
 
 import nfft
-from nfft.cli.main import COMMANDS
+from nfft.cli import COMMANDS
 from nfft.config import registry
-from nfft.config.recipe import Facts, Recipe, change
-from nfft.errors import UserError
+from nfft.config.fields import Expected, expectations
+from nfft.config.recipe import Facts, Recipe
 from nfft.runs import records
 
 PLACE = re.compile(r"^\{\{ (\w+)((?: \S+)*) \}\}$", re.MULTILINE)
@@ -69,32 +69,34 @@ def _mark(field: dataclasses.Field, hint: Any) -> str:
 
 def settings() -> str:
     """Every field of a recipe, by the groups that its definition has them in."""
-    parts = []
-    for comment, names in _groups(Recipe):
-        parts += [escaped(comment), fields_of(Recipe, names, allowed=True)]
-    return "\n\n".join(parts)
+    return "\n\n".join(f"{escaped(comment)}\n\n{fields_of(Recipe, names)}" for comment, names in _groups(Recipe))
 
 
 def task_fields() -> str:
     """Every field of a task."""
-    return fields_of(nfft.Task, [field.name for field in dataclasses.fields(nfft.Task)])
+    return fields_of(nfft.Task, list(expectations(nfft.Task)))
 
 
-def fields_of(kind: type, names: Sequence[str], *, prefix: str = "", allowed: bool = False) -> str:
+def fields_of(kind: type, names: Sequence[str], prefix: str = "") -> str:
     """A table of what `--set` takes: of each field its type, its default, what is allowed and what it is."""
-    hints, said = typing.get_type_hints(kind), attributes(kind)
+    hints, said, expected = typing.get_type_hints(kind), attributes(kind), expectations(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}
     rows = [
         [
             f"`{prefix}{name}`",
             in_words(hints[name]).replace("null", "none"),
             default_of(fields[name]),
-            bounds(name) if allowed else "",
+            bounds_of(expected[name]),
             said.get(name, ""),
         ]
         for name in names
     ]
     return as_table(["field", "type", "default", "allowed", "what it is"], rows)
+
+
+def bounds_of(expected: Expected) -> str:
+    """The bounds of a field as its error has them: those that a value far off breaks."""
+    return expected.bounds_broken_by(-(10**9)) or expected.bounds_broken_by(10**9) or ""
 
 
 def _groups(kind: type) -> list[tuple[str, list[str]]]:
@@ -115,18 +117,6 @@ def _groups(kind: type) -> list[tuple[str, list[str]]]:
             groups.append((" ".join(above), []))
         groups[-1][1].append(node.target.id)
     return groups
-
-
-def bounds(name: str) -> str:
-    """What a recipe allows in a field, as it says itself when the value is far off."""
-    recipe = registry.recipe("auto")(_facts(OWN))
-    for value in (-(10**9), 10**9):
-        try:
-            change(recipe, {name: value})
-        except UserError as error:
-            if said := re.match(rf"{name} must be (.*); got", str(error)):
-                return said[1]
-    return ""
 
 
 def _facts(images: int) -> Facts:
@@ -182,7 +172,7 @@ def methods() -> str:
     parts = []
     for name in registry.names("methods"):
         kind = type(registry.method(_dashed(name)))
-        names = [field.name for field in dataclasses.fields(kind)]
+        names = list(expectations(kind))
         parts += [f"### {_dashed(name)}", _described("methods", name)]
         parts += [fields_of(kind, names, prefix="method.")] if names else []
     return "\n\n".join(parts)
@@ -203,19 +193,18 @@ def studies() -> str:
 
 def commands() -> str:
     """Every command with its arguments, from the parsers."""
-    return "\n\n".join(_command(name) for name in COMMANDS)
+    return "\n\n".join(_command(name, purpose) for name, purpose in COMMANDS.items())
 
 
-def _command(name: str) -> str:
-    module = import_module(f"nfft.cli.{name}")
-    parser: argparse.ArgumentParser = module.parser()
+def _command(name: str, purpose: str) -> str:
+    parser: argparse.ArgumentParser = import_module(f"nfft.cli.{name}").parser()
     usage = re.sub(r"\s+", " ", parser.format_usage().removeprefix("usage: ")).strip()
     rows = []
     for group in parser._action_groups:
         rows += [_argument(action, parser) for action in group._group_actions if action.dest != "help"]
     parts = [
         f"## nfft {name}",
-        module.PURPOSE,
+        purpose,
         f"```text\n{_folded(usage)}\n```",
         as_table(["argument", "what it is"], rows),
     ]

@@ -191,6 +191,29 @@ def test_a_study_of_ones_own(tmp_path: Path) -> None:
     assert (list(study.rows), list(study.columns)) == (["hard", "smooth"], ["100 steps", "400 steps"])
 
 
+def test_an_objective_of_ones_own() -> None:
+    import torch
+
+    from nfft.training import objective
+
+    names = dict(vars(objective))
+    exec(example("nfft/training/objective.py"), names)
+    logits, targets = torch.randn(4, 3, requires_grad=True), torch.eye(3)[[0, 1, 2, 0]]
+    plain = objective.CrossEntropy(3).loss(logits, targets)
+    assert names["Poly1"](3, epsilon=0.0).loss(logits, targets) == plain
+    assert names["Poly1"](3).loss(logits, targets) > plain
+
+
+def test_a_tracker_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(example("follow.py").replace('"epochs": 5', '"total_steps": 2, "evaluations": 1'), names)
+    assert len(names["follower"].losses) == 2 and len(names["follower"].validated) == 2
+    assert capsys.readouterr().out.startswith("2 steps in runs/digits-nfnet-nano\ntest top-1 ")
+
+
 # The files of examples/
 
 
@@ -209,7 +232,6 @@ def test_the_example_of_a_loop_learns(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert "step 20/20 · loss" in capsys.readouterr().out
 
 
-@pytest.mark.skipif(not hasattr(nfft, "fine_tune"), reason="this version of nfft trains by its command alone")
 def test_the_notebook_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     import matplotlib.pyplot as plt
 

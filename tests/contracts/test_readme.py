@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import nfft
 from nfft.cli import COMMANDS as COMMANDS_OF_CLI
 from nfft.cli import finetune
 from nfft.cli.arguments import run_config_of
@@ -131,7 +130,6 @@ def test_three_libraries_load_a_run(page: str, run_of_digits: Path) -> None:
             assert len(names["classify"]("photo.png")) == 5
 
 
-@pytest.mark.skipif(not hasattr(nfft, "fine_tune"), reason="this version of nfft trains by its command alone")
 @pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
 def test_a_run_from_python(page: str, run_of_digits: Path) -> None:
     names: dict = {}
