@@ -159,11 +159,15 @@ def _check_batch(recipe: Recipe, images: int) -> None:
 def describe_plan(plan: Plan) -> dict[str, Any]:
     """The part of run.json that follows from the plan alone."""
     task, config = plan.task, plan.config
-    shown = ("name", "title", "homepage", "citation", "licence", "metric", "note")
+    shown = ("name", "title", "homepage", "citation", "metric", "note")
     resolved = {**asdict(plan.recipe), "total_steps": plan.total_steps}
     test = plan.data.test
     return {
-        "task": {**{name: getattr(task, name) for name in shown}, "source": public_source(task)},
+        "task": {
+            **{name: getattr(task, name) for name in shown},
+            "licence": task.license,
+            "source": public_source(task),
+        },
         "recipe": {
             "name": config.recipe,
             "settings": {name: value for name, value in resolved.items() if plan.method.heeds(name)},
