@@ -10,11 +10,6 @@ from nfft.config.fields import check_type, expectations
 from nfft.errors import UserError, nearest
 
 METRICS = ("top1", "mean_per_class")
-# The note of a task whose repository could not be looked at when its file was written.
-UNTRIED = (
-    "Columns, splits and their sizes are as the dataset's public card and code have them; not yet tried against the "
-    "Hub itself."
-)
 
 
 @dataclass(frozen=True)
@@ -33,7 +28,7 @@ class Task:
         max_broken_fraction: more unreadable images than this share, of those looked at before it, stop a run.
         metric: the figure to quote: "top1", or "mean_per_class" where that is the custom.
         suggests: recipe settings that suit this data, taken over the recipe's own.
-        title, homepage, citation, licence: for the model card.
+        title, homepage, citation, license: for the model card.
         note: what a user should know, such as columns that were never tried against the real repository.
     """
 
@@ -54,7 +49,7 @@ class Task:
     title: str | None = None
     homepage: str | None = None
     citation: str | None = None
-    licence: str | None = None
+    license: str | None = None
     note: str | None = None
 
     def __post_init__(self) -> None:
