@@ -1,6 +1,6 @@
 """A task: where labelled images come from and how their classes are told apart."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -17,8 +17,9 @@ class Task:
     """What a file in `tasks/` declares as TASK, and what any folder or file of images becomes.
 
     Attributes:
-        source: a dataset id on the Hub, a path, or a function that returns the columns
-            {"image": ..., "label": ..., "names": ...} of data that a package ships.
+        source: a dataset id on the Hub, a path, a function that returns the columns
+            {"image": ..., "label": ..., "names": ...} of data that a package ships, or data in memory as
+            `nfft.data.sources.memory.task_of` takes them.
         config: the configuration of the dataset, where it has several.
         image, label: column names; found by feature type and usual names when absent.
         train, validation, test: split names; found by usual names when absent.
@@ -33,7 +34,7 @@ class Task:
     """
 
     name: str
-    source: str | Callable[[], Mapping[str, Any]]
+    source: str | Callable[[], Mapping[str, Any]] | Sized
     config: str | None = None
     image: str | None = None
     label: str | None = None
