@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from nfft.config.method import Method as Method
     from nfft.config.recipe import Facts as Facts
     from nfft.config.recipe import Recipe as Recipe
+    from nfft.config.recipe import clipping_for as clipping_for
     from nfft.config.study import Pretrained as Pretrained
     from nfft.config.study import Study as Study
     from nfft.config.task import Task as Task
@@ -37,6 +38,7 @@ _PUBLIC = {
     "Task": "config.task",
     "Recipe": "config.recipe",
     "Facts": "config.recipe",
+    "clipping_for": "config.recipe",
     "Method": "config.method",
     "Study": "config.study",
     "Pretrained": "config.study",

@@ -1,1 +1,1 @@
-"""Studies: questions that many runs answer together."""
+"""One file a study, a question that many runs answer together; `nfft.config.registry` finds them by name."""

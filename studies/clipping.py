@@ -1,6 +1,6 @@
 """The paper's Figure 2 in small: AGC's lambda against the batch size, from random weights."""
 
-from nfft.config.study import Study
+from nfft import Study
 
 IMAGES_SEEN = 64_000
 

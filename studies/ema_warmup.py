@@ -1,6 +1,6 @@
 """The average of weights on short runs: its decay warmed up, as the authors have it, or constant, timm's default."""
 
-from nfft.config.study import Study
+from nfft import Study
 
 STUDY = Study(
     name="ema-warmup",

@@ -1,6 +1,6 @@
 """Random weights against pre-trained ones, by number of images: where does pre-training stop to pay?"""
 
-from nfft.config.study import Study
+from nfft import Study
 
 STUDY = Study(
     name="from-scratch",

@@ -1,6 +1,6 @@
 """A gain clipped as one unit, as the authors have it, or element by element, as timm does."""
 
-from nfft.config.study import Study
+from nfft import Study
 
 STUDY = Study(
     name="gains",

@@ -1,6 +1,6 @@
 """Sharpness-aware minimisation in fine-tuning: with the same steps as without, and with the same time."""
 
-from nfft.config.study import Study
+from nfft import Study
 
 STUDY = Study(
     name="sam",

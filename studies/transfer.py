@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from nfft.config.recipe import clipping_for
-from nfft.config.study import Pretrained, Settings, Study
+from nfft import Pretrained, Study, clipping_for
+from nfft.config.study import Settings
 from nfft.reporting import paper_results
 from nfft.text import in_markdown
 

@@ -1,6 +1,7 @@
 """Beans: leaves healthy or with one of 2 diseases, train 1,034 / validation 133 / test 128; MIT."""
 
-from nfft.config.task import UNTRIED, Task
+from nfft import Task
+from nfft.tasks import UNTRIED
 
 TASK = Task(
     name="beans",
@@ -13,6 +14,6 @@ TASK = Task(
     title="Beans",
     homepage="https://github.com/AI-Lab-Makerere/ibean",
     citation="Makerere AI Lab, Bean disease dataset, 2020",
-    licence="MIT",
+    license="MIT",
     note=UNTRIED,
 )

@@ -3,7 +3,7 @@
 Not checked: whether background is a class.
 """
 
-from nfft.config.task import Task
+from nfft import Task
 
 TASK = Task(
     name="caltech101",
@@ -17,7 +17,7 @@ TASK = Task(
         "L. Fei-Fei, R. Fergus, P. Perona, Learning generative visual models from few training examples, "
         "CVPR workshops 2004"
     ),
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
     note=(
         "Splits are as public code names them, columns are found by type and usual names; "
         "not yet tried against the Hub itself."

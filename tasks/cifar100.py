@@ -1,6 +1,7 @@
-"""CIFAR-100: 100 classes of 32 px photographs, train 50,000 / test 10,000; licence not known."""
+"""CIFAR-100: 100 classes of 32 px photographs, train 50,000 / test 10,000; license not known."""
 
-from nfft.config.task import UNTRIED, Task
+from nfft import Task
+from nfft.tasks import UNTRIED
 
 TASK = Task(
     name="cifar100",

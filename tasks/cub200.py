@@ -1,6 +1,7 @@
-"""CUB-200-2011: 200 species of birds, train 5,994 / test 5,794; licence not known."""
+"""CUB-200-2011: 200 species of birds, train 5,994 / test 5,794; license not known."""
 
-from nfft.config.task import UNTRIED, Task
+from nfft import Task
+from nfft.tasks import UNTRIED
 
 TASK = Task(
     name="cub200",

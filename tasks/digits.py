@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nfft.config.task import Task
+from nfft import Task
 
 
 def load():
@@ -30,5 +30,5 @@ TASK = Task(
     title="Optical recognition of handwritten digits",
     homepage="https://archive.ics.uci.edu/dataset/80",
     citation="E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI ML Repository, 1998",
-    licence="CC BY 4.0",
+    license="CC BY 4.0",
 )

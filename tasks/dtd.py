@@ -4,7 +4,8 @@ The repository has one of the ten official partitions, the first it seems, with 
 papers that average over all ten are not comparable.
 """
 
-from nfft.config.task import UNTRIED, Task
+from nfft import Task
+from nfft.tasks import UNTRIED
 
 TASK = Task(
     name="dtd",
@@ -16,6 +17,6 @@ TASK = Task(
     title="Describable Textures Dataset",
     homepage="https://www.robots.ox.ac.uk/~vgg/data/dtd/",
     citation="M. Cimpoi, S. Maji, I. Kokkinos, S. Mohamed, A. Vedaldi, Describing textures in the wild, CVPR 2014",
-    licence="research purposes",
+    license="research purposes",
     note=UNTRIED,
 )

@@ -3,7 +3,8 @@
 The data has no official split; papers differ in theirs, and this one is the repository's.
 """
 
-from nfft.config.task import UNTRIED, Task
+from nfft import Task
+from nfft.tasks import UNTRIED
 
 TASK = Task(
     name="eurosat",
@@ -19,6 +20,6 @@ TASK = Task(
         "P. Helber, B. Bischke, A. Dengel, D. Borth, EuroSAT: a novel dataset and deep learning benchmark for "
         "land use and land cover classification, IEEE JSTARS 2019"
     ),
-    licence="MIT",
+    license="MIT",
     note=UNTRIED,
 )

@@ -1,9 +1,10 @@
-"""Oxford 102 Flowers: 102 classes, train 1,020 / validation 1,020 / test 6,149; licence not known.
+"""Oxford 102 Flowers: 102 classes, train 1,020 / validation 1,020 / test 6,149; license not known.
 
 The dataset's own splits are kept; papers that train on train and validation together see twice the images.
 """
 
-from nfft.config.task import UNTRIED, Task
+from nfft import Task
+from nfft.tasks import UNTRIED
 
 TASK = Task(
     name="flowers102",

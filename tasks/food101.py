@@ -1,6 +1,7 @@
-"""Food-101: 101 dishes, train 75,750 / validation 25,250; licence not known."""
+"""Food-101: 101 dishes, train 75,750 / validation 25,250; license not known."""
 
-from nfft.config.task import UNTRIED, Task
+from nfft import Task
+from nfft.tasks import UNTRIED
 
 TASK = Task(
     name="food101",

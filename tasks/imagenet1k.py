@@ -1,6 +1,7 @@
 """ImageNet-1k: 1,000 classes, train 1,281,167 / validation 50,000; for non-commercial research and education."""
 
-from nfft.config.task import UNTRIED, Task
+from nfft import Task
+from nfft.tasks import UNTRIED
 
 TASK = Task(
     name="imagenet1k",
@@ -13,6 +14,6 @@ TASK = Task(
     title="ImageNet-1k",
     homepage="https://www.image-net.org/",
     citation="O. Russakovsky et al., ImageNet large scale visual recognition challenge, IJCV 2015",
-    licence="non-commercial research and education",
+    license="non-commercial research and education",
     note=f"{UNTRIED} Gated: accept the terms on its page and log in first.",
 )

@@ -1,6 +1,7 @@
 """Oxford-IIIT Pet: 37 breeds of cats and dogs, train 3,680 / test 3,669; Creative Commons, share alike."""
 
-from nfft.config.task import UNTRIED, Task
+from nfft import Task
+from nfft.tasks import UNTRIED
 
 TASK = Task(
     name="oxford_pets",
@@ -13,6 +14,6 @@ TASK = Task(
     title="Oxford-IIIT Pet",
     homepage="https://www.robots.ox.ac.uk/~vgg/data/pets/",
     citation="O. M. Parkhi, A. Vedaldi, A. Zisserman, C. V. Jawahar, Cats and dogs, CVPR 2012",
-    licence="CC BY-SA 4.0",
+    license="CC BY-SA 4.0",
     note=UNTRIED,
 )

@@ -1,9 +1,10 @@
-"""NWPU-RESISC45: 45 aerial scenes, train 18,900 / validation 6,300 / test 6,300; licence not known.
+"""NWPU-RESISC45: 45 aerial scenes, train 18,900 / validation 6,300 / test 6,300; license not known.
 
 The data has no official split; papers differ in theirs, and this one is the repository's.
 """
 
-from nfft.config.task import UNTRIED, Task
+from nfft import Task
+from nfft.tasks import UNTRIED
 
 TASK = Task(
     name="resisc45",

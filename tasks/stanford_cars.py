@@ -1,9 +1,10 @@
-"""Stanford Cars: 196 makes, models and years, train 8,144 / test 8,041; licence not known.
+"""Stanford Cars: 196 makes, models and years, train 8,144 / test 8,041; license not known.
 
 The repository also holds corrupted copies of test (contrast, pixelate, ...), which are left alone.
 """
 
-from nfft.config.task import UNTRIED, Task
+from nfft import Task
+from nfft.tasks import UNTRIED
 
 TASK = Task(
     name="stanford_cars",

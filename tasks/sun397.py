@@ -1,10 +1,11 @@
-"""SUN397: 397 scenes, train 19,850 / test 19,850; licence not known.
+"""SUN397: 397 scenes, train 19,850 / test 19,850; license not known.
 
 These are 50 images of each class in each split, as in the first of the ten official partitions it seems, not all
 108,754 images.
 """
 
-from nfft.config.task import UNTRIED, Task
+from nfft import Task
+from nfft.tasks import UNTRIED
 
 TASK = Task(
     name="sun397",

@@ -1,9 +1,10 @@
-"""Tiny ImageNet: 200 classes of 64 px photographs, train 100,000 / valid 10,000; licence not known.
+"""Tiny ImageNet: 200 classes of 64 px photographs, train 100,000 / valid 10,000; license not known.
 
 Not checked: whether classes are named in words or by WordNet's identifiers.
 """
 
-from nfft.config.task import UNTRIED, Task
+from nfft import Task
+from nfft.tasks import UNTRIED
 
 TASK = Task(
     name="tiny_imagenet",

@@ -8,10 +8,6 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor, nn
 
-    from nfft.models.checkpoint import Checkpoint
-    from nfft.training.base import BaseTrainer
-    from nfft.training.plan import Plan
-
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
@@ -30,17 +26,18 @@ class Method:
         """Whether a setting of the recipe has any part in this."""
         return True
 
-    def check_checkpoint(self, name: str, checkpoint: "Checkpoint") -> None:
+    def check_checkpoint(self, name: str, checkpoint: Any) -> None:
         """See that there is something to train in `checkpoint`, before the data are looked at.
 
         Args:
             name: of the method, as `--method` takes it.
+            checkpoint: a `nfft.models.checkpoint.Checkpoint`.
 
         Raises:
             UserError: when there is not.
         """
 
-    def check_shareable(self, checkpoint: "Checkpoint", folder: Path) -> None:
+    def check_shareable(self, checkpoint: Any, folder: Path) -> None:
         """See that what will be saved in `folder` could be used by others, before it is trained.
 
         Raises:
@@ -62,8 +59,13 @@ class Method:
         """What AGC takes for the norms of units that are shorter; its own eps for parameters that are not named."""
         return {}
 
-    def trainer(self, plan: "Plan", accelerator: "Accelerator", folder: Path) -> "BaseTrainer":
-        """What trains the network of `plan` in this process, and keeps its states in the run's `folder`."""
+    def trainer(self, plan: Any, accelerator: "Accelerator", folder: Path) -> Any:
+        """What trains the network in this process, a `nfft.training.base.BaseTrainer`.
+
+        Args:
+            plan: what to train on what, a `nfft.training.plan.Plan`.
+            folder: of the run, where it keeps its states.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no trainer")
 
     def save(
@@ -71,7 +73,7 @@ class Method:
         network: "nn.Module",
         folder: Path,
         *,
-        checkpoint: "Checkpoint",
+        checkpoint: Any,
         classes: list[str],
         preprocessing: dict[str, Any],
     ) -> None:

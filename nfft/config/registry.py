@@ -90,6 +90,15 @@ def _file(kind: str, what: str, name: str) -> ModuleType:
     return importlib.import_module(f"nfft.{kind}.{module}")
 
 
+def _change_since(error: Exception, kind: type) -> str | None:
+    """What has changed since a file of the user's was written, if that is why it fails, and what to write instead."""
+    if isinstance(error, ModuleNotFoundError) and str(error.name).startswith("nfft."):
+        return f"there is no {error.name} any more. Use `from nfft import {kind.__name__}`."
+    if isinstance(error, TypeError) and "keyword argument 'licence'" in str(error):
+        return "its field licence is called license now. Rename it."
+    return None
+
+
 def _declared(path: Path, what: str, kind: type[T], example: str) -> T:
     """The TASK or STUDY of a file of the user's."""
     spec = importlib.util.spec_from_file_location(f"nfft_{what}_{path.stem}", path)
@@ -98,6 +107,8 @@ def _declared(path: Path, what: str, kind: type[T], example: str) -> T:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
+        if (change := _change_since(error, kind)) is not None:
+            raise UserError(f"the {what} file {path} was written for an older release: {change}") from error
         raise UserError(f"the {what} file {path} does not run: {type(error).__name__}: {error}") from error
     found = getattr(module, what.upper(), None)
     if not isinstance(found, kind):

@@ -1,6 +1,6 @@
 """A task: where labelled images come from and how their classes are told apart."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -10,11 +10,6 @@ from nfft.config.fields import check_type, expectations
 from nfft.errors import UserError, nearest
 
 METRICS = ("top1", "mean_per_class")
-# The note of a task whose repository could not be looked at when its file was written.
-UNTRIED = (
-    "Columns, splits and their sizes are as the dataset's public card and code have them; not yet tried against the "
-    "Hub itself."
-)
 
 
 @dataclass(frozen=True)
@@ -22,8 +17,9 @@ class Task:
     """What a file in `tasks/` declares as TASK, and what any folder or file of images becomes.
 
     Attributes:
-        source: a dataset id on the Hub, a path, or a function that returns the columns
-            {"image": ..., "label": ..., "names": ...} of data that a package ships.
+        source: a dataset id on the Hub, a path, a function that returns the columns
+            {"image": ..., "label": ..., "names": ...} of data that a package ships, or data in memory as
+            `nfft.data.sources.memory.task_of` takes them.
         config: the configuration of the dataset, where it has several.
         image, label: column names; found by feature type and usual names when absent.
         train, validation, test: split names; found by usual names when absent.
@@ -33,12 +29,12 @@ class Task:
         max_broken_fraction: more unreadable images than this share, of those looked at before it, stop a run.
         metric: the figure to quote: "top1", or "mean_per_class" where that is the custom.
         suggests: recipe settings that suit this data, taken over the recipe's own.
-        title, homepage, citation, licence: for the model card.
+        title, homepage, citation, license: for the model card.
         note: what a user should know, such as columns that were never tried against the real repository.
     """
 
     name: str
-    source: str | Callable[[], Mapping[str, Any]]
+    source: str | Callable[[], Mapping[str, Any]] | Sized
     config: str | None = None
     image: str | None = None
     label: str | None = None
@@ -54,7 +50,7 @@ class Task:
     title: str | None = None
     homepage: str | None = None
     citation: str | None = None
-    licence: str | None = None
+    license: str | None = None
     note: str | None = None
 
     def __post_init__(self) -> None:

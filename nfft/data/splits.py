@@ -11,6 +11,7 @@ from nfft.config.task import Task
 from nfft.data.decode import Raw
 from nfft.data.sources.base import Table
 from nfft.data.sources.image_folder import SPLIT_NAMES
+from nfft.data.sources.memory import content_hash, is_in_memory
 from nfft.data.sources.open import open_tables
 from nfft.errors import UserError, nearest
 
@@ -154,16 +155,22 @@ def _drawn(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 def public_source(task: Task) -> str:
     """Where the data are from, for readers of a card; where files lie on a machine is no business of theirs."""
+    if is_in_memory(task):
+        return "data in memory"
     if callable(task.source):
         return "a package of Python's"
+    assert isinstance(task.source, str)
     return "local files" if Path(task.source).expanduser().exists() else task.source
 
 
 def source_hash(task: Task) -> str:
     """Eight hexadecimal digits that tell data of the same name apart, and do not say where they lie."""
-    if callable(task.source):
+    if is_in_memory(task):
+        place = content_hash(task)
+    elif callable(task.source):
         place = f"{task.source.__module__}.{task.source.__qualname__}"
     else:
+        assert isinstance(task.source, str)
         path = Path(task.source).expanduser()
         place = str(path.resolve()) if path.exists() else task.source
     return hashlib.sha256(f"{place} {task.config}".encode()).hexdigest()[:8]

@@ -1,1 +1,1 @@
-"""One file a recipe; `nfft.catalog` finds them by name."""
+"""One file a recipe; `nfft.config.registry` finds them by name."""

@@ -12,7 +12,7 @@ it is the paper's. LOG.md has the sweeps behind the others, on 220 to 2,600 imag
 
 import math
 
-from nfft.config.recipe import Facts, Recipe
+from nfft import Facts, Recipe
 
 MIXING_FROM = 20_000
 

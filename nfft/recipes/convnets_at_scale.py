@@ -10,7 +10,7 @@ not augmented repeatedly.
 
 from dataclasses import replace
 
-from nfft.config.recipe import Facts, Recipe
+from nfft import Facts, Recipe
 from nfft.recipes import paper_nfnet
 
 

@@ -6,7 +6,7 @@ on a TPUv3 core, 2.3 hours on 128 of them. Another --batch-size brings its own r
 Source: arXiv 2102.06171, sections 4.1 and 4.4, Table 1 and appendix; the authors' `experiment_nfnets.py`.
 """
 
-from nfft.config.recipe import Facts, Recipe, clipping_for
+from nfft import Facts, Recipe, clipping_for
 
 # Of each variant: train px, test px, dropout, RandAugment's magnitude. Table 1 and the authors' `base.py`.
 VARIANTS = {

@@ -10,7 +10,7 @@ Differs: on fewer than 2,048 images the batch is the largest power of two that t
 the paper's data were never that few.
 """
 
-from nfft.config.recipe import Facts, Recipe, clipping_for
+from nfft import Facts, Recipe, clipping_for
 
 
 def recipe(facts: Facts) -> Recipe:

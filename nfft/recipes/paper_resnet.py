@@ -8,7 +8,7 @@ columns are --set train_resolution=320 --set test_resolution=320, and 384.
 Differs: on fewer than 2,048 images the batch is the largest power of two that they fill, and AGC's lambda follows it.
 """
 
-from nfft.config.recipe import Facts, Recipe, clipping_for
+from nfft import Facts, Recipe, clipping_for
 from nfft.models.architectures import is_normalizer_free
 
 

@@ -5,7 +5,7 @@ core; that is `nfnet-nano`. LOG.md says where its numbers are from: a trial with
 rate, the batch and AGC's lambda; the paper's 0.1 x batch / 256 would be a rate of 0.05.
 """
 
-from nfft.config.recipe import Facts, Recipe
+from nfft import Facts, Recipe
 
 
 def recipe(facts: Facts) -> Recipe:

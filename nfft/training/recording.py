@@ -50,7 +50,7 @@ def record_of(trainer: BaseTrainer) -> RunRecord:
             title=task.title,
             homepage=task.homepage,
             citation=task.citation,
-            license=task.licence,
+            license=task.license,
             metric=task.metric,
             note=task.note,
         ),

@@ -21,6 +21,7 @@ from nfft.runs.records import (
     RunRecord,
     read_record,
 )
+from nfft.training.base import BaseTrainer
 from nfft.training.interrupt import Interrupt
 from nfft.training.plan import make_plan
 from nfft.training.recording import record_of, results_of, start_of, write_outputs
@@ -179,7 +180,7 @@ def train(config: RunConfig, trackers: Sequence[Tracker] = ()) -> Run:
             "settings of the run": [plan.total_steps, plan.recipe.accumulation_steps],
         }
     )
-    trainer = plan.method.trainer(plan, accelerator, folder)
+    trainer: BaseTrainer = plan.method.trainer(plan, accelerator, folder)
     record = record_of(trainer)
     notes += lone_process() + plan.notes
     everyone = Everyone([MetricsFile(folder), *trackers] if is_main else [])

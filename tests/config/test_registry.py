@@ -1,5 +1,6 @@
 """What every task and every recipe keeps, so that adding one is adding a file."""
 
+import re
 from dataclasses import fields, replace
 from itertools import product
 from pathlib import Path
@@ -121,6 +122,12 @@ def test_a_task_can_be_a_file_a_folder_a_table_or_a_dataset(tmp_path: Path) -> N
         ("x = 1", r"must define TASK = Task\(\.\.\.\)"),
         ("1 / 0", "does not run: ZeroDivisionError"),
         ("def", "does not run: SyntaxError"),
+        ("import nfft_absent", "does not run: ModuleNotFoundError: No module named 'nfft_absent'"),
+        ("from nfft.task import Task", r"there is no nfft\.task any more\. Use `from nfft import Task`\.$"),
+        (
+            "from nfft import Task\nTASK = Task(name='a', source='a/b', licence='MIT')",
+            r"mine\.py was written for an older release: its field licence is called license now\. Rename it\.$",
+        ),
     ],
 )
 def test_a_task_file_that_is_none(tmp_path: Path, content: str, message: str) -> None:
@@ -134,3 +141,14 @@ def test_a_path_that_is_not_there(name: str, tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="there is no such file or folder"):
         registry.task(name)
+
+
+def test_a_study_file_of_an_older_release(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("from nfft.study import Study\n")
+    with pytest.raises(UserError, match=r"there is no nfft\.study any more\. Use `from nfft import Study`\.$"):
+        registry.study(str(tmp_path / "mine.py"))
+
+
+@pytest.mark.parametrize("path", [*ROOT.glob("tasks/*.py"), *ROOT.glob("studies/*.py")], ids=lambda path: path.stem)
+def test_files_to_copy_import_what_is_public(path: Path) -> None:
+    assert not re.search(r"^from nfft\.config\.\w+ import (?!Settings$)", path.read_text(), re.MULTILINE)

@@ -1,6 +1,10 @@
-"""What every source of labelled images is opened as."""
+"""What every source of labeled images is opened as."""
 
-from collections.abc import Sequence
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -22,3 +26,28 @@ class Table(Protocol):
 
     def fingerprint(self) -> str | None:
         """Changes when the images do; None where nothing could be broken."""
+
+
+def in_order(classes: Iterable[str]) -> list[str]:
+    """Names of classes in the order of the logits: whole numbers by value, anything else by the alphabet."""
+    try:
+        return sorted(classes, key=lambda name: (int(name), name))
+    except ValueError:
+        return sorted(classes)
+
+
+def images_fingerprint(images: Iterable[Raw], digest: "hashlib._Hash") -> str:
+    """`digest` after the bytes or pixels of images, or the paths, sizes and times of their files."""
+    for image in images:
+        if isinstance(image, bytes):
+            digest.update(image)
+        elif isinstance(image, str | Path):
+            digest.update(str(image).encode())
+            with contextlib.suppress(OSError):
+                # Not through Path, which takes as long as all the rest: there may be a million files.
+                status = os.stat(image)  # noqa: PTH116
+                digest.update(f" {status.st_size} {status.st_mtime_ns}".encode())
+        else:
+            pixels = np.asarray(image)
+            digest.update(f"{pixels.shape}".encode() + pixels.tobytes())
+    return digest.hexdigest()

@@ -1,23 +1,23 @@
-"""Opens what a task names as its source: a file, a folder, or a data set on the Hub, by way of `datasets`."""
+"""Opens what a task has as its source: a file, a folder, a data set on the Hub, or data in memory."""
 
 import csv
 from pathlib import Path
 from typing import Any
 
 import datasets
-from datasets import Features, Value, exceptions
+from datasets import Dataset, DatasetDict, Features, Value, exceptions
 
 from nfft.config.task import Task
-from nfft.data.sources.arrays import arrays_of
+from nfft.data.sources.arrays import Arrays, arrays_of
 from nfft.data.sources.base import Table
+from nfft.data.sources.dataset import DatasetTable
 from nfft.data.sources.image_folder import files_by_split, is_repository
-from nfft.data.sources.table import DatasetTable
 from nfft.errors import UserError
 from nfft.files import UNWRITABLE
 
 
-def load_dataset(task: Task, source: str) -> Any:
-    """A `datasets.DatasetDict`, with the library's failures put in words.
+def load_dataset(task: Task, source: str) -> DatasetDict:
+    """The data set at a path or on the Hub, with the library's failures put in words.
 
     Raises:
         UserError: when the source is absent, out of reach or not readable.
@@ -86,8 +86,17 @@ def open_tables(task: Task) -> dict[str, Table]:
     Raises:
         UserError: when the source is absent, out of reach or not readable.
     """
-    if callable(task.source):
+    source = task.source
+    if callable(source):
         return {"train": arrays_of(task)}
-    path = Path(task.source).expanduser()
-    root = (path.resolve().parent if path.is_file() else path.resolve()) if path.exists() else None
-    return {name: DatasetTable(task, split, root) for name, split in load_dataset(task, task.source).items()}
+    if isinstance(source, Arrays):
+        return {"train": source}
+    root: Path | None
+    if isinstance(source, str):
+        path = Path(source).expanduser()
+        root = (path.resolve().parent if path.is_file() else path.resolve()) if path.exists() else None
+        splits = load_dataset(task, source)
+    else:
+        root = Path.cwd()
+        splits = {"train": source} if isinstance(source, Dataset) else source
+    return {name: DatasetTable(task, split, root) for name, split in splits.items()}

@@ -1,9 +1,8 @@
-"""A task's images and labels, split by split."""
+"""A data set as `datasets` reads it from folders, files and the Hub, or as a program hands it over."""
 
-import contextlib
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,21 @@ from huggingface_hub import constants
 
 from nfft.config.task import Task
 from nfft.data.decode import Raw
+from nfft.data.sources.base import images_fingerprint, in_order
 from nfft.data.sources.columns import check_labels, image_column, label_column
 from nfft.errors import UserError
 
 
 class DatasetTable:
-    """One split of a data set that `datasets` read, with its image and label columns found.
+    """One split of a data set, whose columns of images and labels are those that the task names, or likely ones.
 
     Args:
         root: what paths of images are relative to; None for a data set of the Hub.
     """
 
-    def __init__(self, task: Task, dataset: Any, root: Path | None) -> None:
+    def __init__(self, task: Task, dataset: datasets.Dataset, root: Path | None) -> None:
         self.task, self.root = task, root
+        dataset = dataset.with_format(None)
         self.image = image_column(task, dataset.features)
         if isinstance(dataset.features[self.image], datasets.Image):
             dataset = dataset.cast_column(self.image, datasets.Image(decode=False))
@@ -51,10 +52,7 @@ class DatasetTable:
             return list(names)
         texts = {str(value) for value in self._values(column)}
         check_labels(self.task, column, texts)
-        try:
-            return sorted(texts, key=lambda text: (int(text), text))
-        except ValueError:
-            return sorted(texts)
+        return in_order(texts)
 
     def labels(self, classes: list[str]) -> np.ndarray | None:
         """Indices into `classes`; None where every label is -1, the mark of a hidden test set."""
@@ -88,8 +86,7 @@ class DatasetTable:
 class _ImageColumn(Sequence):
     """Raw images of a dataset by row: bytes where they are embedded, else a path."""
 
-    def __init__(self, dataset: Any, column: str, root: Path | None) -> None:
-        assert dataset._indices is None, "rows of the table are those of the dataset"
+    def __init__(self, dataset: datasets.Dataset, column: str, root: Path | None) -> None:
         self.dataset, self.column, self.root = dataset, column, None if root is None else str(root)
 
     def __len__(self) -> int:
@@ -97,6 +94,8 @@ class _ImageColumn(Sequence):
 
     def __getitem__(self, row: int) -> Raw:  # type: ignore[override]
         # `datasets` itself takes four times as long for a row, a tenth of what a small JPEG costs altogether.
+        if self.dataset._indices is not None:  # shuffled, or some rows of another
+            row = self.dataset._indices.column(0)[row].as_py()
         return self._raw(self.dataset.data.column(self.column)[row].as_py())
 
     def __iter__(self) -> Iterator[Raw]:
@@ -112,21 +111,6 @@ class _ImageColumn(Sequence):
         if isinstance(value, bytes):
             return value
         return in_cache(value) if self.root is None else os.path.join(self.root, value)  # noqa: PTH118
-
-
-def images_fingerprint(images: Iterable[Raw], digest: "hashlib._Hash") -> str:
-    """`digest` after the bytes of images, or the paths, sizes and times of their files."""
-    for image in images:
-        if isinstance(image, bytes):
-            digest.update(image)
-            continue
-        path = str(image)
-        digest.update(path.encode())
-        with contextlib.suppress(OSError):
-            # Not through Path, which takes as long as all the rest: there may be a million files.
-            status = os.stat(path)  # noqa: PTH116
-            digest.update(f" {status.st_size} {status.st_mtime_ns}".encode())
-    return digest.hexdigest()
 
 
 def in_cache(path: str) -> str:

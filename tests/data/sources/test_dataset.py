@@ -14,8 +14,8 @@ from PIL import Image
 from nfft.config.task import Task
 from nfft.data.decode import decode
 from nfft.data.sources.base import Table
+from nfft.data.sources.dataset import in_cache
 from nfft.data.sources.open import open_tables
-from nfft.data.sources.table import in_cache
 from nfft.errors import UserError
 
 
