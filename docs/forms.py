@@ -6,7 +6,7 @@ import json
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from typing import Any
 
 
@@ -43,7 +43,10 @@ def escaped(text: str) -> str:
 
 def in_words(hint: Any) -> str:
     """A type as people call it: "text or null"."""
-    words = {str: "text", int: "whole number", float: "number", bool: "true or false", types.NoneType: "null"}
+    words = {
+        str: "text", int: "whole number", float: "number", bool: "true or false", types.NoneType: "null",
+        Sized: "data in memory",
+    }  # fmt: skip
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if hint in words:
         return words[hint]
