@@ -12,6 +12,7 @@ from nfft.auto import AutoNFNet
 from nfft.command_line import public_path
 from nfft.config.run_config import RunConfig
 from nfft.config.task import Task
+from nfft.data.sources.memory import task_of
 from nfft.distributed.accelerator import check_alike, lone_process, make_accelerator
 from nfft.hub.upload import check_repository, has_token
 from nfft.reporting.publish import push_run
@@ -72,7 +73,7 @@ class Run:
 
 
 def fine_tune(
-    task: str | Path | Task,
+    task: Any,
     model: str | Path = "nfnet-nano",
     *,
     recipe: str = "auto",
@@ -90,7 +91,8 @@ def fine_tune(
     """Fine-tune a network on labeled images, in this process; what `nfft finetune` does.
 
     Args:
-        task: a folder of images, a table, a name of the catalog, an id on the Hub, or a Task.
+        task: a folder of images, a table, a name of the catalog, an id on the Hub, or a Task; or data in memory: a
+            `datasets.Dataset` or `DatasetDict`, or a pair of images and labels.
         model: a checkpoint's id on the Hub, its folder, "nfnet-nano", or "scratch:" and an architecture of timm's.
         recipe: which decides every setting.
         method: what of the network is trained.
@@ -114,7 +116,7 @@ def fine_tune(
     """
     named = {_setting(name): value for name, value in settings.items()}
     config = RunConfig(
-        task=str(task) if isinstance(task, Path) else task,
+        task=str(task) if isinstance(task, str | Path) else task if isinstance(task, Task) else task_of(task),
         model=str(model),
         recipe=recipe,
         method=method,
