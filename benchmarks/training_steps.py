@@ -3,7 +3,7 @@
 A step is forward, backward, AGC, SGD with Nesterov momentum and the average of weights, in bf16 and channels_last, with
 label smoothing, dropout and stochastic depth of the recipe `imagenet`. The batch lies on the device and stays the same.
 
-    nfft   `nfft.train.train` as a run goes through it: with schedule, seed, and the reading of loss and clipping
+    nfft   the step of a run, AGC and average included; its figures are not read: a run reads them a step late
     timm   what its train.py does with --amp --amp-dtype bfloat16 --channels-last --clip-mode agc --model-ema, and with
            --torchcompile where compiled; the loss is not read
 """
@@ -35,7 +35,6 @@ from nfft.training.objective import CrossEntropy
 from nfft.training.step import optimizer_step, prepare_training
 
 CLASSES = 1000
-FOREVER = 10**6  # steps
 
 
 @dataclass(frozen=True)
