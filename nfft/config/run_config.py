@@ -1,4 +1,4 @@
-"""What a run is asked to be: the one type from a command line, or a call of Python's, to run.json."""
+"""What a run is to be: the one type from a command line, or a call of Python's, to run.json."""
 
 import re
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class RunConfig:
         output_dir: the run folder; runs/TASK-MODEL when absent.
         resume: take up the run in the folder where it was left.
         push_to: a repository of the Hub that the run is put into.
-        private: whether that is private when it is made; the account's default when absent.
+        private: whether a new repository is private; the account's default when absent.
 
     Raises:
         UserError: for a value of the wrong type, or one that is out of range.
@@ -74,10 +74,10 @@ def default_folder(task: str, model: str) -> Path:
 
 
 def split_pairs(texts: list[str], option: str) -> dict[str, str]:
-    """Each NAME=VALUE as a name and its text.
+    """Texts of the form NAME=VALUE, by name.
 
     Raises:
-        UserError: for a text that is none.
+        UserError: for a text of another form.
     """
     for text in texts:
         if "=" not in text:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nfft.config.method import Method
 from nfft.config.recipe import Recipe
 from nfft.data.loader import Batch
-from nfft.data.scan import Broken
+from nfft.data.scan import BrokenImage
 from nfft.errors import UserError
 from nfft.optim.ema import Ema
 from nfft.optim.param_groups import classifier, optimizer_groups
@@ -100,7 +100,7 @@ class Step:
     lr: float
     stop: bool
     images_per_second: float
-    broken: list[Broken] = field(default_factory=list)
+    broken: list[BrokenImage] = field(default_factory=list)
 
 
 def prepare_training(

@@ -17,7 +17,7 @@ from nfft.config.recipe import Recipe
 from nfft.data.decode import evaluation_view
 from nfft.data.decode_cache import Decoded, fill_cache, fits_cache
 from nfft.data.loader import EvaluationImages, evaluation_loader, train_loader
-from nfft.data.scan import Broken
+from nfft.data.scan import BrokenImage
 from nfft.data.splits import Split
 from nfft.errors import LocalError, UserError
 from nfft.evaluation.metrics import Predictions, predict_batches
@@ -98,7 +98,7 @@ class Fit(Job):
         """
         total, evaluations = self.plan.total_steps, self.plan.recipe.evaluations
         due = {round(total * (n + 1) / evaluations) for n in range(evaluations)}
-        broken: list[Broken] = []
+        broken: list[BrokenImage] = []
         try:
             for done in self._steps(stop_requested):
                 broken += done.broken

@@ -226,7 +226,7 @@ class TestTables:
     ],
 )
 def test_task_files(complaint: Complaint, tmp_path: Path, code: str, message: str) -> None:
-    (tmp_path / "task.py").write_text(f"from nfft.task import Task\n{code}\n")
+    (tmp_path / "task.py").write_text(f"from nfft import Task\n{code}\n")
     assert re.search(message, complaint("--task", "task.py"))
 
 

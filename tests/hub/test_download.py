@@ -21,9 +21,9 @@ with HubServer() as hub:
     import time
     pause, time.sleep = time.sleep, lambda seconds: pause(min(seconds, 0.01))
     import nfft
-    from nfft.data import load
+    from nfft.data.splits import load_data
     from nfft.errors import UserError
-    from nfft.task import Task
+    from nfft import Task
     net, photos = Path(sys.argv[2]), Path(sys.argv[3])
     work, said = Path(sys.argv[4]), {}
 
@@ -95,7 +95,7 @@ with HubServer() as hub:
 
     def attempt_data(case, name):
         try:
-            said[case] = f"loaded {len(load(Task(name='photos', source=name)).train)}"
+            said[case] = f"loaded {len(load_data(Task(name='photos', source=name)).train)}"
         except UserError as error:
             said[case] = str(error)
         hub.mend()

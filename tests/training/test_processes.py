@@ -50,7 +50,7 @@ import os
 
 import numpy as np
 
-from nfft.task import Task
+from nfft import Task
 
 
 def load():

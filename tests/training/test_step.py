@@ -12,7 +12,7 @@ from nfft.config.recipe import Recipe
 from nfft.data.loader import Batch
 from nfft.errors import UserError
 from nfft.optim.param_groups import optimizer_groups
-from nfft.optim.step import InTurn
+from nfft.optim.step import SequentialUpdate
 from nfft.training.step import Training, mixed_targets, prepare_training, train
 
 CLASSES, FEATURES, HIDDEN, BATCH = 3, 5, 4, 8
@@ -248,7 +248,7 @@ def test_scaled_gradients_are_clipped_after_unscaling(accelerator: Accelerator, 
     optimizer = accelerator.prepare_optimizer(
         torch.optim.SGD(optimizer_groups(network, RECIPE.weight_decay), lr=1, momentum=0.9, nesterov=True)
     )
-    scaled = Training(network, network, optimizer, None, InTurn(network, optimizer, None))
+    scaled = Training(network, network, optimizer, None, SequentialUpdate(network, optimizer, None))
     recipe = replace(RECIPE, total_steps=6, clipping=0.02)
     steps = train(
         scaled,
