@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor
 
-from nfft.data.scan import Broken
+from nfft.data.scan import BrokenImage
 from nfft.data.splits import Split
 from nfft.distributed.accelerator import autocast_dtype, default_workers, set_threads
 from nfft.evaluation.metrics import Predictions
@@ -129,7 +129,7 @@ class BaseTrainer(ABC):
         """The network as it is now, or with other weights, as it is fastest at inference."""
         return fold(self.network, tensors, autocast_dtype(self.accelerator)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def note_broken(self, split: Split, broken: Sequence[Broken]) -> None:
+    def note_broken(self, split: Split, broken: Sequence[BrokenImage]) -> None:
         """Add images that could not be read after all to skipped.jsonl, each once; from the main process."""
         if not (broken and self.accelerator.is_main_process):
             return
