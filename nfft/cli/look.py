@@ -33,7 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
 def look(given: argparse.Namespace) -> int:
     """Write the first images of the run that the arguments describe, augmented and mixed."""
     from nfft.data.loader import Collate, MicroBatches, TrainImages
-    from nfft.reporting.plots import plot_images
+    from nfft.reporting.plots.figure import save_figure
+    from nfft.reporting.plots.images import plot_images
     from nfft.training.plan import make_plan
 
     if given.output.is_dir():
@@ -47,7 +48,7 @@ def look(given: argparse.Namespace) -> int:
     pictures = batch.images.permute(0, 2, 3, 1).numpy()
     try:
         given.output.parent.mkdir(parents=True, exist_ok=True)
-        plot_images(pictures, captions(batch, planned.data.classes), given.output, title)
+        save_figure(plot_images(pictures, captions(batch, planned.data.classes), title), given.output)
     except OSError as error:
         where = error.filename or given.output
         raise UserError(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from nfft.command_line import public_command, resume_command
 from nfft.config.run_config import RunConfig
-from nfft.files import write_json
-from nfft.runs.folder import RESULTS
+from nfft.runs.folder import CONFUSION, CURVES, write_results
+from nfft.runs.records import Metrics, Results, RunRecord, Skipped, metrics_from_json
 from nfft.training.console import announce, farewell
 
 if TYPE_CHECKING:
@@ -56,19 +56,19 @@ def finetune(config: RunConfig) -> int:
         }
     )
     job = (Probe if planned.method.fits_features else Fit)(planned, accelerator, folder)
-    facts = describe_run(job.plan, job, accelerator)
+    run = describe_run(job.plan, job, accelerator)
     notes += lone_process() + planned.notes
     with hold_run(folder) if is_main else nullcontext():
         # The others touch nothing of a folder before the main process has it.
         accelerator.wait_for_everyone()
         if config.resume:
-            facts, differences = resume_run(folder, facts)
+            run, differences = resume_run(folder, run)
             notes += differences + job.restore()
         elif is_main:
-            start_run(folder, facts, planned.skipped)
+            start_run(folder, run, [Skipped.from_json(line) for line in planned.skipped])
         check_alike({"checkpoints": job.step})
         if is_main:
-            announce(facts, job, notes)
+            announce(run.to_json(), job, notes)
         with Interrupt() as interrupt, Report(folder, planned.total_steps, job.step, speaks=is_main) as report:
             finished = job.run(report, interrupt.requested)
         if not finished:
@@ -76,7 +76,7 @@ def finetune(config: RunConfig) -> int:
                 print(f"stopped after {job.reached or 'no step'}, saved. Go on with:", file=sys.stderr)
                 print(f"  {resume_command()}", file=sys.stderr)
             return interrupt.exit_status
-        conclude(job, facts, report.lines)
+        conclude(job, run, report.lines)
         accelerator.end_training()
     if config.push_to is not None and is_main:
         print("\n".join(push_run(folder, config.push_to, private=config.private, revision=None, create_pr=False)))
@@ -93,7 +93,7 @@ def push_notes(repository: str | None) -> list[str]:
     return [] if has_token() else ["nobody is logged in to the Hub here: run `hf auth login` before the run ends"]
 
 
-def describe_run(plan: "Plan", job: "Job", accelerator: "Accelerator") -> dict[str, Any]:
+def describe_run(plan: "Plan", job: "Job", accelerator: "Accelerator") -> RunRecord:
     """run.json: what was asked, what was settled, on what machine."""
     import datetime
 
@@ -104,7 +104,7 @@ def describe_run(plan: "Plan", job: "Job", accelerator: "Accelerator") -> dict[s
     from nfft.training.plan import describe_plan
 
     network = job.network
-    return {
+    facts = {
         "command": public_command(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **describe_plan(plan),
@@ -123,9 +123,10 @@ def describe_run(plan: "Plan", job: "Job", accelerator: "Accelerator") -> dict[s
         "versions": versions(),
         "hardware": hardware(str(accelerator.device)),
     }
+    return RunRecord.from_json(facts)
 
 
-def conclude(job: "Job", facts: dict[str, Any], lines: list[dict]) -> None:
+def conclude(job: "Job", run: RunRecord, lines: list[dict]) -> None:
     """Keep the better weights, score them, and write the folder's results."""
     from nfft.evaluation.metrics import scores_of
     from nfft.machine import peak_memory
@@ -135,7 +136,7 @@ def conclude(job: "Job", facts: dict[str, Any], lines: list[dict]) -> None:
         return
     classes, resolution = plan.data.classes, plan.recipe.test_resolution
     kept, test, training = outcome.validation[outcome.weights], outcome.test, outcome.training
-    results = {
+    facts = {
         "weights": outcome.weights,
         "candidates": {name: {"top1": each.top1, "loss": each.loss} for name, each in outcome.validation.items()},
         "validation": scores_of(kept, split="validation", classes=classes, resolution=resolution),
@@ -148,8 +149,9 @@ def conclude(job: "Job", facts: dict[str, Any], lines: list[dict]) -> None:
         },
     }
     save_result(job)
-    write_outputs(job.folder, facts, results, lines)
-    farewell(job.folder, results)
+    results = Results.from_json(facts)
+    write_outputs(job.folder, run, results, [metrics_from_json(line) for line in lines])
+    farewell(job.folder, facts)
 
 
 def save_result(job: "Job") -> None:
@@ -170,15 +172,17 @@ def save_result(job: "Job") -> None:
         save_adapter(network, job.folder, config=job.adapter, **what)
 
 
-def write_outputs(folder: Path, facts: dict[str, Any], results: dict[str, Any], lines: list[dict]) -> None:
+def write_outputs(folder: Path, run: RunRecord, results: Results, metrics: list[Metrics]) -> None:
     """results.json, plots and the card."""
-    from nfft.reporting.plots import plot_confusion, plot_curves, plot_penalties
+    from nfft.reporting.plots.confusion import plot_confusion
+    from nfft.reporting.plots.curves import plot_curves
+    from nfft.reporting.plots.figure import save_figure
+    from nfft.reporting.plots.penalties import plot_penalties
     from nfft.reporting.publish import write_card
 
-    title = f"{facts['model']['name']} on {facts['task']['name']}"
-    final = results["test"] or results["validation"]
-    write_json(folder / RESULTS, results)
-    draw = plot_penalties if facts["method"]["fits_features"] else plot_curves
-    draw(lines, folder / "curves.png", title)
-    plot_confusion(final, folder / "confusion.png", f"{title}, {final['split']}")
+    title = f"{run.model.name} on {run.task.name}"
+    write_results(folder, results)
+    plot = plot_penalties if results.training.is_solved else plot_curves
+    save_figure(plot(metrics, title), folder / CURVES)
+    save_figure(plot_confusion(results.quoted, f"{title}, {results.quoted.split}"), folder / CONFUSION)
     write_card(folder)

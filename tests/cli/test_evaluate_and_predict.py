@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from accelerate.state import AcceleratorState
 
-from nfft.cli import evaluate, finetune, predict
+from nfft.cli import card, evaluate, finetune, predict
 from nfft.reporting.publish import add_evaluation
+from nfft.runs.records import AddedEvaluation
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +63,8 @@ def test_another_split_and_resolution_are_added_to_the_card(run: Path) -> None:
         AcceleratorState._reset_state(reset_partial_state=True)
         assert evaluate.main([*asked, "--add-to", str(run), "--output", "out/own.json"]) == 0
     (added,) = json.loads((run / "evaluations.json").read_text())
-    add_evaluation(run, {**added, "task": {**added["task"], "source_hash": "of others"}})
+    of_others = {**added, "task": {**added["task"], "source_hash": "of others"}}
+    add_evaluation(run, AddedEvaluation.from_json(of_others))
     assert len(json.loads((run / "evaluations.json").read_text())) == 2, "data of the same name, from elsewhere"
     assert added["scores"]["split"] == "validation" and added["resolution"] == 64
     assert "Kept, with `## no heading` in it." in card.read_text()
@@ -185,13 +187,13 @@ def test_mistakes_of_predict(run: Path, tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_a_card_edited_by_hand_is_kept(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    card = run / "README.md"
+    readme = run / "README.md"
     assert card.main([str(run)]) == 0
-    before = card.read_text()
-    card.write_text(before.replace("# ", "# Best of all: ", 1))
-    edited = card.read_text()
+    before = readme.read_text()
+    readme.write_text(before.replace("# ", "# Best of all: ", 1))
+    edited = readme.read_text()
     assert card.main([str(run)]) == 0
-    assert card.read_text() == before
+    assert readme.read_text() == before
     (kept,) = run.glob("README.*.md")
     assert kept.read_text() == edited and str(kept) in capsys.readouterr().out
     assert card.main([str(run / "nothing")]) == 2
