@@ -17,21 +17,21 @@ def render_study(study: Study, records: Sequence[StudyLine], command: str) -> st
         records: of its runs.
         command: what was typed.
     """
-    runs = finished(records)
-    in_table = [run for run in runs if run.row is not None]
+    done = finished(records)
+    in_table = [record for record in done if record.row is not None]
     facts = {
         "study": study,
         "command": command,
-        "runs": len(runs),
-        "seeds": len({run.seed for run in in_table}),
+        "runs": len(done),
+        "seeds": len({record.seed for record in in_table}),
         "splits": _splits(in_table),
         "table": _escaped(table_of(study, records)),
         "differences": _escaped(differences_of(study, records)),
-        "hardware": list(dict.fromkeys(_hardware(run.run) for run in runs)),
-        "precisions": sorted({run.run.precision for run in runs}),
-        "seconds": sum(run.training.wall_seconds for run in runs),
-        "versions": list(dict.fromkeys(_versions(run.run) for run in runs)),
-        "pretrained": [run for run in runs if run.row is None],
+        "hardware": list(dict.fromkeys(_hardware(record.run) for record in done)),
+        "precisions": sorted({record.run.precision for record in done}),
+        "seconds": sum(record.training.wall_seconds for record in done),
+        "versions": list(dict.fromkeys(_versions(record.run) for record in done)),
+        "pretrained": [record for record in done if record.row is None],
         "failed": failed(records),
     }
     return template("study.md").render(facts)
@@ -41,11 +41,11 @@ def _escaped(lines: Sequence[Sequence[str]]) -> list[list[str]]:
     return [[markdown.escape(cell) for cell in line] for line in lines]
 
 
-def _splits(runs: Sequence[StudyRecord]) -> str:
+def _splits(records: Sequence[StudyRecord]) -> str:
     """Of which split the figures of a study are: "test", or each with its columns where they differ."""
     columns: dict[str, dict[str, None]] = {}
-    for run in runs:
-        columns.setdefault(run.split, {})[str(run.column)] = None
+    for record in records:
+        columns.setdefault(record.split, {})[str(record.column)] = None
     if len(columns) == 1:
         return next(iter(columns))
     return " and ".join(

@@ -62,8 +62,8 @@ def row_of(method: str, cells: Sequence[Cell], folder: Path) -> ComparisonRow | 
     if not done:
         return None
     results = [cell.results(folder) for cell in done]
-    scores = [each.quoted for each in results]
-    top1 = tuple(each.top1 for each in scores)
+    scores, training = [outcome.quoted for outcome in results], [outcome.training for outcome in results]
+    top1 = tuple(split.top1 for split in scores)
     low, high = interval(top1)
     last, model = folder / done[-1].name, done[-1].run(folder).model
     return ComparisonRow(
@@ -75,8 +75,8 @@ def row_of(method: str, cells: Sequence[Cell], folder: Path) -> ComparisonRow | 
         high=high,
         trained=model.trained,
         parameters=model.parameters,
-        wall_seconds=tuple(each.training.wall_seconds for each in results),
-        peak_memory_bytes=max(each.training.peak_memory_bytes for each in results),
+        wall_seconds=tuple(run.wall_seconds for run in training),
+        peak_memory_bytes=max(run.peak_memory_bytes for run in training),
         disk_bytes=sum((last / name).stat().st_size for name in NETWORK if (last / name).is_file()),
     )
 

@@ -103,13 +103,13 @@ def render_bare(repository: str, checkpoint: Checkpoint, labels: list[str]) -> s
 
 
 def _render(name: str, facts: dict[str, Any], head: dict[str, Any], repository: str | None, earlier: str | None) -> str:
-    """A whole card: what the template makes of the facts, its record, and what people wrote in the earlier one."""
+    """A whole card: what the template makes of the facts, its signature, and what people wrote in the earlier one."""
     before = card_merge.take_apart(earlier or "")
     body = template(name).render(facts, repository=hub_id(repository)).strip() + "\n"
-    record = card_merge.sign(_joined(head, body), head, head["tags"])
+    signature = card_merge.sign(_joined(head, body), head, head["tags"])
     titles = [title for title, _ in card_merge.take_apart(body).sections]
     own = card_merge.own_sections(before, titles)
-    return _joined({**head, **card_merge.own_metadata(before, head)}, "\n".join([body, record, *_apart(own)]))
+    return _joined({**head, **card_merge.own_metadata(before, head)}, "\n".join([body, signature, *_apart(own)]))
 
 
 def _joined(head: dict[str, Any], body: str) -> str:

@@ -162,11 +162,11 @@ def add_evaluation(folder: Path, evaluation: AddedEvaluation) -> list[str]:
         UserError: when another process is at work on the run: what that adds would be lost.
     """
 
-    def key(each: AddedEvaluation) -> tuple:
-        return each.task.name, each.task.source_hash, each.scores.split, each.scores.resolution
+    def key(entry: AddedEvaluation) -> tuple:
+        return entry.task.name, entry.task.source_hash, entry.scores.split, entry.scores.resolution
 
     read_run(folder)
     with hold_run(folder):
-        others = [each for each in read_evaluations(folder) if key(each) != key(evaluation)]
+        others = [entry for entry in read_evaluations(folder) if key(entry) != key(evaluation)]
         write_evaluations(folder, [*others, evaluation])
         return write_card(folder)

@@ -476,7 +476,7 @@ class Evaluation(AddedEvaluation):
 
     def added(self) -> AddedEvaluation:
         """What of it is added to a run."""
-        return AddedEvaluation(**{each.name: getattr(self, each.name) for each in fields(AddedEvaluation)})
+        return AddedEvaluation(**{field.name: getattr(self, field.name) for field in fields(AddedEvaluation)})
 
 
 @dataclass(frozen=True, kw_only=True)
