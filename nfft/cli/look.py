@@ -30,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
 def look(options: argparse.Namespace) -> int:
     """Write the first images of the run that the options describe, augmented and mixed."""
     from nfft.data.loader import Collate, MicroBatches, TrainImages
-    from nfft.reporting.plots import plot_images
+    from nfft.reporting.plots.figure import save_figure
+    from nfft.reporting.plots.images import plot_images
     from nfft.training.plan import make_plan
 
     if options.output.is_dir():
@@ -44,7 +45,7 @@ def look(options: argparse.Namespace) -> int:
     pictures = batch.images.permute(0, 2, 3, 1).numpy()
     try:
         options.output.parent.mkdir(parents=True, exist_ok=True)
-        plot_images(pictures, captions(batch, plan.data.classes), options.output, title)
+        save_figure(plot_images(pictures, captions(batch, plan.data.classes), title), options.output)
     except OSError as error:
         where = error.filename or options.output
         raise UserError(

@@ -16,11 +16,10 @@ from nfft.data.sources.memory import task_of
 from nfft.distributed.accelerator import check_alike, lone_process, make_accelerator
 from nfft.hub.upload import check_repository, has_token
 from nfft.reporting.publish import push_run
-from nfft.runs.folder import RESULTS, RUN, check_folder, hold_run, resume_run, saved_setting, start_run
+from nfft.runs.folder import CARD, check_folder, hold_run, read_results, read_run, resume_run, saved_setting, start_run
 from nfft.runs.records import (
     Results,
     RunRecord,
-    read_record,
 )
 from nfft.training.base import BaseTrainer
 from nfft.training.interrupt import Interrupt
@@ -54,12 +53,12 @@ class Run:
     @cached_property
     def record(self) -> RunRecord:
         """What was run: settings, data, versions, hardware."""
-        return read_record(RunRecord, self.folder / RUN)
+        return read_run(self.folder)
 
     @cached_property
     def results(self) -> Results:
         """What came out: scores of each split, and what training took."""
-        return read_record(Results, self.folder / RESULTS)
+        return read_results(self.folder)
 
     @cached_property
     def model(self) -> AutoNFNet:
@@ -69,7 +68,7 @@ class Run:
     @property
     def card(self) -> str:
         """The model card, Markdown with a YAML head."""
-        return (self.folder / "README.md").read_text(encoding="utf-8")
+        return (self.folder / CARD).read_text(encoding="utf-8")
 
 
 def fine_tune(

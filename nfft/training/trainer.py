@@ -22,6 +22,7 @@ from nfft.data.splits import Split
 from nfft.errors import LocalError, UserError
 from nfft.evaluation.metrics import Predictions, predict_batches
 from nfft.optim.schedule import learning_rate
+from nfft.runs.folder import CHECKPOINTS
 from nfft.runs.records import StepMetrics, ValidationMetrics
 from nfft.training.base import BaseTrainer, Effort, Outcome
 from nfft.training.checkpointing import latest_checkpoint, save_checkpoint
@@ -30,7 +31,6 @@ from nfft.training.plan import Plan
 from nfft.training.step import optimizer_step, prepare_training, step_seed
 from nfft.training.tracking import Tracker
 
-CHECKPOINTS = "checkpoints"
 # Beside the checkpoint that each evaluation saves.
 SAVE_SECONDS = 600
 EVALUATION_BATCH = 128
