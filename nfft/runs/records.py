@@ -399,7 +399,7 @@ class SolutionMetrics(Record):
     kind: Literal["solution"] = "solution"
     l2: float
     iterations: int
-    settled: Literal[False] | None = None
+    settled: Literal[False] | None = dataclasses.field(default=None, metadata=OMITTED)
     train_loss: float
     loss: float
     top1: float

@@ -17,10 +17,7 @@ from nfft.distributed.accelerator import check_alike, lone_process, make_acceler
 from nfft.hub.upload import check_repository, has_token
 from nfft.reporting.publish import push_run
 from nfft.runs.folder import CARD, check_folder, hold_run, read_results, read_run, resume_run, saved_setting, start_run
-from nfft.runs.records import (
-    Results,
-    RunRecord,
-)
+from nfft.runs.records import Results, RunRecord
 from nfft.training.base import BaseTrainer
 from nfft.training.interrupt import Interrupt
 from nfft.training.plan import make_plan
