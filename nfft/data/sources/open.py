@@ -81,7 +81,7 @@ def _as_text(path: Path) -> dict[str, Any]:
 
 
 def open_tables(task: Task) -> dict[str, Table]:
-    """Every split of the task's source, by the source's own names.
+    """Every split of the task's source, by the source's own names; "train" where it has no splits.
 
     Raises:
         UserError: when the source is absent, out of reach or not readable.
@@ -96,6 +96,11 @@ def open_tables(task: Task) -> dict[str, Table]:
         path = Path(source).expanduser()
         root = (path.resolve().parent if path.is_file() else path.resolve()) if path.exists() else None
         splits = load_dataset(task, source)
+    elif not isinstance(source, Dataset | DatasetDict):
+        raise UserError(
+            f"task {task.name}: its source must be a path, a dataset id on the Hub, a function or data in memory; "
+            f"got {type(source).__name__}."
+        )
     else:
         root = Path.cwd()
         splits = {"train": source} if isinstance(source, Dataset) else source
