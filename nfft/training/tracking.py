@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from nfft.files import write_text
+from nfft.runs.folder import METRICS
 
-METRICS = "metrics.jsonl"
 PLAIN_SECONDS = 10.0
 
 
