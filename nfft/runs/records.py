@@ -25,6 +25,7 @@ R = TypeVar("R", bound="Record")
 T = TypeVar("T")
 # A number of things, no larger than a float can count.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+AtLeastOne = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 # Of a field that JSON leaves out where it is None: it is not for every method.
 OMITTED = {"omitted": True}
 
@@ -106,7 +107,7 @@ class ModelRecord(Record):
 
     name: str = labeled("model")
     architecture: str = incidental()
-    parameters: Count = incidental()
+    parameters: AtLeastOne = incidental()
     trained: Count = incidental()
     arguments: dict[str, Any] = labeled("model arguments")
     fingerprint: str | None = labeled("weights fingerprint")

@@ -1,4 +1,4 @@
-"""The code on a card runs as it stands, the published one follows from its run, and no template has a word to fill in."""
+"""The code on a card runs as it stands, the published card follows from its run, and templates are complete."""
 
 import re
 from pathlib import Path
