@@ -2,12 +2,11 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from hub_server import WRITER, HubServer
+from processes import run
 
 # One process plays all of it against a server of its own: the client reads the address when it is imported.
 PLAY = """
@@ -180,9 +179,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         str(Path(__file__).parents[1] / "support"),
         *(str(folder / name) for name in ("net", "photos", "work")),
     ]
-    done = subprocess.run(
-        [sys.executable, "-c", PLAY, *arguments], env=environment, capture_output=True, text=True, timeout=300
-    )
+    done = run("-c", PLAY, *arguments, env=environment)
     assert done.returncode == 0, done.stderr
     assert WRITER not in done.stdout
     return json.loads(done.stdout.splitlines()[-1])

@@ -68,7 +68,7 @@ CASES = {
 }
 
 
-def network(last: bool) -> Shapes:
+def network(last: bool, device: str = "cpu") -> Shapes:
     """Weights drawn at random, some units of them zero."""
     made, rng = Shapes(), np.random.default_rng(0)
     for name, parameter in made.named_parameters():
@@ -77,7 +77,7 @@ def network(last: bool) -> Shapes:
             draw[1] = 0
         if parameter.requires_grad and name != "unused":
             parameter.data = torch.tensor(draw)
-    return made.to(memory_format=torch.channels_last if last else torch.contiguous_format)
+    return made.to(device, memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 def gradients(made: Shapes, step: int, case: Case) -> dict[str, Tensor]:
@@ -94,18 +94,18 @@ def gradients(made: Shapes, step: int, case: Case) -> dict[str, Tensor]:
             draw[2, 1, 0, 2] = case.broken
         if draw.ndim == 4:
             draw = draw.to(memory_format=torch.channels_last if case.gradients_last else torch.contiguous_format)
-        found[name] = draw
+        found[name] = draw.to(parameter.device)
     return found
 
 
 def floors(made: Shapes) -> dict[Tensor, Tensor]:
     weight = made.get_parameter(FLOORED)
-    return {weight: FLOOR * torch.linspace(0, 2, len(weight))[:, None]}
+    return {weight: FLOOR * torch.linspace(0, 2, len(weight), device=weight.device)[:, None]}
 
 
-def take_steps(case: Case, kind: type[Update]) -> dict[str, np.ndarray]:
+def take_steps(case: Case, kind: type[Update], device: str = "cpu") -> dict[str, np.ndarray]:
     """What steps by `kind` come to: weights, momentum and average by name, and the share of units clipped in each."""
-    made = network(case.last)
+    made = network(case.last, device)
     scales = {made.get_parameter(SCALED): SCALE}
     groups = optimizer_groups(made, DECAY, scales)
     for group in groups:
@@ -124,13 +124,13 @@ def take_steps(case: Case, kind: type[Update]) -> dict[str, np.ndarray]:
         share = update(clipping=case.clipping, floors=floors(made) if case.floors else None)
         shares.append(share.item())
         optimizer.zero_grad()
-    found = {f"weights {name}": tensor.numpy() for name, tensor in made.state_dict().items()}
+    found = {f"weights {name}": tensor.cpu().numpy() for name, tensor in made.state_dict().items()}
     for name, parameter in made.named_parameters():
         buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
         if buffer is not None:
-            found[f"momentum {name}"] = buffer.numpy()
+            found[f"momentum {name}"] = buffer.cpu().numpy()
     if ema is not None:
-        found |= {f"average {name}": tensor.numpy() for name, tensor in ema.average.items()}
+        found |= {f"average {name}": tensor.cpu().numpy() for name, tensor in ema.average.items()}
     return found | {"shares": np.array(shares)}
 
 
