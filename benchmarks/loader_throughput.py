@@ -101,7 +101,7 @@ def main() -> None:
 
 
 def compared(variant: str, batch: int) -> list[Compared]:
-    facts = Facts(10**6, 1000, 400, f"dm_nfnet_{variant}", 192, 256, pretrained=False, asked_batch=batch)
+    facts = Facts(10**6, 1000, 400, f"dm_nfnet_{variant}", 192, 256, pretrained=False, requested_batch=batch)
     paper = imagenet.recipe(facts)
     mixing = replace(paper, randaugment=None)
     timms = f"rand-m{paper.randaugment:g}-n{paper.randaugment_layers}"

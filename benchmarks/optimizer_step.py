@@ -27,7 +27,7 @@ from torch import nn
 
 from nfft.optim.ema import Ema
 from nfft.optim.param_groups import optimizer_groups
-from nfft.optim.step import InTurn, Update, fastest_update
+from nfft.optim.step import SequentialUpdate, Update, fastest_update
 
 LR, MOMENTUM, DECAY, CLIPPING = 0.01, 0.9, 1e-5, 0.08
 SHARE = 0.02  # of units that are clipped, about
@@ -94,7 +94,7 @@ def main() -> None:
         "| network | parameters | update | nfft, ms | timm, ms | nfft / timm | quartiles | floor, ms | floor / nfft |"
     )
     print("|---|---:|---|---:|---:|---:|---|---:|---:|")
-    kinds: dict[str, Callable[..., Update]] = {"in turn": InTurn}
+    kinds: dict[str, Callable[..., Update]] = {"in turn": SequentialUpdate}
     if device.type == "cuda":
         kinds["in one pass"] = partial(fastest_update, scaled=False)
     for name in given.names:

@@ -3,7 +3,7 @@
 A step is forward, backward, AGC, SGD with Nesterov momentum and the average of weights, in bf16 and channels_last, with
 label smoothing, dropout and stochastic depth of the recipe `imagenet`. The batch lies on the device and stays the same.
 
-    nfft   `nfft.train.train` as a run goes through it: with schedule, seed, and the reading of loss and clipping
+    nfft   the step of a run, AGC and average included; its figures are not read: a run reads them a step late
     timm   what its train.py does with --amp --amp-dtype bfloat16 --channels-last --clip-mode agc --model-ema, and with
            --torchcompile where compiled; the loss is not read
 """
@@ -31,10 +31,10 @@ from nfft.distributed.accelerator import make_accelerator
 from nfft.models.build import build_network, normalize_images
 from nfft.models.resolve import find_checkpoint
 from nfft.recipes import imagenet
-from nfft.training.step import mixed_targets, prepare_training, train
+from nfft.training.objective import CrossEntropy
+from nfft.training.step import optimizer_step, prepare_training
 
 CLASSES = 1000
-FOREVER = 10**6  # steps
 
 
 @dataclass(frozen=True)
@@ -101,19 +101,17 @@ def by_nfft(setting: Setting, *, compiled: bool = False, batches: Iterator[Batch
     mean, std = (
         torch.tensor(source.preprocessing[name], device=setting.device).view(3, 1, 1) for name in ("mean", "std")
     )
-    steps = train(
-        training,
-        batches or itertools.repeat(setting.batch()),
-        recipe,
-        accelerator,
-        total_steps=FOREVER,
-        seed=0,
-        to_input=lambda images: (
-            normalize_images(images.to(setting.device, non_blocking=True), mean, std) if batches else images
-        ),
-        stop_requested=lambda: False,
+    source_of_batches = batches or itertools.repeat(setting.batch())
+
+    def to_input(images: Tensor) -> Tensor:
+        if batches is None:
+            return images
+        return normalize_images(images.to(setting.device, non_blocking=True), mean, std)
+
+    training.model.train()
+    return Stepper(
+        lambda: optimizer_step(training, [next(source_of_batches)], recipe, accelerator, to_input), gradients
     )
-    return Stepper(lambda: next(steps), gradients)
 
 
 def by_timm(setting: Setting, *, compiled: bool = False, clips: bool = True) -> Stepper:
@@ -130,7 +128,7 @@ def by_timm(setting: Setting, *, compiled: bool = False, clips: bool = True) -> 
     average = ModelEmaV3(network, decay=recipe.ema_decay)
     called = torch.compile(network) if compiled else network
     batch, loss_of, gradients = setting.batch(), SoftTargetCrossEntropy(), []
-    targets = mixed_targets(batch, CLASSES, device)
+    targets = CrossEntropy(CLASSES).targets(batch, device)
     targets = targets * (1 - recipe.label_smoothing) + recipe.label_smoothing / CLASSES
     count = itertools.count(1)
 

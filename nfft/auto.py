@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nfft.data.decode import UnreadableImage, decode
 from nfft.errors import UserError
-from nfft.hub.download import Source
+from nfft.hub.download import HubAccess
 from nfft.hub.upload import push_folder
 from nfft.models.build import build_network
 from nfft.models.checkpoint import Checkpoint, labels_of
@@ -70,8 +70,8 @@ class AutoNFNet(nn.Module):
         """
         if str(name).startswith("scratch:"):
             raise UserError(f"{name} has no weights: name a checkpoint, or train one with nfft finetune.")
-        source = Source(revision, token, cache_dir, local_files_only)
-        checkpoint = find_checkpoint(str(name), {}, source)
+        access = HubAccess(revision, token, cache_dir, local_files_only)
+        checkpoint = find_checkpoint(str(name), {}, access)
         labels = labels_of(checkpoint)
         if num_classes is not None:
             if num_classes < 1:

@@ -7,11 +7,11 @@ LISTED = 20
 
 
 class UserError(Exception):
-    """A mistake in what was asked for; its text says what was expected, what was found, and how to fix it."""
+    """A mistake that is the user's to fix; its text says what was expected, what it got, and how to fix that."""
 
 
 class LocalError(UserError):
-    """One that a single process of a machine may meet, and has to tell by itself."""
+    """One that a single process of several may meet, and has to tell by itself."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

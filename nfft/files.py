@@ -18,12 +18,12 @@ try:
 except ImportError:  # only Unix has it
     fcntl = None  # type: ignore[assignment]
 
-# What the system says when a file cannot be made: the user's to mend, not a bug.
+# Errors of the system when a file cannot be written: the user's to mend, not a bug.
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def cache_folder(name: str) -> Path:
-    """Where the user keeps what can be made again, of one kind."""
+    """The user's folder for one kind of what can be computed again."""
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "nfft" / name
 
 
@@ -45,7 +45,7 @@ def is_path(name: str) -> bool:
 
 
 def read_lines(path: Path) -> list[Any]:
-    """What a .jsonl file holds, a line each."""
+    """The values in a .jsonl file, one a line."""
     # Not splitlines: names may hold what that takes for the end of a line, too.
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
@@ -75,7 +75,7 @@ def write_json(path: Path, content: Any) -> None:
     """Write `content` indented, with each list of numbers on one line."""
     text = json.dumps(content, indent=2, ensure_ascii=False)
     # No string of JSON's has a line break in it.
-    text = re.sub(r"\[\n\s*((?:-?\d+,\n\s*)*-?\d+)\n\s*\]", lambda found: f"[{' '.join(found[1].split())}]", text)
+    text = re.sub(r"\[\n\s*((?:-?\d+,\n\s*)*-?\d+)\n\s*\]", lambda match: f"[{' '.join(match[1].split())}]", text)
     write_text(path, text + "\n")
 
 

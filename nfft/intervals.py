@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Not scipy.stats, which is made of these and takes seconds to import.
+# Not scipy.stats, which calls these and takes seconds to import.
 from scipy.special import ndtri, stdtr, stdtrit
 
 

@@ -17,6 +17,8 @@ try:
 except ImportError:  # only Unix has it
     resource = None  # type: ignore[assignment]
 
+# Libraries that decide the result.
+VERSIONS = ("torch", "timm", "accelerate", "datasets", "huggingface_hub", "safetensors")
 # Where Linux says how much a container may have: cgroups of the second kind, and of the first.
 CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
@@ -37,11 +39,8 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-VERSIONS = ("torch", "timm", "accelerate", "datasets", "huggingface_hub", "safetensors")
-
-
 def versions() -> dict[str, str]:
-    """Of this package, Python and the libraries that decide the result."""
+    """Versions of this package, of Python and of the libraries that decide the result, by name."""
     return {
         "nfft": __version__,
         "python": platform.python_version(),
@@ -50,7 +49,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware(device: str) -> dict[str, Any]:
-    """Device, its name, cores and memory in bytes."""
+    """The device ("cpu" or "cuda") and its name, and the machine's cores and bytes of memory."""
     name = torch.cuda.get_device_name() if device.startswith("cuda") else _processor()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {"device": device.split(":")[0], "name": name, "cores": os.cpu_count(), "memory_bytes": memory}
@@ -65,7 +64,7 @@ def _processor() -> str:
 
 
 def peak_memory(device: str) -> int:
-    """Bytes: of the device where it is a GPU, else of this process at its largest."""
+    """Bytes at their peak: of the device's memory where it is a GPU, else of this process."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated()
     unit = 1 if sys.platform == "darwin" else 1024

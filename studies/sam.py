@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation in fine-tuning: with the same steps as without, and with the same time."""
+"""Sharpness-aware minimization in fine-tuning: with the same steps as without, and with the same time."""
 
 from nfft import Study
 

@@ -54,7 +54,7 @@ def of(
         "train_resolution": sides[0], "test_resolution": sides[0], "evaluations": 1, **pretraining,
     }  # fmt: skip
     networks = {f"{kind}-ResNet-{depth}": f"{kind.lower()}_resnet{depth}" for depth in depths for kind in ("BN", "NF")}
-    # The paper clips networks without normalisation alone.
+    # The paper clips networks without normalization alone.
     clipping = {"BN": None, "NF": clipping_for(pretraining["batch_size"])}
     rows = {
         row: {"model": Pretrained(network, {**source, "model": f"scratch:{network}", "clipping": clipping[row[:2]]})}

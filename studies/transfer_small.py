@@ -1,6 +1,6 @@
 """`transfer` for an afternoon of two CPU cores: networks of 26 layers at 48 px, and few steps.
 
-Smaller would not do: at 32 px the last stage has a single pixel, and batch normalisation one value an image to go by.
+Smaller would not do: at 32 px the last stage has a single pixel, and batch normalization one value an image to go by.
 """
 
 from nfft.studies import transfer

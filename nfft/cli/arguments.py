@@ -21,9 +21,9 @@ def new_parser(name: str, epilog: str = "") -> argparse.ArgumentParser:
     )
 
 
-def add_run(made: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """What describes a run; returns the group for how it is done."""
-    what = made.add_argument_group("what")
+def add_run(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """The options that describe a run; returns the group of those that say how it is done."""
+    what = parser.add_argument_group("what")
     what.add_argument(
         "--task",
         required=True,
@@ -44,7 +44,7 @@ def add_run(made: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     what.add_argument(
         "--shots", type=at_least(1), metavar="K", help="train on K images of each class, drawn by the seed"
     )
-    how = made.add_argument_group("how")
+    how = parser.add_argument_group("how")
     how.add_argument(
         "--recipe",
         default="auto",
@@ -70,7 +70,7 @@ def listed_names(kind: str) -> str:
 
 
 def add_method(how: argparse._ArgumentGroup) -> None:
-    """What of the network is trained, and from which seed."""
+    """The options for what of the network is trained, and from which seed."""
     how.add_argument(
         "--method",
         default="full",
@@ -79,19 +79,19 @@ def add_method(how: argparse._ArgumentGroup) -> None:
     how.add_argument("--seed", type=int, default=0, help="of order, augmentation and new weights (default: 0)")
 
 
-def add_model(made: argparse.ArgumentParser) -> None:
-    made.add_argument(
+def add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--model", required=True, help="a run's folder, a checkpoint's id on the Hub or its folder, or nfnet-nano"
     )
-    made.add_argument("--revision", help="a branch, tag or commit of the model's repository")
+    parser.add_argument("--revision", help="a branch, tag or commit of the model's repository")
 
 
-def add_task_settings(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--set", action="append", default=[], metavar="task.FIELD=VALUE", help="a setting of the task")
+def add_task_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--set", action="append", default=[], metavar="task.FIELD=VALUE", help="a setting of the task")
 
 
-def add_precision(made: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    made.add_argument(
+def add_precision(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    parser.add_argument(
         "--precision",
         choices=PRECISIONS,
         default="auto",
@@ -99,14 +99,14 @@ def add_precision(made: argparse.ArgumentParser | argparse._ArgumentGroup) -> No
     )
 
 
-def add_seeds(made: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    made.add_argument(
+def add_seeds(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    parser.add_argument(
         "--seeds", type=at_least(1), default=3, help="runs of each, from seed 0 on (default: %(default)s)"
     )
 
 
-def add_private(made: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    made.add_argument("--private", action="store_true", default=None, help="a new repository is private")
+def add_private(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    parser.add_argument("--private", action="store_true", default=None, help="a new repository is private")
 
 
 def at_least(least: int) -> Callable[[str], int]:
@@ -131,12 +131,12 @@ def between(least: int, most: int) -> Callable[[str], int]:
 
 
 def run_config_of(options: argparse.Namespace) -> RunConfig:
-    """What the options of a run ask for; those that a command lacks are left as they are by default.
+    """The config that the options of a run describe; those that a command lacks keep their defaults.
 
     Raises:
         UserError: for an option that is not NAME=VALUE, or a seed out of range.
     """
-    plain = {each.name for each in fields(RunConfig)} - {"model_args", "settings"}
+    plain = {entry.name for entry in fields(RunConfig)} - {"model_args", "settings"}
     return RunConfig(
         **{name: getattr(options, name) for name in plain if hasattr(options, name)},
         model_args=read_model_args(options.model_arg),

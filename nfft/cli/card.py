@@ -5,23 +5,25 @@ from pathlib import Path
 
 from nfft.cli.arguments import new_parser
 from nfft.cli.errors import run_command
-from nfft.reporting.publish import write_card
+from nfft.runs.folder import CARD
 
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of `nfft card`."""
-    made = new_parser("card")
-    made.add_argument("run", type=Path, help="a run's folder")
-    return made
+    parser = new_parser("card")
+    parser.add_argument("run", type=Path, help="a run's folder")
+    return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     return run_command(rewrite, parser().parse_args(arguments))
 
 
-def rewrite(given: argparse.Namespace) -> int:
+def rewrite(options: argparse.Namespace) -> int:
     """Write a run's card anew, after its template or something in the folder has changed."""
-    for line in write_card(given.run):
+    from nfft.reporting.publish import write_card
+
+    for line in write_card(options.run):
         print(line)
-    print(f"written to  {given.run / 'README.md'}")
+    print(f"written to  {options.run / CARD}")
     return 0

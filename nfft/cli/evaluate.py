@@ -14,13 +14,12 @@ from nfft.errors import UserError
 from nfft.evaluation.evaluate import chosen_split, evaluate_split, places_in_model
 from nfft.files import fingerprint_of, write_json
 from nfft.runs.folder import RUN, is_held
+from nfft.runs.records import AddedEvaluation
 
 if TYPE_CHECKING:
     from nfft.auto import AutoNFNet
 
 
-# What a card shows of results.json.
-ADDED = ("task", "scores", "resolution", "date", "command")
 EVALUATED = {"model", "task", "scores", "resolution"}
 
 
@@ -68,7 +67,7 @@ def evaluate(given: argparse.Namespace) -> int:
     announce(results)
     print(f"written to  {output}")
     if given.add_to is not None:
-        for line in add_evaluation(given.add_to, {name: results[name] for name in ADDED}):
+        for line in add_evaluation(given.add_to, AddedEvaluation.from_json(results)):
             print(line)
         print(f"added to    {given.add_to / 'README.md'}")
     return 0

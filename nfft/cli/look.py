@@ -15,44 +15,45 @@ if TYPE_CHECKING:
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of `nfft look`."""
-    made = new_parser("look")
-    add_method(add_run(made))
-    where = made.add_argument_group("where")
+    command = new_parser("look")
+    add_method(add_run(command))
+    where = command.add_argument_group("where")
     where.add_argument("--images", type=_even, default=24, help="an even number of images (default: %(default)s)")
     where.add_argument("--output", type=Path, default=Path("look.png"), help="a PNG (default: %(default)s)")
-    return made
+    return command
 
 
 def main(arguments: list[str] | None = None) -> int:
     return run_command(look, parser().parse_args(arguments))
 
 
-def look(given: argparse.Namespace) -> int:
-    """Write the first images of the run that the arguments describe, augmented and mixed."""
+def look(options: argparse.Namespace) -> int:
+    """Write the first images of the run that the options describe, augmented and mixed."""
     from nfft.data.loader import Collate, MicroBatches, TrainImages
-    from nfft.reporting.plots import plot_images
+    from nfft.reporting.plots.figure import save_figure
+    from nfft.reporting.plots.images import plot_images
     from nfft.training.plan import make_plan
 
-    if given.output.is_dir():
-        raise UserError(f"--output {given.output} is a folder. Name a file, such as {given.output / 'look.png'}.")
-    planned = make_plan(run_config_of(given))
-    recipe, seed = replace(planned.recipe, accumulation_steps=1), planned.config.seed
-    keys = next(iter(MicroBatches(len(planned.data.train), recipe, seed, steps=range(1))))[: given.images]
-    images = TrainImages(planned.data.train, recipe, seed)
+    if options.output.is_dir():
+        raise UserError(f"--output {options.output} is a folder. Name a file, such as {options.output / 'look.png'}.")
+    plan = make_plan(run_config_of(options))
+    recipe, seed = replace(plan.recipe, accumulation_steps=1), plan.config.seed
+    keys = next(iter(MicroBatches(len(plan.data.train), recipe, seed, steps=range(1))))[: options.images]
+    images = TrainImages(plan.data.train, recipe, seed)
     batch = Collate(recipe)([images[key] for key in keys])
-    title = f"{planned.task.name}, {given.recipe}: {recipe.train_resolution} px, seed {seed}"
+    title = f"{plan.task.name}, {options.recipe}: {recipe.train_resolution} px, seed {seed}"
     pictures = batch.images.permute(0, 2, 3, 1).numpy()
     try:
-        given.output.parent.mkdir(parents=True, exist_ok=True)
-        plot_images(pictures, captions(batch, planned.data.classes), given.output, title)
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        save_figure(plot_images(pictures, captions(batch, plan.data.classes), title), options.output)
     except OSError as error:
-        where = error.filename or given.output
+        where = error.filename or options.output
         raise UserError(
-            f"--output {given.output} cannot be written ({where}: {error.strerror}). Choose another."
+            f"--output {options.output} cannot be written ({where}: {error.strerror}). Choose another."
         ) from error
-    for line in planned.notes:
+    for line in plan.notes:
         print(line)
-    print(f"{len(keys)} of the first {recipe.batch_size} training images: {given.output}")
+    print(f"{len(keys)} of the first {recipe.batch_size} training images: {options.output}")
     return 0
 
 
@@ -63,7 +64,7 @@ def captions(batch: "Batch", classes: list[str]) -> list[str]:
         batch.labels.tolist(), batch.partners.tolist(), batch.ratios.tolist(), strict=True
     ):
         shares = {label: ratio, partner: 1 - ratio} if label != partner else {label: 1.0}
-        texts.append("\n".join(f"{share:.0%} {classes[each]}" for each, share in shares.items() if share >= 0.005))
+        texts.append("\n".join(f"{share:.0%} {classes[index]}" for index, share in shares.items() if share >= 0.005))
     return texts
 
 

@@ -1,1 +1,1 @@
-"""What a run is asked to be: its task, recipe, method and study, found by name, with settings changed by --set."""
+"""What a run is to be: its task, recipe and method, or a study of many runs; by name, with --set on top."""

@@ -1,4 +1,4 @@
-"""What a run's config names, found and read before any image is."""
+"""Resolves what a run's config names, and reads the settings that it changes, before any image is read."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from nfft.errors import UserError, nearest
 
 
 def read_changes(kind: type, changes: Mapping[str, Any], *, whose: str) -> dict[str, Any]:
-    """`changes` with each text read as the type of its field.
+    """`changes` with texts read as the types of their fields.
 
     Args:
         kind: a dataclass, such as Recipe or Task.
@@ -62,12 +62,12 @@ T = TypeVar("T", Method, Task)
 
 
 @dataclass(frozen=True)
-class Asked:
+class ResolvedConfig:
     """A run's recipe, method and task.
 
     Attributes:
         recipe: makes the recipe from the facts of the run.
-        changes: the recipe's settings that were asked for, read.
+        changes: settings of the recipe that are taken over its own.
     """
 
     recipe: Callable[[Facts], Recipe]
@@ -76,26 +76,22 @@ class Asked:
     task: Task
 
 
-def read_config(config: RunConfig) -> Asked:
-    """Find what `config` names, and read the settings that it changes.
+def read_config(config: RunConfig) -> ResolvedConfig:
+    """Look up what `config` names, and read the settings that it changes.
 
     Raises:
         UserError: for a name that nothing has, or a value that does not fit.
     """
-    of = by_owner(config.settings, ["task", "method"])
+    settings = by_owner(config.settings, ["task", "method"])
     recipe = registry.recipe(config.recipe)
-    changes = read_changes(Recipe, of[""], whose="recipe")
-    method = with_settings(registry.method(config.method), of["method"], "method")
+    changes = read_changes(Recipe, settings[""], whose="recipe")
+    method = with_settings(registry.method(config.method), settings["method"], "method")
     if unheeded := [name for name in changes if not method.heeds(name)]:
         raise UserError(
             f"{unheeded[0]} has no part in --method {config.method}. Leave it out, or use another --method."
         )
-    return Asked(
-        recipe,
-        changes,
-        method,
-        with_settings(registry.task(config.task) if isinstance(config.task, str) else config.task, of["task"], "task"),
-    )
+    task = registry.task(config.task) if isinstance(config.task, str) else config.task
+    return ResolvedConfig(recipe, changes, method, with_settings(task, settings["task"], "task"))
 
 
 def read_task(name: str, changes: Mapping[str, Any]) -> Task:
@@ -104,14 +100,14 @@ def read_task(name: str, changes: Mapping[str, Any]) -> Task:
     Raises:
         UserError: for a name that nothing has, or a value that does not fit.
     """
-    of = by_owner(changes, ["task"])
-    if of[""]:
-        raise UserError(f"--set {next(iter(of['']))}: expected a setting of the task, such as task.label=species.")
-    return with_settings(registry.task(name), of["task"], "task")
+    settings = by_owner(changes, ["task"])
+    if others := [*settings[""]]:
+        raise UserError(f"--set {others[0]}: expected a setting of the task, such as task.label=species.")
+    return with_settings(registry.task(name), settings["task"], "task")
 
 
 def by_owner(changes: Mapping[str, Any], owners: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Settings by what they are of: "task.label" as "label" under "task"; under "" those of none of `owners`."""
+    """Settings by owner: "task.label" as "label" under "task"; under "" those that none of `owners` has."""
     owned: dict[str, dict[str, Any]] = {"": {}, **{owner: {} for owner in owners}}
     for name, value in changes.items():
         owner, dot, setting = name.partition(".")

@@ -22,7 +22,7 @@ class Facts:
         architecture: timm's name of the network.
         train_side, test_side: px at which the checkpoint was trained and is evaluated by its makers.
         pretrained: whether there is a checkpoint, or random weights.
-        asked_batch: the batch size that was asked for, if one was.
+        requested_batch: the batch size, if a setting names one.
     """
 
     images: int
@@ -32,13 +32,16 @@ class Facts:
     train_side: int
     test_side: int
     pretrained: bool
-    asked_batch: int | None = None
+    requested_batch: int | None = None
 
-    def batch(self, wanted: int) -> int:
-        """The batch to make settings for: as asked, else `wanted`, or the largest power of two that the data fill."""
+    def batch(self, size: int) -> int:
+        """The batch size to make settings for: the requested one, else `size`, or less where the data do not fill that.
+
+        Less is the largest power of two that they fill.
+        """
         # One below 1 is refused later, where it is a setting like any other.
-        asked = max(0, self.asked_batch or 0)
-        return asked or min(wanted, 2 ** (max(1, self.images).bit_length() - 1))
+        requested = max(0, self.requested_batch or 0)
+        return requested or min(size, 2 ** (max(1, self.images).bit_length() - 1))
 
 
 def clipping_for(batch_size: int) -> float:
@@ -64,7 +67,7 @@ class Recipe:
     warmup_fraction: Annotated[float, Interval(ge=0, le=1)]
     batch_size: Annotated[int, Interval(ge=1)]
 
-    # Optimisation: SGD with Nesterov momentum. `clipping` is AGC's lambda; `sam_rho` the length of SAM's ascent,
+    # Optimization: SGD with Nesterov momentum. `clipping` is AGC's lambda; `sam_rho` the length of SAM's ascent,
     # whose gradient is of the share `sam_share` of each part of a batch. A gain is clipped as a whole, and the decay of
     # the average warms up, unless one wants to see what timm's habits cost.
     lr: Annotated[float, Interval(ge=0)]
@@ -77,7 +80,7 @@ class Recipe:
     ema_decay: Annotated[float, Interval(ge=0, lt=1)] | None
     ema_warmup: bool = True
 
-    # Regularisation.
+    # Regularization.
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     stochastic_depth: Annotated[float, Interval(ge=0, lt=1)] = 0.0
@@ -95,7 +98,7 @@ class Recipe:
     randaugment: Annotated[float, Interval(gt=0, le=30)] | None = None
     randaugment_layers: Annotated[int, Interval(ge=1)] = 4
 
-    # How it runs: this changes a network without batch normalisation by rounding at most (and where SAM climbs from).
+    # How it runs: this changes a network without batch normalization by rounding at most (and where SAM climbs from).
     # accumulation_steps (parts of a batch in each process): None is as few as fit in memory.
     # workers (loader processes) and threads (of a CPU, a process): None is by cores.
     accumulation_steps: Annotated[int, Interval(ge=1)] | None = None
@@ -135,7 +138,7 @@ class Recipe:
         return max(1, round(self.epochs * images / self.batch_size))
 
 
-# Settings that say how, and the ones that say whether.
+# Settings that say how something is done, and those that say whether it is.
 _DETAILS = {
     "clip_whole_gains": "clipping",
     "sam_share": "sam_rho",
@@ -145,13 +148,14 @@ _DETAILS = {
 
 
 def matters(settings: Mapping[str, Any], name: str) -> bool:
-    """Whether a resolved setting has any part in the run."""
+    """Whether a setting has any part in the run: none has that is absent, or a detail of what is."""
     return settings[name] is not None and settings[_DETAILS.get(name, name)] is not None
 
 
 def change(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """`recipe` with `changes` (read already); a duration replaces the other one."""
     durations = {"total_steps", "epochs"}
-    if len(given := durations & changes.keys()) == 1:
-        changes = {**changes, (durations - given).pop(): None}
+    changed = durations & changes.keys()
+    if len(changed) == 1:
+        changes = {**changes, (durations - changed).pop(): None}
     return replace(recipe, **changes)

@@ -17,7 +17,7 @@ from nfft.files import expanded, is_path
 
 T = TypeVar("T")
 DATA_FILES = (".csv", ".tsv", ".parquet")
-# What of ours stands in for other methods of peft's.
+# Methods of peft's, and the options that come closest to them here.
 INSTEAD = {
     **dict.fromkeys(("adalora", "boft", "hra", "ia3", "loha", "lokr", "oft", "vera"), "--method lora"),
     "dora": "--method lora --set method.dora=true",
@@ -31,7 +31,7 @@ def names(kind: str) -> list[str]:
 
 
 def task(name: str) -> Task:
-    """The task called `name`, or one made of a task file, a folder, a data file or a Hub dataset id.
+    """The task called `name`, or that of a task file, a folder, a data file or a dataset id on the Hub.
 
     Raises:
         UserError: when `name` is none of these; it lists the nearest names.
@@ -110,8 +110,8 @@ def _declared(path: Path, what: str, kind: type[T], example: str) -> T:
         if (change := _change_since(error, kind)) is not None:
             raise UserError(f"the {what} file {path} was written for an older release: {change}") from error
         raise UserError(f"the {what} file {path} does not run: {type(error).__name__}: {error}") from error
-    found = getattr(module, what.upper(), None)
-    if not isinstance(found, kind):
-        declared = f"{what.upper()} = {kind.__name__}(...)"
-        raise UserError(f"the {what} file {path} must define {declared}; it does not. See {example}.")
-    return found
+    declared = getattr(module, what.upper(), None)
+    if not isinstance(declared, kind):
+        line = f"{what.upper()} = {kind.__name__}(...)"
+        raise UserError(f"the {what} file {path} must define {line}; it does not. See {example}.")
+    return declared

@@ -1,4 +1,4 @@
-"""What a run is asked to be: the one type from a command line, or a call of Python's, to run.json."""
+"""What a run is to be: the one type from a command line, or a call of Python's, to run.json."""
 
 import re
 from collections.abc import Mapping
@@ -82,10 +82,10 @@ def default_folder(task: str, model: str) -> Path:
 
 
 def split_pairs(texts: list[str], option: str) -> dict[str, str]:
-    """Each NAME=VALUE as a name and its text.
+    """Texts of the form NAME=VALUE, by name.
 
     Raises:
-        UserError: for a text that is none.
+        UserError: for a text of another form.
     """
     for text in texts:
         if "=" not in text:

@@ -32,12 +32,12 @@ class Study:
     Attributes:
         name, title: of it.
         question: what it asks, in a sentence or two.
-        rows, columns: what each has of its own, by the name that the table gives it; `model` may be a Pretrained.
+        rows, columns: settings by row and by column, under the names that the table has; `model` may be a Pretrained.
             A setting of a column is taken over that of a row, and either over those that all runs share.
         shared: settings of all runs.
         pairs: rows that are compared seed by seed, the first being what the second is held against.
         row_label: what the rows are, for the head of the table.
-        paper: what the paper has found, as Markdown, with where it says so.
+        paper: the paper's result, as Markdown, with where it stands.
         budget: how long it takes, on what, with three seeds.
         weights: "kept" for the top-1 on test of the weights that validation chose; "ema" for that on validation of the
             averaged ones, chosen or not.

@@ -1,4 +1,4 @@
-"""A task: where labelled images come from and how their classes are told apart."""
+"""A task: where labeled images come from and how their classes are told apart."""
 
 from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, field
@@ -21,10 +21,10 @@ class Task:
             {"image": ..., "label": ..., "names": ...} of data that a package ships, or data in memory as
             `nfft.data.sources.memory.task_of` takes them.
         config: the configuration of the dataset, where it has several.
-        image, label: column names; found by feature type and usual names when absent.
-        train, validation, test: split names; found by usual names when absent.
+        image, label: column names; when absent, recognized by feature type and usual names.
+        train, validation, test: split names; when absent, recognized by usual names.
         validation_fraction, test_fraction: share of train held out, stratified, where the data has no
-            such split. No test is held out unless asked for.
+            such split. No test is held out by default.
         train_images: use about this many training images, the same share of every class; all when absent.
         max_broken_fraction: more unreadable images than this share, of those looked at before it, stop a run.
         metric: the figure to quote: "top1", or "mean_per_class" where that is the custom.

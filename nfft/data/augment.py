@@ -1,4 +1,4 @@
-"""Training views: crops, mixing."""
+"""Training views: random crops and flips, MixUp and CutMix."""
 
 import math
 
@@ -8,15 +8,15 @@ import torch.nn.functional as F
 from PIL import ExifTags
 
 from nfft.config.recipe import Recipe
-from nfft.data.decode import Raw, opened, reasons, upright
+from nfft.data.decode import RawImage, load_upright, open_image, unreadable_if_it_fails
 
 # Share of the picture that a training crop covers at least.
 MIN_COVERED = 0.1
-# Pixels of a crop for each one of its view, along a side, that a JPEG is decoded to at least.
-ENOUGH = 2
+# Along a side, a JPEG is decoded to at least so many pixels of the crop for one of the view.
+OVERSAMPLING = 2
 
 
-def train_view(raw: Raw, recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
+def train_view(raw: RawImage, recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
     """A random distorted-box crop, perhaps flipped, resized by bicubic interpolation that smooths what it shrinks.
 
     Args:
@@ -26,7 +26,7 @@ def train_view(raw: Raw, recipe: Recipe, rng: np.random.Generator) -> np.ndarray
         (train px, train px, 3), uint8.
 
     Raises:
-        UnreadableImage: when no picture can be made of it.
+        UnreadableImage: when there is no picture in it.
 
     Differs: timm resizes with Pillow, which takes three times as long as torch, and looks beyond the crop's edge. The
         same crop of a photograph comes out alike: the mean difference is 0.02 of 255. The authors' TensorFlow call
@@ -44,30 +44,30 @@ def train_view(raw: Raw, recipe: Recipe, rng: np.random.Generator) -> np.ndarray
     return view.numpy()[0].transpose(1, 2, 0)
 
 
-def _decoded_crop(raw: Raw, recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
-    """A random distorted-box crop; a JPEG is decoded at a half, a quarter or an eighth where that leaves ENOUGH pixels.
+def _decoded_crop(raw: RawImage, recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
+    """A random distorted-box crop; a JPEG is decoded at a half, a quarter or an eighth where its OVERSAMPLING allows.
 
     A half takes half the time. On photographs, views differ from those of whole pictures by 1.2 of 255 on average and
     by 5 in one pixel of a hundred, less than Lanczos' filter in place of the bicubic one makes them, by 1.8; and the
     crop's edges move by up to a quarter of a pixel of the view.
     """
-    with reasons(), opened(raw) as image:
+    with unreadable_if_it_fails(), open_image(raw) as image:
         if image.format not in ("JPEG", "MPO"):
-            image = upright(image)
+            image = load_upright(image)
         turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
         width, height = image.size[::-1] if turned else image.size
         left, top, right, bottom = box = distorted_box(width, height, recipe, rng)
-        needed = ENOUGH * recipe.train_resolution / min(right - left, bottom - top)
+        needed = OVERSAMPLING * recipe.train_resolution / min(right - left, bottom - top)
         if needed < 1:
             image.draft(None, (math.ceil(needed * image.width), math.ceil(needed * image.height)))
-        image = upright(image)
+        image = load_upright(image)
     scale = image.width / width
     left, top, right, bottom = (round(edge * scale) for edge in box)
     return np.array(image.crop((left, top, right, bottom)))
 
 
 def distorted_box(width: int, height: int, recipe: Recipe, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of a random crop; a centre crop after ten misses.
+    """Left, top, right, bottom of a random crop; a center crop after ten misses.
 
     The aspect ratio is drawn uniformly, then the height between those of the smallest and the largest area. Crops of
     less than a tenth of the picture are drawn again.
@@ -97,7 +97,7 @@ def _padded_center(width: int, height: int, side: int) -> tuple[int, int, int, i
 
 
 def mix_up(image: np.ndarray, partner: np.ndarray, alpha: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """Blend `image` (h, w, 3) with `partner`; returns the share that is kept too, from Beta(alpha, alpha).
+    """Blend `image` (h, w, 3) with `partner`; returns the share of `image`, too, which is from Beta(alpha, alpha).
 
     The share is rounded to a multiple of 1/256, with which 16-bit integers blend exactly, in half the time of floats.
     """
@@ -110,7 +110,7 @@ def mix_up(image: np.ndarray, partner: np.ndarray, alpha: float, rng: np.random.
 
 
 def cut_mix(image: np.ndarray, partner: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """Paste a random box of `partner`, its area share uniform in [0, 1]; returns the share that is kept too."""
+    """Paste a random box of `partner`, its area share uniform in [0, 1]; returns the share of `image` left, too."""
     height, width = image.shape[:2]
     cut = math.sqrt(1 - rng.uniform())
     h, w = int(height * cut), int(width * cut)

@@ -1,4 +1,4 @@
-"""Pictures in, square uint8 arrays out: decoding, training and evaluation views, mixing."""
+"""Image files in, upright RGB images out; and the view of one that is evaluated."""
 
 import io
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import numpy as np
 from PIL import Image, ImageOps
 
-Raw = bytes | str | np.ndarray | Image.Image
-
+# The bytes of a file, its path, pixels, or an image of Pillow.
+RawImage = bytes | str | np.ndarray | Image.Image
 
 # Pictures of pixels: Pillow would hand PostScript in a file of any name to Ghostscript, which runs it.
 FORMATS = (
@@ -21,21 +21,22 @@ class UnreadableImage(Exception):
     """An image file that is missing, empty, truncated or corrupt; the text says which."""
 
 
-def decode(raw: Raw) -> Image.Image:
+def decode(raw: RawImage) -> Image.Image:
     """An RGB image, turned upright, from encoded bytes, a path, an array or an image of Pillow.
 
     Args:
         raw: bytes of a file, its path, an image, or an array (height, width) or (height, width, 3) of uint8.
 
     Raises:
-        UnreadableImage: when no picture can be made of it.
+        UnreadableImage: when there is no picture in it.
     """
-    with reasons(), opened(raw) as image:
-        return upright(image)
+    with unreadable_if_it_fails(), open_image(raw) as image:
+        return load_upright(image)
 
 
 @contextmanager
-def reasons() -> Iterator[None]:
+def unreadable_if_it_fails() -> Iterator[None]:
+    """Turn whatever Pillow raises inside into UnreadableImage."""
     try:
         yield
     # Damaged files raise anything in Pillow, from OSError and SyntaxError to struct.error.
@@ -49,8 +50,8 @@ def _reason(error: Exception) -> str:
     return "cannot identify image file" if text.startswith("cannot identify image file") else text
 
 
-def opened(raw: Raw) -> AbstractContextManager[Image.Image]:
-    """An image of Pillow's; of a file, no more than its header has been read."""
+def open_image(raw: RawImage) -> AbstractContextManager[Image.Image]:
+    """An image of Pillow's; of a file, no more than the header has been read."""
     if isinstance(raw, Image.Image):
         return nullcontext(ImageOps.exif_transpose(raw))
     if isinstance(raw, np.ndarray):
@@ -59,13 +60,13 @@ def opened(raw: Raw) -> AbstractContextManager[Image.Image]:
         return Image.fromarray(raw)
     if not raw:
         raise ValueError("the file is empty")
-    Image.init()  # asked for formats by name, Pillow loads none by itself
+    Image.init()  # else Pillow knows few formats by name
     formats = [name for name in FORMATS if name in Image.OPEN]
     return Image.open(io.BytesIO(raw) if isinstance(raw, bytes) else raw, formats=formats)
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """The pixels of an opened image, in RGB; turned, if at all, in place."""
+def load_upright(image: Image.Image) -> Image.Image:
+    """Read the pixels of an opened image; returns them in RGB, turned upright as its metadata say."""
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
@@ -89,7 +90,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def evaluation_view(image: Image.Image, resolution: int, margin: int) -> np.ndarray:
-    """The whole image resized to resolution + margin on both sides, its centre cropped: uint8.
+    """The whole image resized to resolution + margin on both sides, its center cropped: uint8.
 
     Source: the authors' evaluation, arXiv 2102.06171, appendix; the aspect ratio is not kept.
     Differs: timm's default keeps it; what is saved asks timm for this one (crop_mode "squash"). Pillow's bicubic

@@ -27,7 +27,7 @@ LIMIT = 8 << 30
 
 
 class Decoded:
-    """RGB pixels of a split's images, out of the file that `keep` has made; without one, decoded anew each time.
+    """RGB pixels of a split's images, out of the file that `storing` leaves; without one, decoded anew each time.
 
     Either way the pixels are the same. The file begins with a row for each image, int64: where its pixels start,
     their height and width; zeros where it has none. It is mapped into memory, so that processes share what they read,
@@ -46,7 +46,7 @@ class Decoded:
         """(height, width, 3), uint8, not to be written to.
 
         Raises:
-            UnreadableImage: when no picture can be made of it.
+            UnreadableImage: when there is no picture in it.
         """
         start, height, width = self.places[index].tolist()
         if not start:
@@ -59,7 +59,7 @@ class Decoded:
 
 
 def fits_cache(split: Split, pixels: int) -> bool:
-    """Whether a split of so many pixels is one to be kept; arrays are not, which are in memory already.
+    """Whether a split of so many pixels is small enough to be kept; arrays need not be, which are in memory already.
 
     Follows from the data alone, not from the machine: larger pictures are not decoded whole, which shows in the views.
     """
@@ -84,7 +84,7 @@ def fill_cache(split: Split, pixels: int) -> None:
 
 
 class Store:
-    """A file in the making, of the images of a split that are added, from any thread and in any order."""
+    """Writes the file of a split: its images are added from any thread, in any order."""
 
     def __init__(self, split: Split, file: BinaryIO) -> None:
         self.file, self.places, self.lock = file, np.zeros((len(split), 3), np.int64), Lock()
@@ -123,7 +123,7 @@ def storing(split: Split, pixels: int) -> Iterator[Store | None]:
         pixels: of all images together, about.
 
     Yields:
-        What takes the images; None where there is a file already, or none is made.
+        What takes the images; None where there is a file already, or there will be none.
     """
     path, size = _path(split), pixels * 3
     temporary = path.with_suffix(f".{secrets.token_hex(4)}.tmp")
@@ -149,15 +149,15 @@ def storing(split: Split, pixels: int) -> Iterator[Store | None]:
 
 
 def _path(split: Split) -> Path:
-    made_by = f"nfft {__version__}, Pillow {PIL.__version__}"
-    digest = hashlib.sha256(f"{split.fingerprint} {made_by}".encode() + split.rows.tobytes())
+    writer = f"nfft {__version__}, Pillow {PIL.__version__}"
+    digest = hashlib.sha256(f"{split.fingerprint} {writer}".encode() + split.rows.tobytes())
     return cache_folder("decoded") / f"{digest.hexdigest()}.rgb"
 
 
 def _make_room(folder: Path, room: int) -> None:
-    """Leave the most recently used files that take up to `room` bytes."""
+    """Delete all files but the most recently used ones, of up to `room` bytes together."""
     taken = 0
-    for file in sorted(folder.iterdir(), key=lambda each: each.stat().st_mtime, reverse=True):
+    for file in sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime, reverse=True):
         taken += file.stat().st_size
         if taken > room:
             file.unlink()

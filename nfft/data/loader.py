@@ -1,7 +1,7 @@
-"""Splits -> batches. What a sample looks like depends on (seed, epoch, index) alone.
+"""Splits to batches. What a sample looks like depends on (seed, epoch, index) alone.
 
-So the same run comes out of any number of loader workers, of processes that share the global batch,
-and of a run that was killed and resumed.
+So the same run comes out of any number of loader workers, of processes that share the global batch, and of a run that
+was killed and resumed.
 """
 
 import signal
@@ -20,11 +20,11 @@ from nfft.data.augment import cut_mix, mix_up, train_view
 from nfft.data.decode import UnreadableImage, decode
 from nfft.data.decode_cache import Decoded
 from nfft.data.randaugment import distort
-from nfft.data.scan import Broken
+from nfft.data.scan import BrokenImage
 from nfft.data.splits import Split
 from nfft.errors import LocalError
 
-# An image, decoded or as it is stored, to uint8 pixels (side, side, 3).
+# From an image, decoded or as it is stored, to uint8 pixels (side, side, 3).
 View = Callable[..., np.ndarray]
 # The last word of a seed says what it is for, so that no two uses share a stream.
 ORDER, SAMPLE = 1, 2
@@ -63,7 +63,7 @@ class Batch:
     partners: Tensor
     ratios: Tensor
     indices: Tensor
-    broken: list[Broken]
+    broken: list[BrokenImage]
 
     def pin_memory(self) -> "Batch":
         for name in ("images", "labels", "partners", "ratios"):
@@ -72,7 +72,7 @@ class Batch:
 
 
 class MicroBatches(Sampler[list[Key]]):
-    """The micro-batches of one process, for the optimizer steps `steps` of the run.
+    """Keys of one process's micro-batches, for the optimizer steps `steps` of the run.
 
     Epochs are permutations laid end to end and cut into global batches, so every image is seen equally
     often. A global batch is cut into accumulation_steps x processes contiguous micro-batches.
@@ -119,7 +119,7 @@ class Sample(NamedTuple):
     label: int
     key: Key
     rng: np.random.Generator
-    broken: Broken | None
+    broken: BrokenImage | None
 
 
 class TrainImages(Dataset[Sample]):
@@ -141,7 +141,7 @@ class TrainImages(Dataset[Sample]):
             try:
                 view = train_view(self.images[index], self.recipe, rng)
             except UnreadableImage as error:
-                broken = broken or Broken(key.index, str(error))
+                broken = broken or BrokenImage(key.index, str(error))
                 continue
             return Sample(view, int(self.split.labels[index]), key, rng, broken)
         raise LocalError("no image of the training split can be read any more: is their disk still there?")
@@ -149,7 +149,7 @@ class TrainImages(Dataset[Sample]):
 
 @dataclass(frozen=True)
 class Collate:
-    """Mixes neighbours, applies RandAugment to the outcome, and stacks it.
+    """Samples to a batch: neighbors are mixed, RandAugment is applied to the outcome, and that is stacked.
 
     Places 2k and 2k + 1 of the global batch are partners. With both MixUp and CutMix, even pairs get the one and odd
     pairs the other: each half of the batch. Ratios are drawn per image.
@@ -162,23 +162,23 @@ class Collate:
     recipe: Recipe
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
-        views, labels = [each.view for each in samples], np.array([each.label for each in samples])
+        views, labels = [sample.view for sample in samples], np.array([sample.label for sample in samples])
         partners, ratios = labels, np.ones(len(samples), np.float32)
         if self.recipe.mixup is not None or self.recipe.cutmix:
             partner = np.arange(len(samples)) ^ 1
-            mixed = [self._mix(each, samples[other].view) for each, other in zip(samples, partner, strict=True)]
+            mixed = [self._mix(sample, samples[other].view) for sample, other in zip(samples, partner, strict=True)]
             views, partners = [view for view, _ in mixed], labels[partner]
             ratios = np.array([ratio for _, ratio in mixed], np.float32)
         if self.recipe.randaugment is not None:
-            for view, each in zip(views, samples, strict=True):
-                view[:] = distort(view, self.recipe.randaugment, self.recipe.randaugment_layers, each.rng)
+            for view, sample in zip(views, samples, strict=True):
+                view[:] = distort(view, self.recipe.randaugment, self.recipe.randaugment_layers, sample.rng)
         return Batch(
             images=_stack(views),
             labels=torch.from_numpy(labels),
             partners=torch.from_numpy(partners),
             ratios=torch.from_numpy(ratios),
-            indices=torch.tensor([each.key.index for each in samples]),
-            broken=[each.broken for each in samples if each.broken is not None],
+            indices=torch.tensor([sample.key.index for sample in samples]),
+            broken=[sample.broken for sample in samples if sample.broken is not None],
         )
 
     def _mix(self, sample: Sample, partner: np.ndarray) -> tuple[np.ndarray, float]:
@@ -235,7 +235,7 @@ def collate_evaluation(samples: Sequence[tuple[np.ndarray | None, int, int, str]
         partners=labels,
         ratios=torch.ones(len(readable)),
         indices=torch.tensor([index for *_, index in readable], dtype=torch.int64),
-        broken=[Broken(index, why) for view, _, index, why in samples if view is None],
+        broken=[BrokenImage(index, why) for view, _, index, why in samples if view is None],
     )
 
 

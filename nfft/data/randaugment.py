@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageChops, ImageEnhance, ImageOps
 
-GREY = (128, 128, 128)
+GRAY = (128, 128, 128)
 # px at magnitude 10, whatever the size of the picture.
 SHIFT, CUTOUT = 100, 40
 
@@ -64,54 +64,54 @@ def solarize_add(image: Image.Image, level: float, rng: np.random.Generator) -> 
 
 
 def color(image: Image.Image, level: float, rng: np.random.Generator) -> Image.Image:
-    return _enhanced(ImageEnhance.Color, image, level)
+    return _enhance(ImageEnhance.Color, image, level)
 
 
 def contrast(image: Image.Image, level: float, rng: np.random.Generator) -> Image.Image:
-    """Away from, or towards, one grey.
+    """Away from, or toward, one gray.
 
-    Differs: Pillow's grey is the picture's mean. The authors divide the sum of a histogram's counts by 256, which is
+    Differs: Pillow's gray is the picture's mean. The authors divide the sum of a histogram's counts by 256, which is
         the number of pixels over 256: 144 at 192 px, white from 256 px on.
     """
-    grey = min(255, image.width * image.height // 256)
-    return Image.blend(Image.new("RGB", image.size, (grey,) * 3), image, _factor(level))
+    gray = min(255, image.width * image.height // 256)
+    return Image.blend(Image.new("RGB", image.size, (gray,) * 3), image, _factor(level))
 
 
 def brightness(image: Image.Image, level: float, rng: np.random.Generator) -> Image.Image:
-    return _enhanced(ImageEnhance.Brightness, image, level)
+    return _enhance(ImageEnhance.Brightness, image, level)
 
 
 def sharpness(image: Image.Image, level: float, rng: np.random.Generator) -> Image.Image:
-    return _enhanced(ImageEnhance.Sharpness, image, level)
+    return _enhance(ImageEnhance.Sharpness, image, level)
 
 
 def rotate(image: Image.Image, level: float, rng: np.random.Generator) -> Image.Image:
-    angle = math.radians(_either_way(30 * level, rng))
+    angle = math.radians(_random_sign(30 * level, rng))
     cos, sin = math.cos(angle), math.sin(angle)
     x, y = (image.width - 1) / 2, (image.height - 1) / 2
-    return _moved(image, cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y)
+    return _affine(image, cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y)
 
 
 def shear_x(image: Image.Image, level: float, rng: np.random.Generator) -> Image.Image:
-    return _moved(image, 1, _either_way(0.3 * level, rng), 0, 0, 1, 0)
+    return _affine(image, 1, _random_sign(0.3 * level, rng), 0, 0, 1, 0)
 
 
 def shear_y(image: Image.Image, level: float, rng: np.random.Generator) -> Image.Image:
-    return _moved(image, 1, 0, 0, _either_way(0.3 * level, rng), 1, 0)
+    return _affine(image, 1, 0, 0, _random_sign(0.3 * level, rng), 1, 0)
 
 
 def translate_x(image: Image.Image, level: float, rng: np.random.Generator) -> Image.Image:
-    return _moved(image, 1, 0, _either_way(SHIFT * level, rng), 0, 1, 0)
+    return _affine(image, 1, 0, _random_sign(SHIFT * level, rng), 0, 1, 0)
 
 
 def translate_y(image: Image.Image, level: float, rng: np.random.Generator) -> Image.Image:
-    return _moved(image, 1, 0, 0, 0, 1, _either_way(SHIFT * level, rng))
+    return _affine(image, 1, 0, 0, 0, 1, _random_sign(SHIFT * level, rng))
 
 
 def cutout(image: Image.Image, level: float, rng: np.random.Generator) -> Image.Image:
     pad, x, y = int(level * CUTOUT), int(rng.integers(image.width)), int(rng.integers(image.height))
     cut = image.copy()
-    cut.paste(GREY, (max(0, x - pad), max(0, y - pad), min(image.width, x + pad), min(image.height, y + pad)))
+    cut.paste(GRAY, (max(0, x - pad), max(0, y - pad), min(image.width, x + pad), min(image.height, y + pad)))
     return cut
 
 
@@ -126,18 +126,18 @@ def _factor(level: float) -> float:
     return 1.8 * level + 0.1
 
 
-def _enhanced(kind: Callable[[Image.Image], Any], image: Image.Image, level: float) -> Image.Image:
+def _enhance(kind: Callable[[Image.Image], Any], image: Image.Image, level: float) -> Image.Image:
     # At magnitude 5, the paper's for 192 px, the slow filters would be blended in with weight 0.
     return image if _factor(level) == 1 else kind(image).enhance(_factor(level))
 
 
-def _either_way(value: float, rng: np.random.Generator) -> float:
+def _random_sign(value: float, rng: np.random.Generator) -> float:
     return value if rng.random() < 0.5 else -value
 
 
-def _moved(image: Image.Image, a: float, b: float, c: float, d: float, e: float, f: float) -> Image.Image:
-    """Pixel (x, y) is the nearest to (a x + b y + c, d x + e y + f); grey where there is none."""
-    # Pillow takes the pixel below (a (x + 1/2) + b (y + 1/2) + c, ...): pixels have their centres at halves.
+def _affine(image: Image.Image, a: float, b: float, c: float, d: float, e: float, f: float) -> Image.Image:
+    """Pixel (x, y) becomes the one nearest to (a x + b y + c, d x + e y + f), gray where there is none."""
+    # Pillow takes the pixel below (a (x + 1/2) + b (y + 1/2) + c, ...): pixels have their centers at halves.
     half = 0.5
     matrix = (a, b, c + half - half * (a + b), d, e, f + half - half * (d + e))
-    return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST, fillcolor=GREY)
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.NEAREST, fillcolor=GRAY)

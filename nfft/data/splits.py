@@ -1,4 +1,4 @@
-"""A Task -> splits of labelled images: which split is which, what is held out, what must not be."""
+"""A task to splits of labeled images: which split is which, what is held out, what must not be."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nfft.config.task import Task
-from nfft.data.decode import Raw
+from nfft.data.decode import RawImage
 from nfft.data.sources.base import Table
 from nfft.data.sources.image_folder import SPLIT_NAMES
 from nfft.data.sources.memory import content_hash, is_in_memory
@@ -30,11 +30,11 @@ class Split:
         images: raw images by row, as bytes, paths or arrays.
         rows: which rows of `images` belong here, shape (n,).
         labels: the class of each, shape (n,), int64.
-        fingerprint: changes when the images do; None where there is nothing that could be broken.
+        fingerprint: changes when the images do; None where none can be broken.
     """
 
     name: str
-    images: Sequence[Raw]
+    images: Sequence[RawImage]
     rows: np.ndarray
     labels: np.ndarray
     fingerprint: str | None
@@ -42,7 +42,7 @@ class Split:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> Raw:
+    def __getitem__(self, index: int) -> RawImage:
         return self.images[int(self.rows[index])]
 
     def where(self, index: int) -> str:
@@ -50,9 +50,9 @@ class Split:
         raw = self[index]
         return raw if isinstance(raw, str) else f"row {self.rows[index]}"
 
-    def keep(self, chosen: np.ndarray, name: str | None = None) -> "Split":
-        """The split with only the `chosen` indices or mask."""
-        return replace(self, name=name or self.name, rows=self.rows[chosen], labels=self.labels[chosen])
+    def keep(self, indices: np.ndarray, name: str | None = None) -> "Split":
+        """The split with these images alone, by index or mask."""
+        return replace(self, name=name or self.name, rows=self.rows[indices], labels=self.labels[indices])
 
 
 @dataclass(frozen=True)
@@ -80,22 +80,21 @@ def load_data(task: Task) -> Data:
     What is held out depends on the labels alone, so it is the same in every run.
 
     Raises:
-        UserError: for data that is absent, out of reach, unlabelled, or labelled inconsistently.
+        UserError: for data that is absent, out of reach, unlabeled, or labeled inconsistently.
     """
     tables = open_tables(task)
-    chosen = {kind: _split_name(task, kind, tables) for kind in SPLIT_NAMES}
-    named = [name for name in chosen.values() if name is not None]
-    if len(set(named)) < len(named):
-        listed = ", ".join(f"{kind}={name}" for kind, name in chosen.items())
+    names = {kind: _split_name(task, kind, tables) for kind in SPLIT_NAMES}
+    present = [name for name in names.values() if name is not None]
+    if len(set(present)) < len(present):
+        listed = ", ".join(f"{kind}={name}" for kind, name in names.items())
         raise UserError(f"task {task.name}: train, validation and test must be different splits; got {listed}.")
-    if chosen["train"] is None:
+    if names["train"] is None:
         raise UserError(
             f"task {task.name} has no train split; found {', '.join(tables)}. Name it with --set task.train=..."
         )
-    train = tables[chosen["train"]]
-    classes = train.class_names()
+    classes = tables[names["train"]].class_names()
     splits = {}
-    for kind, name in chosen.items():
+    for kind, name in names.items():
         if name is None or (labels := tables[name].labels(classes)) is None:
             continue
         table = tables[name]
@@ -107,7 +106,7 @@ def load_data(task: Task) -> Data:
 
 
 def load_whole_data(task: Task) -> tuple[list[str], Split]:
-    """Class names and every labelled image of data that have one split, to be scored: nothing is held out.
+    """Class names and every labeled image of data that have one split, to be scored: nothing is held out.
 
     Raises:
         UserError: when there are several splits, or no labels.
@@ -123,8 +122,8 @@ def load_whole_data(task: Task) -> tuple[list[str], Split]:
     return classes, Split("all", table.images(), np.arange(len(table)), labels, table.fingerprint())
 
 
-def few_shots(data: Data, shots: int, seed: int) -> Data:
-    """`shots` training images of each class, drawn by the seed; and of each at most four to validate on.
+def draw_shots(data: Data, shots: int, seed: int) -> Data:
+    """`shots` training images of each class, drawn by the seed, and at most four of each class to validate on.
 
     Who has so few images has few to choose settings by, too. The test split stays whole.
 
@@ -141,16 +140,16 @@ def few_shots(data: Data, shots: int, seed: int) -> Data:
         raise UserError(
             "--shots: the task has no test split to be scored on. Hold one out: --set task.test_fraction=0.3"
         )
-    train = data.train.keep(_drawn(data.train.labels, shots, seed))
-    validation = data.validation.keep(_drawn(data.validation.labels, min(shots, VALIDATION_SHOTS), seed))
+    train = data.train.keep(_draw(data.train.labels, shots, seed))
+    validation = data.validation.keep(_draw(data.validation.labels, min(shots, VALIDATION_SHOTS), seed))
     return replace(data, train=train, validation=validation)
 
 
-def _drawn(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+def _draw(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Indices of `count` images of each class, or all where it has fewer, ascending."""
     rng = np.random.default_rng((seed, SHOTS))
-    chosen = [rng.permutation(np.flatnonzero(labels == label))[:count] for label in np.unique(labels)]
-    return np.sort(np.concatenate(chosen))
+    draws = [rng.permutation(np.flatnonzero(labels == label))[:count] for label in np.unique(labels)]
+    return np.sort(np.concatenate(draws))
 
 
 def public_source(task: Task) -> str:
@@ -177,14 +176,15 @@ def source_hash(task: Task) -> str:
 
 
 def _split_name(task: Task, kind: str, tables: dict[str, Table]) -> str | None:
-    asked = getattr(task, kind)
-    if asked is not None:
-        if asked not in tables:
+    """Which table is the task's train, validation or test split: as it says, else by the usual names."""
+    name = getattr(task, kind)
+    if name is not None:
+        if name not in tables:
             raise UserError(
-                f"task {task.name} has no split {asked!r}; {nearest(asked, tables)} Set it with --set task.{kind}=..."
+                f"task {task.name} has no split {name!r}; {nearest(name, tables)} Set it with --set task.{kind}=..."
             )
-        return asked
-    # A split that the task asks for as another does not serve again; train is never given up silently.
+        return name
+    # A split that the task names as another does not serve again, but train is never given up silently.
     taken = {task.train, task.validation, task.test} if kind != "train" else set()
     return next((name for name in SPLIT_NAMES[kind] if name in tables and name not in taken), None)
 
@@ -215,7 +215,7 @@ def check_classes(task: Task, classes: list[str], splits: dict[str, Split]) -> N
 def _hold_out(task: Task, classes: list[str], splits: dict[str, Split]) -> Data:
     train, test = splits["train"], splits.get("test")
     if task.train_images is not None and task.train_images < len(train):
-        # What is kept, not what is held out, so that no class is left without an image.
+        # What is kept is stratified, not what is left out, so that no class is left without an image.
         train = train.keep(stratified(train.labels, 1 - task.train_images / len(train))[0])
     validation_share = task.validation_fraction
     if test is None and task.test_fraction > 0:
@@ -240,10 +240,10 @@ def _part(task: Task, train: Split, name: str, fraction: float) -> tuple[Split, 
 def stratified(labels: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
     """Indices to keep and to hold out, each sorted: of every class `fraction`, at least 1 of 2, never all."""
     rng = np.random.default_rng(0)
-    held = []
+    parts = []
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
         count = min(max(1, round(fraction * len(members))), len(members) - 1)
-        held.append(members[:count])
-    out = np.sort(np.concatenate(held))
-    return np.setdiff1d(np.arange(len(labels)), out), out
+        parts.append(members[:count])
+    held_out = np.sort(np.concatenate(parts))
+    return np.setdiff1d(np.arange(len(labels)), held_out), held_out

@@ -13,9 +13,9 @@ BLOCK = 128
 
 
 def map_in_threads(work: Callable[[int], T], indices: Sequence[int], title: str) -> list[T]:
-    """What `work` makes of each index, in their order; on a terminal, what takes over 5 s shows a bar."""
+    """Results of `work` by index, in order; on a terminal, what takes over 5 s shows a bar."""
     blocks = [indices[start : start + BLOCK] for start in range(0, len(indices), BLOCK)]
     with ThreadPoolExecutor(cores()) as pool:
-        done = pool.map(lambda block: [work(index) for index in block], blocks)
-        shown = tqdm(done, title, len(blocks), delay=5, disable=None, leave=False)
-        return [each for block in shown for each in block]
+        results = pool.map(lambda block: [work(index) for index in block], blocks)
+        bar = tqdm(results, title, len(blocks), delay=5, disable=None, leave=False)
+        return [result for block in bar for result in block]

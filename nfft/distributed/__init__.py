@@ -1,1 +1,1 @@
-"""Processes, devices and precision."""
+"""Processes, devices and precision, by way of accelerate."""

@@ -1,4 +1,4 @@
-"""Processes and precision: accelerate, with a precision that the device is fast at."""
+"""Processes, devices and precision, by way of accelerate."""
 
 import os
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ from accelerate.utils import InitProcessGroupKwargs, gather_object
 from nfft.errors import UserError
 from nfft.machine import cores
 
-# Ways of accelerate to spread a network over processes; whole copies of it are the only one here.
-ELSEWHERE = ("DEEPSPEED", "FSDP", "MEGATRON_LM", "PARALLELISM_CONFIG")
+# What of accelerate is not offered here, where every process has a whole copy of the network.
+NOT_OFFERED = ("DEEPSPEED", "FSDP", "MEGATRON_LM", "PARALLELISM_CONFIG")
 MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -22,29 +22,29 @@ def make_accelerator(precision: str) -> Accelerator:
     """The process group and autocast of this run.
 
     Args:
-        precision: "fp32", "bf16", "fp16", or "auto": what `accelerate launch --mixed_precision` asked for,
-            else bf16 where the device has fast instructions for it, else fp32.
+        precision: "fp32", "bf16", "fp16", or "auto": that of `accelerate launch --mixed_precision`, else bf16 where the
+            device has fast instructions for it, else fp32.
 
     Raises:
-        UserError: for what the device cannot do, or accelerate's config has and training here has not.
+        UserError: for a precision that the device lacks, or an option of accelerate's config that is not offered.
     """
-    # What accelerate's launcher sets when nothing was asked for is "no"; for float32, say --precision fp32.
-    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    # By default accelerate's launcher sets "no"; float32 is --precision fp32.
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if precision == "auto":
-        mixed = asked if asked != "no" else "bf16" if is_fast_at_bf16() else "no"
+        mixed = launched if launched != "no" else "bf16" if is_fast_at_bf16() else "no"
     else:
         mixed = MIXED[precision]
     if mixed == "fp16" and (not torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_CPU") == "True"):
         raise UserError("fp16 needs a GPU: on a CPU it would be ignored. Use --precision bf16 or fp32.")
     if mixed not in MIXED.values():
         raise UserError(f"mixed precision {mixed} is not offered. Use --precision bf16, fp16 or fp32.")
-    for name in ELSEWHERE:
+    for name in NOT_OFFERED:
         if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() in ("true", "1"):
             raise UserError(
                 f"{name} of accelerate's config is not offered: AGC needs each unit of a weight in one piece. Choose "
                 "plain data parallelism (`accelerate config`)."
             )
-    # cuDNN times its algorithms once for each shape, of which a run has few; timm's train.py asks for that, too.
+    # cuDNN times its algorithms once for each shape, of which a run has few; timm's train.py sets that, too.
     torch.backends.cudnn.benchmark = True
     # The others wait for the main process to fetch and scan the data, which can take longer than torch's ten minutes.
     patience = InitProcessGroupKwargs(timeout=timedelta(days=1))
@@ -56,10 +56,10 @@ def make_accelerator(precision: str) -> Accelerator:
 
 
 def check_alike(facts: Mapping[str, Any]) -> None:
-    """See that the processes, which read data and checkpoints by themselves, have found the same.
+    """See that the processes, which read data and checkpoints by themselves, have read the same.
 
     Args:
-        facts: by what to call them.
+        facts: by the name that the error has for them.
 
     Raises:
         UserError: naming what differs, before they train on it, or wait for each other for ever.
@@ -75,12 +75,12 @@ def check_alike(facts: Mapping[str, Any]) -> None:
 
 def best_device() -> torch.device:
     """The accelerator of this machine, or its CPU."""
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return found or torch.device("cpu")
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return accelerator or torch.device("cpu")
 
 
 def lone_process() -> list[str]:
-    """A line for those who asked `accelerate launch --cpu` for several processes: it starts one, and says nothing."""
+    """A line for those who want several processes of `accelerate launch --cpu`, which starts one and says nothing."""
     if "MASTER_ADDR" in os.environ and "RANK" not in os.environ:
         return ["accelerate launch --cpu starts one process; for N: torchrun --nproc-per-node N nfft/finetune.py ..."]
     return []

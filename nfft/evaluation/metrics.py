@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from nfft.data.loader import Batch
-from nfft.data.scan import Broken
+from nfft.data.scan import BrokenImage
 from nfft.errors import UserError
 
 
@@ -63,7 +63,7 @@ class Predictions:
     top: np.ndarray
     confidence: np.ndarray
     losses: np.ndarray
-    broken: list[Broken]
+    broken: list[BrokenImage]
     seconds: float
 
     @property
@@ -87,7 +87,7 @@ def predict_batches(
     """
     began, spent = time.perf_counter(), dict.fromkeys(networks, 0.0)
     rows: dict[str, list[Rows]] = {name: [] for name in networks}
-    broken: list[Broken] = []
+    broken: list[BrokenImage] = []
     for batch in batches:
         broken += batch.broken
         if len(batch.labels):
@@ -101,7 +101,7 @@ def predict_batches(
 
 
 def predictions_of_logits(
-    rows: Iterable[tuple[np.ndarray, Tensor, Tensor]], broken: list[Broken], seconds: float
+    rows: Iterable[tuple[np.ndarray, Tensor, Tensor]], broken: list[BrokenImage], seconds: float
 ) -> Predictions:
     """Predictions out of the indices (n,), labels (n,) and logits (n, classes) of each part of a split.
 
@@ -120,7 +120,7 @@ def _outcome(indices: np.ndarray, labels: Tensor, logits: Tensor) -> Rows:
     return indices, labels.numpy(), best.indices.numpy(), best.values[:, 0].exp().numpy(), losses.numpy()
 
 
-def _joined(rows: list[Rows], broken: list[Broken], seconds: float) -> Predictions:
+def _joined(rows: list[Rows], broken: list[BrokenImage], seconds: float) -> Predictions:
     if not rows:
         raise UserError("none of the images to score can be read any more: is their disk still there?")
     indices, labels, top, confidence, losses = (np.concatenate(column) for column in zip(*rows, strict=True))

@@ -1,40 +1,37 @@
 """A study's card: its table, differences, and how they came about."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
-from nfft.experiments.results import differences_of, failed, finished, table_of
+from nfft.config.study import Study
+from nfft.experiments.records import StudyLine, StudyRecord, failed, finished
+from nfft.experiments.results import differences_of, table_of
 from nfft.reporting import markdown
-
-if TYPE_CHECKING:
-    from nfft.config.study import Study
-
 from nfft.reporting.model_card import template
+from nfft.runs.records import RunRecord
 
 
-def render_study(study: "Study", records: Sequence[dict[str, Any]], command: str) -> str:
+def render_study(study: Study, records: Sequence[StudyLine], command: str) -> str:
     """The README.md of a study: its table, differences, and how they came about.
 
     Args:
-        records: of its runs (nfft.experiments.results).
+        records: of its runs.
         command: what was typed.
     """
     done = finished(records)
-    in_table = [each for each in done if each["row"]]
-    machines = dict.fromkeys(f"{each['run']['hardware']['name']}, {_threads(each['run'])}" for each in done)
+    in_table = [record for record in done if record.row is not None]
     facts = {
         "study": study,
         "command": command,
         "runs": len(done),
-        "seeds": len({each["seed"] for each in in_table}),
+        "seeds": len({record.seed for record in in_table}),
         "splits": _splits(in_table),
         "table": _escaped(table_of(study, records)),
         "differences": _escaped(differences_of(study, records)),
-        "hardware": list(machines),
-        "precisions": sorted({each["run"]["precision"] for each in done}),
-        "seconds": sum(each["training"]["wall_seconds"] for each in done),
-        "versions": list(dict.fromkeys(_versions(each["run"]) for each in done)),
-        "pretrained": [each for each in done if not each["row"]],
+        "hardware": list(dict.fromkeys(_hardware(record.run) for record in done)),
+        "precisions": sorted({record.run.precision for record in done}),
+        "seconds": sum(record.training.wall_seconds for record in done),
+        "versions": list(dict.fromkeys(_versions(record.run) for record in done)),
+        "pretrained": [record for record in done if record.row is None],
         "failed": failed(records),
     }
     return template("study.md").render(facts)
@@ -44,12 +41,11 @@ def _escaped(lines: Sequence[Sequence[str]]) -> list[list[str]]:
     return [[markdown.escape(cell) for cell in line] for line in lines]
 
 
-def _splits(records: Sequence[dict[str, Any]]) -> str:
+def _splits(records: Sequence[StudyRecord]) -> str:
     """Of which split the figures of a study are: "test", or each with its columns where they differ."""
-    columns: dict[str, list[str]] = {}
-    for each in records:
-        found = columns.setdefault(each["split"], [])
-        found += [] if each["column"] in found else [each["column"]]
+    columns: dict[str, dict[str, None]] = {}
+    for record in records:
+        columns.setdefault(record.split, {})[str(record.column)] = None
     if len(columns) == 1:
         return next(iter(columns))
     return " and ".join(
@@ -57,9 +53,9 @@ def _splits(records: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def _threads(run: dict[str, Any]) -> str:
-    return markdown.counted(run["threads"], "thread")
+def _hardware(run: RunRecord) -> str:
+    return f"{run.hardware.name}, {markdown.counted(run.threads, 'thread')}"
 
 
-def _versions(run: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in run["versions"].items())
+def _versions(run: RunRecord) -> str:
+    return ", ".join(f"{name} {version}" for name, version in run.versions.items())

@@ -1,6 +1,5 @@
 """The runs of a study or comparison, each with what it is given."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any, Optional
 from nfft.config.run_config import RunConfig, read_model_args
 from nfft.config.study import Pretrained, Settings, Study, slug
 from nfft.errors import UserError
-from nfft.runs.folder import RESULTS, RUN
+from nfft.runs.folder import RESULTS, read_results, read_run
+from nfft.runs.records import Results, RunRecord
 
 CELL, LOCK, FAILED = "cell.json", "lock", "failed"
 
@@ -30,14 +30,17 @@ class Cell:
     config: RunConfig
     start: Optional["Cell"] = None
 
-    def results(self, folder: Path) -> dict[str, Any] | None:
-        """What came out, if the run is done."""
-        file = folder / self.name / RESULTS
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    def is_done(self, folder: Path) -> bool:
+        """Whether its run has come to its end, in the folder of all runs."""
+        return (folder / self.name / RESULTS).is_file()
 
-    def facts(self, folder: Path) -> dict[str, Any]:
-        """What was run: its run.json."""
-        return json.loads((folder / self.name / RUN).read_text(encoding="utf-8"))
+    def results(self, folder: Path) -> Results:
+        """What came out of the run, which is done."""
+        return read_results(folder / self.name)
+
+    def run(self, folder: Path) -> RunRecord:
+        """What was run."""
+        return read_run(folder / self.name)
 
     def beside(self, folder: Path, ending: str) -> Path:
         """A file beside its folder."""
@@ -46,7 +49,7 @@ class Cell:
     def failure(self, folder: Path) -> str | None:
         """Why it came to nothing when it was run last, if it did."""
         note = self.beside(folder, FAILED)
-        return note.read_text(encoding="utf-8") if note.is_file() and self.results(folder) is None else None
+        return note.read_text(encoding="utf-8") if note.is_file() and not self.is_done(folder) else None
 
     def described(self) -> dict[str, Any]:
         """What decides what comes out."""
@@ -110,12 +113,12 @@ def in_order(table: Sequence[Place]) -> list[Cell]:
     Raises:
         UserError: when two that are not the same would share a folder.
     """
-    found: dict[str, Cell] = {}
+    cells: dict[str, Cell] = {}
     for place in table:
         for cell in (place.cell.start, place.cell):
-            if cell is not None and found.setdefault(cell.name, cell) != cell:
+            if cell is not None and cells.setdefault(cell.name, cell) != cell:
                 raise UserError(f"{cell.name} is pre-trained in two ways under one name.")
-    return list(found.values())
+    return list(cells.values())
 
 
 def _cell(study: Study, row: str, column: str, seed: int, changes: Changes) -> Cell:
@@ -136,12 +139,12 @@ def _cell_of(name: str, settings: Settings, seed: int, changes: Changes, start: 
 
 def merged(*layers: Settings) -> dict[str, Any]:
     """Settings with each layer's over those before it; a duration replaces any other."""
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for layer in layers:
         if set(DURATIONS) & layer.keys():
-            found = {name: value for name, value in found.items() if name not in DURATIONS}
-        found |= layer
-    return found
+            settings = {name: value for name, value in settings.items() if name not in DURATIONS}
+        settings |= layer
+    return settings
 
 
 def tasks_of(study: Study) -> set[str]:

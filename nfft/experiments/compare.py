@@ -4,7 +4,6 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from nfft.config import registry
 from nfft.config.overrides import by_owner, read_changes, read_config, with_settings
@@ -12,6 +11,7 @@ from nfft.config.recipe import Recipe
 from nfft.config.run_config import RunConfig
 from nfft.errors import UserError, nearest
 from nfft.experiments.cells import Cell
+from nfft.experiments.records import ComparisonRow
 from nfft.intervals import interval
 from nfft.reporting.markdown import ABSENT, memory
 from nfft.runs.folder import NETWORK
@@ -43,61 +43,65 @@ def cells_of(config: RunConfig, methods: Sequence[str], seeds: int, model_args: 
         shared += ["--shots", str(config.shots)]
     for argument in model_args:
         shared += ["--model-arg", argument]
-    found = {}
+    cells = {}
     for name in methods:
         method = with_settings(registry.method(name), of[name], name)
         texts = {setting: text for setting, text in of[""].items() if method.heeds(setting)}
         texts |= {f"task.{setting}": text for setting, text in of["task"].items()}
         texts |= {f"method.{setting}": text for setting, text in of[name].items()}
-        words = [*shared, "--method", name, *(word for each in texts.items() for word in ("--set", "=".join(each)))]
+        words = [*shared, "--method", name, *(word for pair in texts.items() for word in ("--set", "=".join(pair)))]
         configs = [replace(config, method=name, settings=texts, seed=seed) for seed in range(seeds)]
         read_config(configs[0])
-        found[name] = [Cell(f"{name}-{each.seed}", (*words, "--seed", str(each.seed)), each) for each in configs]
-    return found
+        cells[name] = [Cell(f"{name}-{own.seed}", (*words, "--seed", str(own.seed)), own) for own in configs]
+    return cells
 
 
-def row_of(method: str, cells: Sequence[Cell], folder: Path) -> dict[str, Any] | None:
+def row_of(method: str, cells: Sequence[Cell], folder: Path) -> ComparisonRow | None:
     """What the runs of a method have in common and how they differ; None where none is done."""
-    done = [(cell, results) for cell in cells if (results := cell.results(folder))]
+    done = [cell for cell in cells if cell.is_done(folder)]
     if not done:
         return None
-    scores = [results["test"] or results["validation"] for _, results in done]
-    top1 = [each["top1"] for each in scores]
+    results = [cell.results(folder) for cell in done]
+    scores, training = [outcome.quoted for outcome in results], [outcome.training for outcome in results]
+    top1 = tuple(split.top1 for split in scores)
     low, high = interval(top1)
-    last = done[-1][0]
-    files = [folder / last.name / name for name in NETWORK]
-    return {
-        "method": method,
-        "split": scores[0]["split"],
-        "images": scores[0]["count"],
-        "top1": top1,
-        "low": low,
-        "high": high,
-        "trained": last.facts(folder)["model"]["trained"],
-        "parameters": last.facts(folder)["model"]["parameters"],
-        "wall_seconds": [results["training"]["wall_seconds"] for _, results in done],
-        "peak_memory_bytes": max(results["training"]["peak_memory_bytes"] for _, results in done),
-        "disk_bytes": sum(file.stat().st_size for file in files if file.is_file()),
-    }
+    last, model = folder / done[-1].name, done[-1].run(folder).model
+    return ComparisonRow(
+        method=method,
+        split=scores[0].split,
+        images=scores[0].count,
+        top1=top1,
+        low=low,
+        high=high,
+        trained=model.trained,
+        parameters=model.parameters,
+        wall_seconds=tuple(run.wall_seconds for run in training),
+        peak_memory_bytes=max(run.peak_memory_bytes for run in training),
+        disk_bytes=sum((last / name).stat().st_size for name in NETWORK if (last / name).is_file()),
+    )
 
 
-def as_rows(rows: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
+def table_of(rows: Sequence[ComparisonRow]) -> list[tuple[str, ...]]:
+    """The rows as people read them, below a header."""
     return [
-        (
-            row["method"],
-            f"{100 * statistics.fmean(row['top1']):.2f}",
-            spread(row),
-            f"{row['trained']:,} ({row['trained'] / row['parameters']:.1%})",
-            f"{statistics.median(row['wall_seconds']):,.0f} s",
-            memory(row["peak_memory_bytes"]),
-            memory(row["disk_bytes"]),
-        )
-        for row in rows
+        HEADER,
+        *(
+            (
+                row.method,
+                f"{100 * statistics.fmean(row.top1):.2f}",
+                _spread(row),
+                f"{row.trained:,} ({row.trained / row.parameters:.1%})",
+                f"{statistics.median(row.wall_seconds):,.0f} s",
+                memory(row.peak_memory_bytes),
+                memory(row.disk_bytes),
+            )
+            for row in rows
+        ),
     ]
 
 
-def spread(row: dict[str, Any]) -> str:
+def _spread(row: ComparisonRow) -> str:
     """The interval of the mean, if there is one."""
-    if row["low"] is None:
+    if row.low is None or row.high is None:
         return ABSENT
-    return f"{100 * max(0, row['low']):.2f} to {100 * min(1, row['high']):.2f}"
+    return f"{100 * max(0, row.low):.2f} to {100 * min(1, row.high):.2f}"

@@ -6,55 +6,30 @@ other is at.
 
 import contextlib
 import json
-import math
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
 
-from nfft.command_line import command
+from nfft.config.overrides import read_config
+from nfft.config.registry import task as find_task
+from nfft.config.study import Study
 from nfft.errors import UserError
-from nfft.experiments.cells import CELL, FAILED, LOCK, Cell, Failed
+from nfft.experiments.cells import CELL, FAILED, LOCK, Cell, Changes, Failed, tasks_of
 from nfft.files import locked, write_json, write_text
 from nfft.runs.folder import RUN, is_held
-from nfft.training.interrupt import Interrupt
+from nfft.runs.records import Results
 
 POLL_SECONDS = 0.2
-TIME_IS_UP = 124
-
-
-def tell_and_run(cells: Sequence[Cell], folder: Path, minutes: float = math.inf) -> tuple[list[Failed], int]:
-    """Run the cells that are not done, in a folder that `check` has seen, and tell people.
-
-    Args:
-        minutes: after which the run that is under way is saved, and no other begins.
-
-    Returns:
-        What failed, and the exit status of a stop before the end: as for Ctrl-C, or 124, as of `timeout`; else 0.
-    """
-    end, stopped = time.monotonic() + 60 * minutes, False
-
-    def stop_requested() -> bool:
-        nonlocal stopped
-        stopped = stopped or interrupt.requested() or time.monotonic() > end
-        return stopped
-
-    with Interrupt() as interrupt:
-        failed = run_all(cells, folder, lambda line: print(f"        {line}", flush=True), stop_requested)
-    if not stopped:
-        return failed, 0
-    print("stopped; what is done stays. The same command goes on:", file=sys.stderr)
-    print(f"  {command()}", file=sys.stderr)
-    return failed, interrupt.exit_status if interrupt.requested() else TIME_IS_UP
 
 
 def check_cells(cells: Sequence[Cell], folder: Path) -> None:
     """See that what is in the folder is of these cells.
 
     Raises:
-        UserError: when a folder holds a run of other arguments, or one that started from such a run.
+        UserError: when a folder holds a run of other arguments, one that started from such a run, or one that a newer
+            nfft has written.
     """
     for cell in cells:
         place = folder / cell.name
@@ -66,6 +41,25 @@ def check_cells(cells: Sequence[Cell], folder: Path) -> None:
             before = None
         if before != cell.described():
             raise UserError(f"{place} holds a run of other settings. Choose another --output-dir, or delete it.")
+        if (place / RUN).is_file():
+            cell.run(folder)
+
+
+def check_study(study: Study, cells: Sequence[Cell], changes: Changes) -> None:
+    """See that what the runs name exists, before the first of many.
+
+    Raises:
+        UserError: as `nfft finetune` would.
+    """
+    for name in sorted(tasks_of(study)):
+        try:
+            find_task(changes.tasks.get(name, name))
+        except UserError as error:
+            raise UserError(f"{error} Say where the images are: --data {name}=FOLDER.") from error
+    for cell in cells:
+        config = read_config(cell.config)
+        if study.weights == "ema" and "ema_decay" in config.changes and config.changes["ema_decay"] is None:
+            raise UserError(f"{cell.name} averages no weights, which are what the study's table is of.")
 
 
 def run_all(
@@ -84,25 +78,24 @@ def run_all(
     failed: list[Failed] = []
     spent: list[float] = []
     before = {cell.name: _stamp(cell, folder) for cell in cells}
-    left = [cell for cell in cells if cell.results(folder) is None]
+    left = [cell for cell in cells if not cell.is_done(folder)]
     left.sort(key=lambda cell: before[cell.name] is not None)
     if len(left) < len(cells):
         say(f"{len(cells) - len(left)} of {len(cells)} runs are done already")
     while left and not stop_requested():
         began = time.monotonic()
         lately = {cell.name for cell in cells if _stamp(cell, folder) not in (None, before[cell.name])}
-        found = _run_first(left, folder, lately, stop_requested)
-        if found is None:
+        first = _run_first(left, folder, lately, stop_requested)
+        if first is None:
             time.sleep(POLL_SECONDS)
             continue
         if stop_requested():
             break
-        cell, said = found
+        cell, said = first
         left.remove(cell)
         spent.append(time.monotonic() - began)
-        results = cell.results(folder)
-        if results is not None:
-            say(_outcome(cell, results, spent, len(left)))
+        if cell.is_done(folder):
+            say(_outcome(cell, cell.results(folder), spent, len(left)))
             continue
         failed.append(Failed(cell, said))
         note = cell.beside(folder, FAILED)
@@ -127,7 +120,7 @@ def _run_first(
             return cell, reason
         if cell.start is not None and cell.start.name in lately:
             return cell, f"what it starts from, {cell.start.name}, failed"
-        if cell.start is not None and cell.start.results(folder) is None:
+        if cell.start is not None and not cell.start.is_done(folder):
             continue
         lock = cell.beside(folder, LOCK)
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +128,7 @@ def _run_first(
             # A run outlives a study that is killed.
             if mine and not is_held(folder / cell.name):
                 # Another process may have ended it a moment ago.
-                return cell, "" if cell.results(folder) else _run(cell, folder, stop_requested)
+                return cell, "" if cell.is_done(folder) else _run(cell, folder, stop_requested)
     return None
 
 
@@ -147,12 +140,12 @@ def _stamp(cell: Cell, folder: Path) -> int | None:
         return None
 
 
-def _outcome(cell: Cell, results: dict[str, Any], spent: Sequence[float], left: int) -> str:
+def _outcome(cell: Cell, results: Results, spent: Sequence[float], left: int) -> str:
     """A line for people about a run that is done."""
-    scores = results["test"] or results["validation"]
+    scores = results.quoted
     minutes = sum(spent) / len(spent) * left / 60
     more = f" ({left} left, about {minutes:.0f} min)" if left else ""
-    return f"{cell.name}: {scores['split']} top-1 {scores['top1']:.2%}, {spent[-1]:.0f} s{more}"
+    return f"{cell.name}: {scores.split} top-1 {scores.top1:.2%}, {spent[-1]:.0f} s{more}"
 
 
 def _run(cell: Cell, folder: Path, stop_requested: Callable[[], bool]) -> str:

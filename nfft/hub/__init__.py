@@ -1,1 +1,1 @@
-"""HTTP with the Hugging Face Hub: fetch, push, and what went wrong in words."""
+"""The Hugging Face Hub: download, upload, and its failures in words."""

@@ -1,4 +1,4 @@
-"""Fetch a checkpoint from the Hub: data only, and seen to be what the Hub has."""
+"""Downloads a checkpoint from the Hub: data only, and compared with the hash that the Hub has."""
 
 import re
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from nfft.hub.errors import FAILURES, sentence_of, unreached
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where and how to look for a checkpoint on the Hub; see AutoNFNet.from_pretrained."""
+class HubAccess:
+    """How to reach a checkpoint on the Hub; see AutoNFNet.from_pretrained."""
 
     revision: str | None = None
     token: str | bool | None = None
@@ -23,12 +23,12 @@ class Source:
     local_files_only: bool = False
 
 
-def download_snapshot(name: str, source: Source, *, config: str, weights: Sequence[str], offline: str) -> Path:
-    """A snapshot of the repository's config and weights; pickles are listed but never fetched.
+def download_snapshot(name: str, access: HubAccess, *, config: str, weights: Sequence[str], offline: str) -> Path:
+    """A snapshot of the repository's config and weights; pickles are never downloaded.
 
     Args:
         name: "user/name".
-        config, weights: names of the files that are fetched.
+        config, weights: names of the files to download.
         offline: what can be done without the Hub, as a sentence.
 
     Raises:
@@ -38,36 +38,38 @@ def download_snapshot(name: str, source: Source, *, config: str, weights: Sequen
         folder = Path(
             snapshot_download(
                 name,
-                revision=source.revision,
-                token=source.token,
-                cache_dir=source.cache_dir,
-                local_files_only=source.local_files_only,
+                revision=access.revision,
+                token=access.token,
+                cache_dir=access.cache_dir,
+                local_files_only=access.local_files_only,
                 allow_patterns=[config, *weights],
             )
         )
-        if not any((folder / each).is_file() for each in weights) and not (
-            source.local_files_only or constants.HF_HUB_OFFLINE
+        if not any((folder / file).is_file() for file in weights) and not (
+            access.local_files_only or constants.HF_HUB_OFFLINE
         ):
-            _refuse_pickle(name, HfApi(token=source.token).list_repo_files(name, revision=source.revision))
+            _refuse_pickle(name, HfApi(token=access.token).list_repo_files(name, revision=access.revision))
     except RevisionNotFoundError as error:
-        raise UserError(f"{name} has no branch, tag or commit {source.revision!r} on the Hub.") from error
+        raise UserError(f"{name} has no branch, tag or commit {access.revision!r} on the Hub.") from error
     except OfflineModeIsEnabled as error:
         raise UserError(f"{unreached(name, offline)} It is not cached here.") from error
     except FAILURES as error:
         if isinstance(error, OSError) and error.errno in UNWRITABLE:
             raise
         raise UserError(sentence_of(error, name, offline)) from error
-    for each in (config, *weights):
-        if (folder / each).is_file():
-            _check_download(name, folder / each)
+    for file in (config, *weights):
+        if (folder / file).is_file():
+            _check_download(name, folder / file)
     return folder
 
 
 def _refuse_pickle(name: str, files: list[str]) -> None:
-    pickles = [each for each in files if each.endswith((".bin", ".pt", ".pth", ".ckpt"))]
-    found = f"it holds only {pickles[0]}, a pickle, which can run code when it is opened" if pickles else "it has none"
+    pickles = [file for file in files if file.endswith((".bin", ".pt", ".pth", ".ckpt"))]
+    weights = "it has none"
+    if pickles:
+        weights = f"it holds only {pickles[0]}, a pickle, which can run code when it is opened"
     raise UserError(
-        f"{name}: expected model.safetensors; {found}. Ask its owner for safetensors, or convert it with "
+        f"{name}: expected model.safetensors; {weights}. Ask its owner for safetensors, or convert it with "
         "https://huggingface.co/spaces/safetensors/convert and pass the folder to --model."
     )
 

@@ -1,4 +1,4 @@
-"""Put a folder into a repository of the Hub."""
+"""Uploads a folder to a repository of the Hub."""
 
 import logging
 from collections.abc import Sequence
@@ -28,10 +28,11 @@ def push_folder(
     """Put `files` of `folder` into a repository as one commit; what has not changed is not sent.
 
     Args:
-        repository: "user/name"; made, private if asked for, when there is none.
+        repository: "user/name"; created where there is none.
         files: names and patterns of what is shared.
         replaced: names of those that are deleted in the repository where the folder has none.
-        revision: a branch, made when there is none; the main one when absent.
+        private: whether a new repository is; the account's default when absent.
+        revision: a branch, created where there is none; the main one when absent.
         create_pr: propose the commit instead.
         keep: files that are left alone where the repository has them.
 
@@ -55,9 +56,9 @@ def push_folder(
         commit = api.upload_folder(
             repo_id=repository,
             folder_path=folder,
-            allow_patterns=[each for each in files if not (each in keep and each in present)],
+            allow_patterns=[file for file in files if not (file in keep and file in present)],
             # A network that was there before under other names would be loaded with this one's config.json.
-            delete_patterns=[each for each in replaced if not (folder / each).is_file()],
+            delete_patterns=[file for file in replaced if not (folder / file).is_file()],
             commit_message=message,
             revision=revision,
             create_pr=create_pr,
@@ -71,7 +72,7 @@ def card_on_hub(repository: str, revision: str | None) -> str | None:
     """The README.md that a repository has, if it is there and has one.
 
     Raises:
-        UserError: when the Hub cannot be asked.
+        UserError: when the Hub cannot be reached or refuses.
     """
     try:
         api = HfApi(library_name="nfft")

@@ -1,1 +1,1 @@
-"""Networks: found, checked, built, changed, saved."""
+"""Networks: checkpoints by name, checked, built, adapted and saved."""

@@ -1,7 +1,7 @@
-"""An adapter's folder, in peft's format: adapter_config.json and adapter_model.safetensors, a few MB beside their base.
+"""An adapter in a folder, in peft's format: adapter_config.json and adapter_model.safetensors, a few MB.
 
-config.json describes the network as it answers with the adapter, and names the base and the hash of its weights: on
-another base the changes would mean nothing.
+config.json describes the network with the adapter merged, and names the base and the hash of its weights: on another
+base the changes would mean nothing.
 """
 
 import copy
@@ -29,16 +29,16 @@ CONFIG, WEIGHTS = ADAPTER_FILES
 PREFIX = "base_model.model."
 # What of adapter_config.json describes the adapter; anything else is peft's business with other libraries.
 PATTERNS = ("rank_pattern", "alpha_pattern")
-READ = ("r", "lora_alpha", "use_dora", "use_rslora", "target_modules", *PATTERNS)
+FIELDS = ("r", "lora_alpha", "use_dora", "use_rslora", "target_modules", *PATTERNS)
 LAYER = r"\^?[\w.\\-]+\$?"  # a name, as peft's patterns have it
 LARGEST_FACTOR = 1e15
 
 
 def base_of(checkpoint: Checkpoint) -> tuple[str, str | None]:
-    """Where an adapter's base is found again: its name on the Hub and the revision, or its folder.
+    """Where to load an adapter's base from again: its name on the Hub and the revision, or its folder.
 
-    The whole path of a folder, so that it is found from wherever the adapter is loaded. A folder has no revisions, even
-    if it is the snapshot of a repository that has.
+    The whole path of a folder, so that the adapter can be loaded from anywhere. A folder has no revisions, even if it
+    is the snapshot of a repository that has.
     """
     local = Path(checkpoint.name).expanduser()
     return (str(local.resolve()), None) if local == checkpoint.folder else (checkpoint.name, checkpoint.commit)
@@ -57,11 +57,11 @@ def save_adapter(
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
         stage = Path(temporary)
         described = config_of(network, stage, checkpoint=checkpoint, classes=classes, preprocessing=preprocessing)
-        found_at, revision = base_of(checkpoint)
-        base = {"base": found_at, "revision": revision, "sha256": checkpoint.fingerprint}
+        base_name, revision = base_of(checkpoint)
+        base = {"base": base_name, "revision": revision, "sha256": checkpoint.fingerprint}
         write_json(stage / "config.json", {**described, ADAPTER: base})
         saved = copy.copy(config)
-        saved.base_model_name_or_path, saved.revision, saved.inference_mode = found_at, revision, True
+        saved.base_model_name_or_path, saved.revision, saved.inference_mode = base_name, revision, True
         saved.save_pretrained(str(stage))
         write_tensors(stage / WEIGHTS, saved_tensors(network))
         for name in (WEIGHTS, CONFIG, "config.json"):
@@ -69,28 +69,28 @@ def save_adapter(
 
 
 def saved_tensors(network: nn.Module) -> dict[str, Tensor]:
-    """Adapters, classifier and, of networks with batch normalisation, statistics: as peft calls them in a file."""
+    """Adapters, classifier and, of networks with batch normalization, statistics: as peft calls them in a file."""
     head = {id(parameter) for parameter in classifier(network).parameters()}
     return {
-        PREFIX + in_file(name): tensor
+        PREFIX + name_in_file(name): tensor
         for name, tensor in network.state_dict(keep_vars=True).items()
         if ".lora_" in name or id(tensor) in head or is_statistic(tensor)
     }
 
 
 def is_statistic(tensor: Tensor) -> bool:
-    """Whether this part of a state dict is one that training moves without a gradient."""
+    """Whether this entry of a state dict is one that training moves without a gradient."""
     return not isinstance(tensor, nn.Parameter) and tensor.is_floating_point()
 
 
-def in_file(name: str) -> str:
-    """peft leaves the adapter's name out of a file, and the last part of a magnitude's."""
+def name_in_file(name: str) -> str:
+    """A tensor's name as peft's files have it: without the adapter's, and without the last part of a magnitude's."""
     name = name.replace(f".{lora.ADAPTER}.", ".")
     return name.removesuffix(".weight") if "lora_magnitude_vector" in name else name
 
 
 def merge_adapter(network: nn.Module, checkpoint: Checkpoint) -> None:
-    """Add the adapter in the checkpoint's folder to `network`, its base with a classifier of the right size.
+    """Merge the adapter in the checkpoint's folder into `network`, its base with a classifier of the right size.
 
     Raises:
         UserError: when the adapter is damaged, or not of this kind, or does not fit.
@@ -102,14 +102,14 @@ def merge_adapter(network: nn.Module, checkpoint: Checkpoint) -> None:
     except UserError as error:
         raise UserError(f"{checkpoint.name}: {error}") from error
     own = saved_tensors(network)
-    found = tensors_of(
+    saved = tensors_of(
         checkpoint.name, checkpoint.folder / WEIGHTS, {name: tuple(tensor.shape) for name, tensor in own.items()}
     )
     with torch.no_grad():
         for name, tensor in own.items():
-            if not bool(torch.isfinite(found[name]).all()):
+            if not bool(torch.isfinite(saved[name]).all()):
                 raise UserError(f"{checkpoint.name}: the adapter is damaged: {name} has values that are not finite.")
-            tensor.copy_(found[name])
+            tensor.copy_(saved[name])
     for name, layer in list(lora.adapted(network)):
         try:
             layer.merge(safe_merge=True)
@@ -129,7 +129,7 @@ def read_adapter_config(name: str, file: Path) -> LoraConfig:
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
         kind, is_plain = stored["peft_type"], _is_plain(stored)
-        given = {key: stored[key] for key in READ if stored.get(key) is not None}
+        settings = {key: stored[key] for key in FIELDS if stored.get(key) is not None}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
         raise UserError(f"{name}: {file.name} is damaged or not peft's ({shorten(repr(error), 80)}).") from error
     if kind != "LORA":
@@ -139,7 +139,7 @@ def read_adapter_config(name: str, file: Path) -> LoraConfig:
         )
     if not is_plain:
         raise UserError(f"{name}: {file.name} is damaged: expected names of layers, with ranks and factors for them.")
-    config = LoraConfig(**given)
+    config = LoraConfig(**settings)
     config._register_custom_module(lora.LAYERS)
     return config
 
@@ -150,8 +150,8 @@ def _is_plain(stored: dict[str, Any]) -> bool:
     wholes, numbers = [stored["r"], *ranks.values()], [stored["lora_alpha"], *factors.values()]
     return (
         isinstance(targets, list)
-        and all(isinstance(each, str) for each in targets)
-        and all(re.fullmatch(LAYER, each) for each in (*ranks, *factors))
-        and all(type(each) is int for each in wholes)
-        and all(type(each) in (int, float) and abs(each) < LARGEST_FACTOR for each in numbers)
+        and all(isinstance(target, str) for target in targets)
+        and all(re.fullmatch(LAYER, name) for name in (*ranks, *factors))
+        and all(type(whole) is int for whole in wholes)
+        and all(type(number) in (int, float) and abs(number) < LARGEST_FACTOR for number in numbers)
     )

@@ -67,7 +67,7 @@ def in_timm(architecture: str) -> tuple[str, dict[str, Any]]:
 
 
 def _preprocessing(name: str) -> PretrainedCfg:
-    """What timm says of the network that this one is made of, without its weights.
+    """What timm says of the network that this one is a variant of, without its weights.
 
     A BN-ResNet sees the images that its normalizer-free twin sees, though timm has others for its own resnetv2.
     """
@@ -97,5 +97,5 @@ globals().update({name: _register(name) for name in ADDED})
 
 
 def is_normalizer_free(architecture: str) -> bool:
-    """Whether this is one of timm's networks without normalisation, or one of nfft.architectures."""
+    """Whether this is one of timm's networks without normalization, or one of ADDED without it."""
     return architecture.startswith("nf_") or "nfnet" in architecture

@@ -1,4 +1,4 @@
-"""A network ready to be fine-tuned: a checkpoint's weights, a new head, the paper's regularisation."""
+"""A network ready to be fine-tuned: a checkpoint's weights, a new head, the paper's regularization."""
 
 import textwrap
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ CLASSIFIER_STD = 0.01
 def build_network(
     checkpoint: Checkpoint, classes: Sequence[str], *, dropout: float, stochastic_depth: float, new_head: bool = False
 ) -> nn.Module:
-    """The network with its weights, and a new classifier unless its own tells just `classes` apart.
+    """The network with the checkpoint's weights, and a new classifier unless its own is for just `classes`.
 
     Args:
         new_head: a new classifier in any case.
@@ -57,7 +57,7 @@ def _create(checkpoint: Checkpoint, **settings: Any) -> nn.Module:
 
 
 def _load(checkpoint: Checkpoint, **settings: Any) -> nn.Module:
-    """The network with the checkpoint's weights and classifier. Nothing is made or read before it is seen to fit."""
+    """The network with the checkpoint's weights and classifier; sizes are checked before memory is taken for them."""
     assert checkpoint.folder is not None
     if checkpoint.base is not None:
         # Adapters alone need peft, which takes half as long to import as torch.
@@ -79,7 +79,7 @@ def _load(checkpoint: Checkpoint, **settings: Any) -> nn.Module:
 
 
 def _timm_depth(checkpoint: Checkpoint, rate: float) -> dict[str, float]:
-    """Stochastic depth as timm's constructor takes it, for networks with normalisation: some refuse to hear of none."""
+    """Stochastic depth as timm's constructor takes it, for networks with normalization: some do not take 0."""
     return {"drop_path_rate": rate} if rate and not checkpoint.is_normalizer_free else {}
 
 
@@ -88,7 +88,7 @@ def set_stochastic_depth(model: nn.Module, rate: float) -> None:
 
     Source: the authors' `nfnet.py` and `base.py`: what is kept stays as it is.
     Differs: timm divides what is kept by its probability, and reaches `rate` in the last block. So do networks with
-        normalisation here: their weights were trained that way.
+        normalization here: their weights were trained that way.
     """
     blocks = [module for module in model.modules() if isinstance(module, NormFreeBlock)]
     for index, block in enumerate(blocks):
@@ -96,7 +96,7 @@ def set_stochastic_depth(model: nn.Module, rate: float) -> None:
 
 
 def keeps_classifier(checkpoint: Checkpoint, classes: Sequence[str]) -> bool:
-    """Whether the checkpoint's own classifier tells just these classes apart, as far as it names its own."""
+    """Whether the checkpoint's own classifier is for just these classes, as far as it names its own."""
     if checkpoint.folder is None:
         return False
     names = checkpoint.config.get("label_names")
@@ -130,7 +130,7 @@ def initialize_classifier(model: nn.Module) -> None:
 
 
 def is_normalized(model: nn.Module) -> bool:
-    """Whether the network has batch normalisation."""
+    """Whether the network has batch normalization."""
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
 
 
@@ -144,10 +144,10 @@ def check_side(network: nn.Module, architecture: str, side: int, option: str) ->
     """See that the network takes images of `side` px.
 
     Args:
-        option: what to call their size, as it is given: "--resolution" or "--set train_resolution=".
+        option: how their size is set: "--resolution " or "--set train_resolution=".
 
     Raises:
-        UserError: when it shrinks them to nothing, or is made for images of one size.
+        UserError: when it shrinks them to nothing, or takes images of one size alone.
     """
     smallest = smallest_side(network)
     if side < smallest:

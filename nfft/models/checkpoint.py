@@ -1,4 +1,4 @@
-"""How a network lies in a folder: config.json and model.safetensors, as timm, transformers and the Hub read them."""
+"""A checkpoint: config.json and model.safetensors in a folder, as timm, transformers and the Hub read them."""
 
 import json
 from dataclasses import dataclass, field
@@ -17,8 +17,8 @@ from nfft.models.weight_standardization import are_authors, standardization_argu
 
 # For architectures that timm has no weights of: ImageNet's usual size, mean and standard deviation.
 DEFAULT_PREPROCESSING = {"input_size": (3, 224, 224), "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-# Arguments of timm's constructors that something else decides.
-SETTLED = {
+# Arguments of timm's constructors that something else decides, and what.
+DECIDED_ELSEWHERE = {
     "num_classes": "the task has the classes",
     "in_chans": "images are RGB",
     "drop_rate": "it is --set dropout=...",
@@ -29,16 +29,16 @@ SETTLED = {
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 ADAPTER = "nfft_adapter"
 # Arguments that belong to a training run; and transformers passes num_classes itself, and fails on a second one.
-RUNS = ("num_classes", "drop_rate", "drop_path_rate")
+RUN_ARGUMENTS = ("num_classes", "drop_rate", "drop_path_rate")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a network comes from.
+    """The weights and description that a network is built from.
 
     Attributes:
-        name: what the user called it.
-        architecture: timm's name, or one of nfft.architectures.
+        name: as the user wrote it.
+        architecture: timm's name, or one of those that nfft.models.architectures adds.
         folder: config.json and model.safetensors; None for random weights.
         config: the content of config.json, or what timm knows of the architecture.
         base: what an adapter changes; None for a checkpoint of its own.
@@ -52,7 +52,7 @@ class Checkpoint:
 
     @property
     def weights(self) -> str:
-        """The name of the file that the weights, or changes of the base's, lie in."""
+        """Name of the file of the weights, or of changes of the base's."""
         return ADAPTER_FILES[1] if ADAPTER in self.config else "model.safetensors"
 
     @cached_property
@@ -69,7 +69,7 @@ class Checkpoint:
 
     @property
     def title(self) -> str:
-        """The name for a card: of a folder here, only the last part."""
+        """The name for a card: of a folder, only the last part."""
         return Path(self.name).expanduser().resolve().name if Path(self.name).expanduser().is_dir() else self.name
 
     @property
@@ -81,7 +81,7 @@ class Checkpoint:
     def arguments(self) -> dict[str, Any]:
         """Of timm's constructor, without those that belong to a training run."""
         args = {**architectures.in_timm(self.architecture)[1], **(self.config.get("model_args") or {})}
-        for name in RUNS:
+        for name in RUN_ARGUMENTS:
             args.pop(name, None)
         authors = self.is_authors or self.folder is None
         return {**args, **standardization_arguments(self.timm_name, args, authors=authors)}
@@ -123,7 +123,7 @@ def open_checkpoint(name: str, folder: Path) -> Checkpoint:
         raise UserError(f"{name}: config.json is not JSON ({error}).") from error
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
         raise UserError(f"{name}: config.json names no timm architecture; this is not a timm checkpoint.")
-    is_adapter = isinstance(config.get(ADAPTER), dict) and all((folder / each).is_file() for each in ADAPTER_FILES)
+    is_adapter = isinstance(config.get(ADAPTER), dict) and all((folder / file).is_file() for file in ADAPTER_FILES)
     if not (folder / "model.safetensors").is_file() and not is_adapter:
         pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern))
         if not pickles:
@@ -141,14 +141,14 @@ def open_checkpoint(name: str, folder: Path) -> Checkpoint:
 def random_checkpoint(architecture: str, model_args: dict[str, Any]) -> Checkpoint:
     """A timm architecture to be trained from scratch."""
     _check_architecture(f"scratch:{architecture}", architecture)
-    for name in sorted(model_args.keys() & SETTLED.keys()):
-        raise UserError(f"--model-arg {name}={model_args[name]} cannot be given: {SETTLED[name]}.")
+    for name in sorted(model_args.keys() & DECIDED_ELSEWHERE.keys()):
+        raise UserError(f"--model-arg {name}={model_args[name]} cannot be given: {DECIDED_ELSEWHERE[name]}.")
     for name in sorted(model_args.keys() & REFUSED):
         raise UserError(f"--model-arg {name} cannot be given: it does not describe a network.")
     defaults = timm.get_pretrained_cfg(architecture)
     preprocessing = defaults.to_dict() if defaults is not None else dict(DEFAULT_PREPROCESSING)
     config = {"architecture": architecture, "model_args": model_args, "pretrained_cfg": preprocessing}
-    # The licence is that of timm's weights, which are not used.
+    # The license is that of timm's weights, which are not used.
     preprocessing.pop("license", None)
     return Checkpoint(f"scratch:{architecture}", architecture, None, config)
 

@@ -1,4 +1,4 @@
-"""Which parameters of a network are trained, and how deep each lies."""
+"""Which parameters of a network are trained, and how deep they lie."""
 
 from collections.abc import Iterable
 
@@ -14,9 +14,9 @@ def train_only(network: nn.Module, parameters: Iterable[Tensor]) -> None:
     Raises:
         UserError: when nothing would be trained.
     """
-    chosen = {id(parameter) for parameter in parameters}
+    trained = {id(parameter) for parameter in parameters}
     for parameter in network.parameters():
-        parameter.requires_grad_(id(parameter) in chosen)
+        parameter.requires_grad_(id(parameter) in trained)
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise UserError(f"this method would train nothing of {type(network).__name__}. Choose another --method.")
 

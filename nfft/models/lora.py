@@ -1,8 +1,8 @@
-"""Low-rank adapters that are right for weight-standardised convolutions, through peft.
+"""Low-rank adapters that are right for weight-standardized convolutions, through peft.
 
-peft's own layers for convolutions make their two factors convolutions of the same kind, which standardise themselves,
-and merge into a weight that is standardised again: what was learned is lost. Here B·A is added to the raw weight before
-it is standardised, and merging is that same addition.
+peft's own layers for convolutions make their two factors convolutions of the same kind, which standardize themselves,
+and merge into a weight that is standardized again: what was learned is lost. Here B·A is added to the raw weight before
+it is standardized, and merging is that same addition.
 """
 
 import copy
@@ -26,7 +26,7 @@ from nfft.optim.param_groups import classifier
 
 ADAPTER = "default"
 TINY = 1e-12
-# What of peft's description the layer below heeds, or has no part in.
+# Fields of peft's LoraConfig that the layer below heeds, or that are no concern of a layer.
 HEEDED = {
     "alpha_pattern", "auto_mapping", "base_model_name_or_path", "exclude_modules", "inference_mode",
     "init_lora_weights", "layers_pattern", "layers_to_transform", "lora_alpha", "lora_dropout", "modules_to_save",
@@ -36,10 +36,10 @@ HEEDED = {
 
 
 class WeightSpaceConv2d(nn.Module, LoraLayer):
-    """A convolution of any groups, padding and dilation, plain or standardised, whose raw weight has low-rank changes.
+    """A convolution of any groups, padding and dilation, plain or standardized, whose raw weight has low-rank changes.
 
     A is (r, fan-in) and B (out, r), with the fan-in of one group. A DoRA magnitude multiplies the gain of a
-    standardised convolution, whose weight has no length of its own, and is the length of a plain one's.
+    standardized convolution, whose weight has no length of its own, and is the length of a plain one's.
     """
 
     def __init__(self, base_layer: nn.Module, adapter_name: str, config: LoraConfig, **settings: Any) -> None:
@@ -73,14 +73,14 @@ class WeightSpaceConv2d(nn.Module, LoraLayer):
         self.lora_A[adapter_name], self.lora_B[adapter_name] = a, b
         if config.use_dora:
             check_length(self.base)
-            lengths = torch.ones(rows) if self.is_standardised else weight.detach().float().flatten(1).norm(dim=1)
+            lengths = torch.ones(rows) if self.is_standardized else weight.detach().float().flatten(1).norm(dim=1)
             self.lora_magnitude_vector[adapter_name] = Magnitude(lengths)
         self.use_dora[adapter_name] = config.use_dora
         self._move_adapter_to_device_of_base_layer(adapter_name)
         self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
 
     @property
-    def is_standardised(self) -> bool:
+    def is_standardized(self) -> bool:
         return hasattr(self.base, "gain")
 
     def get_delta_weight(self, adapter: str) -> Tensor:
@@ -102,7 +102,7 @@ class WeightSpaceConv2d(nn.Module, LoraLayer):
             if self.use_dora[adapter]:
                 vector = cast(Magnitude, self.lora_magnitude_vector[adapter]).weight
                 magnitude = vector.to(base.weight.dtype).view(-1, 1, 1, 1)
-                if self.is_standardised:
+                if self.is_standardized:
                     tensors["gain"] = tensors.get("gain", base.gain) * magnitude
                 else:
                     rows = tensors["weight"].flatten(1).norm(dim=1).view(-1, 1, 1, 1)
@@ -121,8 +121,8 @@ class WeightSpaceConv2d(nn.Module, LoraLayer):
 
     @torch.no_grad()
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
-        """Make the change of the active adapters that of the base layer; the outputs stay equal to the bit."""
-        adapters = [each for each in check_adapters_to_merge(self, adapter_names) if each in self.lora_A]
+        """Add the change of the active adapters to the base layer; the outputs stay equal to the bit."""
+        adapters = [name for name in check_adapters_to_merge(self, adapter_names) if name in self.lora_A]
         if not adapters:
             return
         base, training = self.base, self.training
@@ -159,29 +159,30 @@ class Magnitude(nn.Module):
         self.weight = nn.Parameter(lengths)
 
 
-# peft looks only at the first kind, and standardised convolutions are convolutions.
+# peft looks only at the first kind, and standardized convolutions are convolutions.
 LAYERS: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: WeightSpaceConv2d}
 
 
 def check_heeded(config: LoraConfig) -> None:
-    """See that `config` asks for nothing that would be passed over without a word.
+    """See that `config` has nothing that would be passed over without a word.
 
     Raises:
-        ValueError: naming what it asks for.
+        ValueError: naming the first such field.
     """
-    plain, names = LoraConfig(), [each.name for each in fields(LoraConfig) if each.name not in HEEDED]
-    asked = [name for name in names if getattr(config, name) != getattr(plain, name)]
+    default, names = LoraConfig(), [entry.name for entry in fields(LoraConfig) if entry.name not in HEEDED]
+    unheeded = [name for name in names if getattr(config, name) != getattr(default, name)]
     if not isinstance(config.init_lora_weights, bool):
-        asked.append("init_lora_weights")
-    if asked:
-        raise ValueError(f"{asked[0]}={getattr(config, asked[0])!r} has no meaning for convolutions here; leave it out")
+        unheeded.append("init_lora_weights")
+    if unheeded:
+        value = getattr(config, unheeded[0])
+        raise ValueError(f"{unheeded[0]}={value!r} has no meaning for convolutions here; leave it out")
 
 
 def check_length(convolution: nn.Conv2d) -> None:
     """See that the units of `convolution` have a length that DoRA can train.
 
     Raises:
-        ValueError: where its weight is standardised and has no gain.
+        ValueError: where its weight is standardized and has no gain.
     """
     if isinstance(convolution, (StdConv2d, StdConv2dSame)):
         raise ValueError(
@@ -192,11 +193,12 @@ def check_length(convolution: nn.Conv2d) -> None:
 def convolutions(network: nn.Module) -> dict[str, nn.Conv2d]:
     """Every convolution but a classifier, by name: those of the body, of shortcuts and of squeeze-and-excite."""
     head = classifier(network)
-    found = {name: each for name, each in network.named_modules() if isinstance(each, nn.Conv2d)}
-    return {name: each for name, each in found.items() if each is not head}
+    return {
+        name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d) and module is not head
+    }
 
 
-def chosen(network: nn.Module, patterns: str | None) -> dict[str, nn.Conv2d]:
+def matching_convolutions(network: nn.Module, patterns: str | None) -> dict[str, nn.Conv2d]:
     """The convolutions whose names match any of `patterns`, such as "conv1,attn*"; all when absent.
 
     A pattern is compared with the whole name and with each of its parts.
@@ -207,8 +209,8 @@ def chosen(network: nn.Module, patterns: str | None) -> dict[str, nn.Conv2d]:
     every = convolutions(network)
     if patterns is None:
         return every
-    found: dict[str, nn.Conv2d] = {}
-    for pattern in (each.strip() for each in patterns.split(",")):
+    layers: dict[str, nn.Conv2d] = {}
+    for pattern in map(str.strip, patterns.split(",")):
         matching = {
             name: layer
             for name, layer in every.items()
@@ -217,8 +219,8 @@ def chosen(network: nn.Module, patterns: str | None) -> dict[str, nn.Conv2d]:
         if not matching:
             known = sorted({part for name in every for part in name.split(".") if not part.isdecimal()})
             raise UserError(f"method.targets: no convolution matches {pattern!r}; {nearest(pattern, known)}")
-        found |= matching
-    return found
+        layers |= matching
+    return layers
 
 
 def configure(
@@ -229,7 +231,7 @@ def configure(
     Raises:
         UserError: when nothing matches, or the rank is above what any of the weights can have.
     """
-    layers = chosen(network, targets)
+    layers = matching_convolutions(network, targets)
     largest = {name: min(layer.weight.flatten(1).shape) for name, layer in layers.items()}
     if not 1 <= rank <= max(largest.values()):
         raise UserError(f"method.rank must be from 1 to {max(largest.values())} for these weights; got {rank}.")
@@ -243,7 +245,7 @@ def configure(
         rank_pattern={f"^{name}$".replace(".", r"\."): high for name, high in ranks.items()},
         # The same factor in every layer, whatever its rank.
         alpha_pattern={f"^{name}$".replace(".", r"\."): alpha * high / rank for name, high in ranks.items()},
-        modules_to_save=[name for name, each in network.named_modules() if each is classifier(network)],
+        modules_to_save=[name for name, module in network.named_modules() if module is classifier(network)],
     )
     config._register_custom_module(LAYERS)
     return config
@@ -268,11 +270,11 @@ def attach(network: nn.Module, config: PeftConfig) -> None:
         inject_adapter_in_model(changes, network, adapter_name=ADAPTER)
     except (ValueError, re.error) as error:
         raise UserError(f"these adapters do not fit {type(network).__name__}: {str(error).rstrip('.')}.") from error
-    layers = [(name, each) for name, each in network.named_modules() if isinstance(each, BaseTunerLayer)]
+    layers = [(name, module) for name, module in network.named_modules() if isinstance(module, BaseTunerLayer)]
     for name, layer in layers:
         if not isinstance(layer, WeightSpaceConv2d) or layer is classifier(network):
             raise UserError(f"adapters are for convolutions, and the classifier is trained whole; {name} is targeted.")
-    network.train(network.training)  # new layers are made for training
+    network.train(network.training)  # new layers are in training mode, whatever the network is in
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(".lora_" in name)
     classifier(network).requires_grad_(True)
@@ -285,7 +287,7 @@ def is_registered(config: LoraConfig) -> bool:
 
 def adapted(network: nn.Module) -> Iterator[tuple[str, WeightSpaceConv2d]]:
     """The layers that have adapters, by name."""
-    return ((name, each) for name, each in network.named_modules() if isinstance(each, WeightSpaceConv2d))
+    return ((name, layer) for name, layer in network.named_modules() if isinstance(layer, WeightSpaceConv2d))
 
 
 @torch.no_grad()
@@ -299,11 +301,11 @@ def floors(network: nn.Module) -> dict[Tensor, Tensor]:
     allows the weight itself. On digits that is worth 4 to 5 points of top-1 over the paper's
     eps, and without clipping a learning rate of 0.5 diverges: LOG.md has the runs.
     """
-    found = {}
+    lengths_of_b = {}
     for _, layer in adapted(network):
         a, b = (cast(nn.Linear, factors[ADAPTER]).weight for factors in (layer.lora_A, layer.lora_B))
         lengths = layer.base.weight.float().flatten(1).norm(dim=1, keepdim=True).clamp(min=EPS)
         if b.shape[1] == 1:
             lengths = lengths.norm()
-        found[cast(Tensor, b)] = lengths / (a.float().norm() * layer.scaling[ADAPTER])
-    return found
+        lengths_of_b[cast(Tensor, b)] = lengths / (a.float().norm() * layer.scaling[ADAPTER])
+    return lengths_of_b

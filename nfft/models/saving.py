@@ -9,7 +9,7 @@ from timm.models._hub import save_config_for_hf
 from torch import nn
 
 from nfft.files import write_json
-from nfft.models.checkpoint import RUNS, Checkpoint
+from nfft.models.checkpoint import RUN_ARGUMENTS, Checkpoint
 from nfft.models.tensors import write_tensors
 
 
@@ -19,7 +19,7 @@ def save_network(
     """Write config.json and model.safetensors, as timm, transformers and the Hub read them.
 
     Args:
-        preprocessing: as `squashed` makes it, or that of a checkpoint.
+        preprocessing: as `squash_preprocessing` has it, or that of a checkpoint.
 
     The evaluation size goes where timm and transformers both look for it (input_size).
     """
@@ -46,11 +46,11 @@ def config_of(
 def _finish_config(config: dict[str, Any], checkpoint: Checkpoint) -> None:
     """Leave out what describes the source checkpoint or this training run rather than the network."""
     config["architecture"] = checkpoint.timm_name
-    recorded = {name: value for name, value in config.get("model_args", {}).items() if name not in RUNS}
+    recorded = {name: value for name, value in config.get("model_args", {}).items() if name not in RUN_ARGUMENTS}
     config["model_args"] = {**recorded, **checkpoint.arguments}
     sizes = ("test_input_size", "pool_size", "test_pool_size")
     for name in ("tag", "origin_url", "paper_ids", "paper_name", "label_names", "label_descriptions", *sizes):
         config["pretrained_cfg"].pop(name, None)
-    # timm writes the licence of its own weights, whether they were used or not.
+    # timm writes the license of its own weights, whether they were used or not.
     if checkpoint.preprocessing.get("license") is None:
         config["pretrained_cfg"].pop("license", None)

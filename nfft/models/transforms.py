@@ -14,7 +14,7 @@ from nfft.models.checkpoint import Checkpoint
 
 
 def squash_preprocessing(checkpoint: Checkpoint, resolution: int, margin: int) -> dict[str, Any]:
-    """The paper's evaluation in timm's words: resize to resolution + margin on both sides, crop the centre."""
+    """The paper's evaluation in timm's words: resize to resolution + margin on both sides, crop the center."""
     return {
         "input_size": (3, resolution, resolution),
         "interpolation": "bicubic",
@@ -27,30 +27,30 @@ def squash_preprocessing(checkpoint: Checkpoint, resolution: int, margin: int) -
 
 def stored_preprocessing(checkpoint: Checkpoint, resolution: int | None = None) -> dict[str, Any]:
     """The checkpoint's own evaluation, at its test size or another, in timm's words."""
-    source = checkpoint.preprocessing
+    stored = checkpoint.preprocessing
     side = resolution or checkpoint.test_side
-    share = source.get("test_crop_pct") or source.get("crop_pct") or 0.875
-    if source.get("crop_mode") == "squash" and resolution not in (None, checkpoint.test_side):
+    share = stored.get("test_crop_pct") or stored.get("crop_pct") or 0.875
+    if stored.get("crop_mode") == "squash" and resolution not in (None, checkpoint.test_side):
         # The margin that the authors leave is a number of px, whatever the size.
         margin = math.floor(checkpoint.test_side / share) - checkpoint.test_side
         share = crop_share(side, margin)
     return {
         "input_size": (3, side, side),
-        "interpolation": source.get("interpolation", "bicubic"),
-        "mean": tuple(source["mean"]),
-        "std": tuple(source["std"]),
+        "interpolation": stored.get("interpolation", "bicubic"),
+        "mean": tuple(stored["mean"]),
+        "std": tuple(stored["std"]),
         "crop_pct": share,
-        "crop_mode": source.get("crop_mode", "center"),
+        "crop_mode": stored.get("crop_mode", "center"),
     }
 
 
 def transform_of(preprocessing: dict[str, Any]) -> Callable[[Image.Image], Tensor]:
-    """timm's own transform of an evaluation: an image of Pillow to normalised pixels (3, side, side)."""
+    """timm's own transform of an evaluation: an image of Pillow to normalized pixels (3, side, side)."""
     return create_transform(**preprocessing, is_training=False)
 
 
 def pixels_of(preprocessing: dict[str, Any]) -> Callable[[Image.Image], np.ndarray]:
-    """The same transform before it normalises: uint8 pixels (side, side, 3)."""
+    """The same transform before it normalizes: uint8 pixels (side, side, 3)."""
     return partial(_pixels, create_transform(**preprocessing, is_training=False, normalize=False))
 
 

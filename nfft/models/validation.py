@@ -71,7 +71,7 @@ def _validate_classes(name: str, config: dict[str, Any], preprocessing: dict[str
     names = config.get("label_names")
     if names is None:
         return
-    if not isinstance(names, list) or not all(isinstance(each, str) and _is_text(each) for each in names):
+    if not isinstance(names, list) or not all(isinstance(label, str) and _is_text(label) for label in names):
         raise UserError(f"{name}: label_names in config.json must be a list of names; found {_shown(names)}.")
     if len(names) != classes:
         raise UserError(f"{name}: config.json has {len(names)} label_names for {classes} classes; they must agree.")
@@ -99,36 +99,40 @@ def validate_weights(name: str, file: Path, network: nn.Module) -> None:
     Raises:
         UserError: naming what differs.
     """
-    found = _header(name, file)
-    wanted = {key: (tuple(tensor.shape), tensor.is_floating_point()) for key, tensor in network.state_dict().items()}
-    _compare(name, wanted, found)
+    expected = {key: (tuple(tensor.shape), tensor.is_floating_point()) for key, tensor in network.state_dict().items()}
+    _compare(name, expected, _header(name, file))
 
 
-def tensors_of(name: str, file: Path, wanted: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """The tensors of a file, once they are seen to be real numbers of the shapes that are wanted, and no others."""
-    _compare(name, {key: (shape, True) for key, shape in wanted.items()}, _header(name, file))
+def tensors_of(name: str, file: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """The tensors of a file, which must be real numbers of these shapes, and no others.
+
+    Raises:
+        UserError: naming what differs.
+    """
+    _compare(name, {key: (shape, True) for key, shape in shapes.items()}, _header(name, file))
     with safe_open(file, framework="pt") as tensors:
-        return {key: tensors.get_tensor(key) for key in wanted}
+        return {key: tensors.get_tensor(key) for key in shapes}
 
 
 def _header(name: str, file: Path) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Shape and type of each tensor in a file."""
+    """Shapes and types of the tensors in a file."""
     try:
         with safe_open(file, framework="pt") as tensors:
             slices = {key: tensors.get_slice(key) for key in tensors.keys()}  # noqa: SIM118
-            return {key: (tuple(each.get_shape()), each.get_dtype()) for key, each in slices.items()}
+            return {key: (tuple(part.get_shape()), part.get_dtype()) for key, part in slices.items()}
     except (SafetensorError, OSError) as error:
         raise UserError(f"{name}: {file.name} is damaged ({error}). Fetch it again.") from error
 
 
 def _compare(
-    name: str, wanted: dict[str, tuple[tuple[int, ...], bool]], found: dict[str, tuple[tuple[int, ...], str]]
+    name: str, expected: dict[str, tuple[tuple[int, ...], bool]], header: dict[str, tuple[tuple[int, ...], str]]
 ) -> None:
-    found = {shorten(key, 80): each for key, each in found.items()}
-    differences = [f"{key} is missing" for key in wanted.keys() - found.keys()]
-    differences += [f"{key} is not part of it" for key in found.keys() - wanted.keys()]
-    for key in wanted.keys() & found.keys():
-        (shape, floating), (its_shape, its_type) = wanted[key], found[key]
+    """See that a file has the tensors that are expected: shape, and whether they are real numbers, by name."""
+    header = {shorten(key, 80): entry for key, entry in header.items()}
+    differences = [f"{key} is missing" for key in expected.keys() - header.keys()]
+    differences += [f"{key} is not part of it" for key in header.keys() - expected.keys()]
+    for key in expected.keys() & header.keys():
+        (shape, floating), (its_shape, its_type) = expected[key], header[key]
         if shape != its_shape:
             differences.append(f"{key} must be {list(shape)} and is {list(its_shape)}")
         elif floating != (its_type in FLOATS):
@@ -169,7 +173,7 @@ def _is_whole(value: Any, largest: int) -> bool:
 
 def _is_modest(value: Any) -> bool:
     if isinstance(value, dict):
-        return len(value) <= 64 and all(isinstance(key, str) and _is_modest(each) for key, each in value.items())
+        return len(value) <= 64 and all(isinstance(key, str) and _is_modest(entry) for key, entry in value.items())
     if isinstance(value, list):
         return len(value) <= 64 and all(map(_is_modest, value))
     if isinstance(value, str):

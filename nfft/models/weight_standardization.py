@@ -1,4 +1,4 @@
-"""Scaled weight standardisation with the formula that a checkpoint was trained with: the authors', or timm's.
+"""Scaled weight standardization with the formula that a checkpoint was trained with: the authors', or timm's.
 
 timm's convolutions divide by sqrt(variance + eps) and multiply by fan-in^-0.5; the authors divide by
 sqrt(max(variance x fan-in, 1e-4)). With eps at 1e-12 the first is the second, but where the maximum bites, and there
@@ -18,15 +18,15 @@ AUTHORS_EPS = 1e-12
 FLOOR = 1e-4
 
 
-def standardization_arguments(architecture: str, given: dict[str, Any], *, authors: bool) -> dict[str, Any]:
+def standardization_arguments(architecture: str, arguments: dict[str, Any], *, authors: bool) -> dict[str, Any]:
     """The constructor's argument that makes timm's network compute the authors' formula; none where it needs none.
 
     Args:
         architecture: timm's name.
-        given: arguments of the constructor that are decided; what they say of eps stays.
+        arguments: of the constructor, as far as they are known; what they say of eps stays.
         authors: whether the weights are the authors', or about to be trained as theirs.
     """
-    if not authors or ARGUMENT in given or not timm.models.is_model_in_modules(architecture, ["nfnet"]):
+    if not authors or ARGUMENT in arguments or not timm.models.is_model_in_modules(architecture, ["nfnet"]):
         return {}
     return {ARGUMENT: AUTHORS_EPS}
 
@@ -46,7 +46,7 @@ def are_authors(architecture: str, config: dict[str, Any]) -> bool:
 
 @torch.no_grad()
 def settle_gains(network: nn.Module) -> int:
-    """Rescale the gains of channels where the authors' maximum bites, so that timm's formula gives their output.
+    """Rescale the gains of channels where the authors' maximum bites, so that timm's formula gives the same output.
 
     Returns:
         How many channels there were.

@@ -28,7 +28,7 @@ def clip_gradients(
         parameters: those to clip; ones without a gradient are passed over. Leave the weight of the
             final classifier out: it alone is never clipped (its bias is).
         clipping: the paper's lambda; 0.01 for batches of 1024 to 4096, larger for smaller batches.
-        eps: floor of a unit's weight norm, so that zero-initialised units can move.
+        eps: floor of a unit's weight norm, so that zero-initialized units can move.
         floors: other floors by parameter, of a shape that fits its units' norms.
         whole_gains: False makes each element of a gain a unit, as timm does, to measure the difference.
 

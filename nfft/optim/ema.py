@@ -36,7 +36,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, module: nn.Module, moved: Set[str] = frozenset()) -> None:
-        """Move the average towards the weights that an optimizer step has just made.
+        """Move the average toward the weights that an optimizer step has just made.
 
         Args:
             moved: names of tensors whose average has been moved already, together with the weights.
@@ -45,10 +45,8 @@ class Ema:
         tensors = module.state_dict() if left else {}
         averaged = [name for name in left if tensors[name].is_floating_point()]
         if averaged:
-            towards = 1 - self.decay_at(self.step)
-            torch._foreach_lerp_(
-                [self.average[each] for each in averaged], [tensors[each] for each in averaged], towards
-            )
+            averages, weights = [self.average[name] for name in averaged], [tensors[name] for name in averaged]
+            torch._foreach_lerp_(averages, weights, 1 - self.decay_at(self.step))
         for name in set(left) - set(averaged):
             self.average[name].copy_(tensors[name])
         self.step += 1

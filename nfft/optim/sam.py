@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation: take the gradient where the loss is worst nearby."""
+"""Sharpness-aware minimization: take the gradient where the loss is worst nearby."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -30,8 +30,8 @@ def perturbed(parameters: Iterable[Tensor], loss: Tensor, rho: float = RHO) -> I
     if not rho >= 0:
         raise ValueError(f"rho, the length of SAM's move, must be at least 0; got {rho}.")
     trained = [parameter for parameter in parameters if parameter.requires_grad]
-    found = torch.autograd.grad(loss, trained, allow_unused=True)
-    pairs = [(parameter, gradient) for parameter, gradient in zip(trained, found, strict=True) if gradient is not None]
+    ascent = torch.autograd.grad(loss, trained, allow_unused=True)
+    pairs = [(weight, gradient) for weight, gradient in zip(trained, ascent, strict=True) if gradient is not None]
     weights, gradients = [weight for weight, _ in pairs], [gradient for _, gradient in pairs]
     with torch.no_grad():
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)).float())

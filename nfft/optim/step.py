@@ -1,4 +1,4 @@
-"""What follows once there are gradients: they are clipped, the weights move along them, and the average after those."""
+"""One optimizer step: AGC, SGD, EMA."""
 
 import warnings
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from nfft.optim.param_groups import clipped, optimizer_groups
 
 
 class Update(Protocol):
-    """One step of everything that is trained, from its gradients."""
+    """Moves everything that is trained by its gradients, once."""
 
     def __call__(self, *, clipping: float | None, floors: Mapping[Tensor, Tensor] | None = None) -> Tensor:
         """Args:
@@ -25,8 +25,8 @@ class Update(Protocol):
         """
 
 
-class InTurn:
-    """The paper's step as its pieces make it: AGC, SGD with decay and Nesterov momentum, and the average of weights."""
+class SequentialUpdate:
+    """The paper's step, one part after the other: AGC, SGD with decay and Nesterov momentum, average of weights."""
 
     def __init__(
         self, network: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None, whole_gains: bool = True
@@ -52,38 +52,38 @@ def fastest_update(
     scaled: bool,
     whole_gains: bool = True,
 ) -> Update:
-    """The update to take where `network` is: on a GPU all of it in one pass over memory, to rounding the same.
+    """The fastest update where `network` is: on a GPU a fused one, in one pass over memory, the same to rounding.
 
     Args:
         optimizer: SGD, with Nesterov's momentum or none; its state holds the momentum either way.
         scaled: whether there is a loss scaler, which skips steps of SGD from outside.
         whole_gains: as for `clip_gradients`.
     """
-    in_turn = InTurn(network, optimizer, ema, whole_gains)
+    sequential = SequentialUpdate(network, optimizer, ema, whole_gains)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     on_gpu = all(parameter.device.type == "cuda" for parameter in trained)
     if scaled or not whole_gains or not on_gpu or find_spec("triton") is None:
-        return in_turn
-    from nfft.optim.step_triton import InOnePass, fits
+        return sequential
+    from nfft.optim.step_triton import FusedUpdate, fits
 
     if not all(fits(parameter) for parameter in trained):
-        return in_turn
+        return sequential
     try:
-        rehearse(InOnePass, trained[0].device)
+        rehearse(FusedUpdate, trained[0].device)
     except Exception as error:  # Triton's failures, such as for want of a C compiler, are of many types
         warnings.warn(f"steps of the optimizer take several passes over memory: {error}", stacklevel=2)
-        return in_turn
-    return InOnePass(network, optimizer, ema)
+        return sequential
+    return FusedUpdate(network, optimizer, ema)
 
 
 def rehearse(kind: type, device: torch.device) -> None:
-    """Take two steps of a small network by `kind` and in turn, so that what does not work shows before there is a run.
+    """Compare two steps of a small network by `kind` with the sequential ones: a failure shows before the run.
 
     Raises:
         Exception: of any kind, where they cannot be taken, or differ.
     """
     results = []
-    for each in (InTurn, kind):
+    for update_kind in (SequentialUpdate, kind):
         draw = torch.Generator().manual_seed(0)
         with torch.random.fork_rng(devices=[]):
             network = nn.Sequential(nn.Conv2d(5, 12, 3), nn.Linear(7, 3))
@@ -93,7 +93,7 @@ def rehearse(kind: type, device: torch.device) -> None:
         network.get_classifier = lambda network=network: network[1]  # type: ignore[assignment]
         optimizer = torch.optim.SGD(optimizer_groups(network, 0.1), lr=0.1, momentum=0.9, nesterov=True)
         ema = Ema(network, 0.9)
-        update = each(network, optimizer, ema)
+        update = update_kind(network, optimizer, ema)
         for _ in range(2):
             for parameter in network.parameters():
                 parameter.grad = torch.randn(parameter.shape, generator=draw).to(device)

@@ -1,4 +1,4 @@
-"""AGC, SGD and the average of weights in one pass over memory, for all parameters in a launch or two of one kernel.
+"""One optimizer step, fused: AGC, SGD and EMA in one pass over memory, in a launch or two of one kernel.
 
 Each program of the kernel takes some units: it adds up their norms, then reads weight, gradient, momentum and average
 and writes all but the gradient. A unit lies in one piece in memory and is short, so that what was read for its norm is
@@ -20,14 +20,14 @@ from nfft.optim.param_groups import clipped
 
 # Units that a program takes, and how many elements of each at a time: of short units many, of others one.
 SHORT, MANY, ONE = 32, (16, 32), (1, 512)
-# What the kernel is told of a parameter: addresses of weight, gradient, momentum, average and floors, length and number
-# of its units, its group, and whether it is clipped.
+# Of a parameter the kernel reads: addresses of weight, gradient, momentum, average and floors, length and number of
+# its units, its group, and whether it is clipped.
 FIELDS = tl.constexpr(9)
 
 
 @triton.jit
 def move_units(
-    tiles, table, rates, over, clipping, towards, UNITS: tl.constexpr, COLUMNS: tl.constexpr,
+    tiles, table, rates, over, clipping, average_rate, UNITS: tl.constexpr, COLUMNS: tl.constexpr,
     EPS: tl.constexpr, TINY: tl.constexpr,
 ):  # fmt: skip
     """Move the units of one tile.
@@ -38,7 +38,7 @@ def move_units(
         rates: float32 (groups, 3), learning rate, weight decay and momentum.
         over: float32 (), to which the number of units clipped is added, or NaN for a gradient that is not finite.
         clipping: AGC's lambda.
-        towards: how far the average moves to the new weights.
+        average_rate: how far the average moves to the new weights, from 0 to 1.
     """
     tile = tiles + 2 * tl.program_id(0)
     row = table + tl.load(tile) * FIELDS
@@ -90,7 +90,7 @@ def move_units(
         if average != 0:
             place = average.to(tl.pointer_type(tl.float32)) + at
             a = tl.load(place, mask=inside, other=0.0)
-            tl.store(place, a + towards * (w - a), mask=inside)
+            tl.store(place, a + average_rate * (w - a), mask=inside)
 
 
 class Trained(NamedTuple):
@@ -104,12 +104,12 @@ class Trained(NamedTuple):
     is_clipped: bool
 
 
-class InOnePass:
-    """`InTurn`, to rounding, by the kernel above; for parameters on one GPU of which `fits` is true.
+class FusedUpdate:
+    """The same as `SequentialUpdate`, to rounding, by the kernel above; for parameters on one GPU that the kernel fits.
 
-    What the kernel is told of the parameters stays on the device. Gradients are made anew in each step all the same:
-    keeping them would take memory during the next forward pass, and clearing them and adding to them two more passes
-    over it. When they come to lie elsewhere, the table of addresses, of some kB, is sent again.
+    The table of parameters that the kernel reads stays on the device. Gradients are allocated in every step all the
+    same: keeping them would take memory during the next forward pass, and clearing them and adding to them two more
+    passes over it. When they come to lie elsewhere, the table, of some kB, is sent again.
     """
 
     def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None) -> None:
@@ -117,41 +117,43 @@ class InOnePass:
         names = {parameter: name for name, parameter in network.named_parameters()}
         to_clip = set(clipped(network))
         self.trained = [
-            Trained(each, names[each], *shape_in_units(each), number, each in to_clip)
+            Trained(parameter, names[parameter], *shape_in_units(parameter), number, parameter in to_clip)
             for number, group in enumerate(optimizer.param_groups)
-            for each in group["params"]
+            for parameter in group["params"]
         ]
         self.device = self.trained[0].weight.device
         # Sent again only when it has changed.
-        self.table = lru_cache(maxsize=1)(lambda rows: sent(rows, self.device, torch.int64))
-        self.tiles = lru_cache(maxsize=1)(lambda shapes: cut(shapes, self.device))
+        self.table = lru_cache(maxsize=1)(lambda rows: send(rows, self.device, torch.int64))
+        self.tiles = lru_cache(maxsize=1)(lambda shapes: cut_tiles(shapes, self.device))
 
     @torch.no_grad()
     def __call__(self, *, clipping: float | None, floors: Mapping[Tensor, Tensor] | None = None) -> Tensor:
         groups, ema, clips = self.optimizer.param_groups, self.ema, clipping is not None
-        moved = [each for each in self.trained if each.weight.grad is not None]
-        unclipped = None if clips else clip_nothing([each.weight for each in moved])
-        # The kernel is given addresses only: what they belong to must live until it has been launched.
-        tensors = [self.tensors(each, floors or {}) for each in moved]
+        moved = [entry for entry in self.trained if entry.weight.grad is not None]
+        unclipped = None if clips else clip_nothing([entry.weight for entry in moved])
+        # The kernel gets addresses only: the tensors there must live until it has been launched.
+        tensors = [self.tensors(entry, floors or {}) for entry in moved]
         rows = [
-            (*map(address, mine), each.length, each.units, each.group, int(clips and each.is_clipped))
-            for each, mine in zip(moved, tensors, strict=True)
+            (*map(address, own), entry.length, entry.units, entry.group, int(clips and entry.is_clipped))
+            for entry, own in zip(moved, tensors, strict=True)
         ]
         table = self.table(tuple(rows))
-        tiles = self.tiles(tuple((each.length, each.units) for each in moved))
+        tiles = self.tiles(tuple((entry.length, entry.units) for entry in moved))
         rates = [(group["lr"], group["weight_decay"], group["momentum"]) for group in groups]
-        towards = 0 if ema is None else 1 - ema.decay_at(ema.step)
+        average_rate = 0 if ema is None else 1 - ema.decay_at(ema.step)
         over = torch.zeros((), device=self.device)
-        told = table, sent(rates, self.device, torch.float32), over, float(clipping or 0), float(towards)
+        arguments = table, send(rates, self.device, torch.float32), over, float(clipping or 0), float(average_rate)
         for (units, columns), some in tiles.items():
             settings = {"UNITS": units, "COLUMNS": columns, "EPS": EPS, "TINY": TINY}
-            move_units[(len(some),)](some, *told, **settings, enable_fp_fusion=True)
+            move_units[(len(some),)](some, *arguments, **settings, enable_fp_fusion=True)
 
-        written = [each for weight, _, momentum, average, _ in tensors for each in (weight, momentum, average)]
-        torch.autograd.graph.increment_version([each for each in written if each is not None])
+        written = [tensor for weight, _, momentum, average, _ in tensors for tensor in (weight, momentum, average)]
+        torch.autograd.graph.increment_version([tensor for tensor in written if tensor is not None])
         if ema is not None:
-            ema.update(self.network, moved={each.name for each in moved})
-        return over / max(1, sum(each.units for each in moved if each.is_clipped)) if unclipped is None else unclipped
+            ema.update(self.network, moved={entry.name for entry in moved})
+        if unclipped is not None:
+            return unclipped
+        return over / max(1, sum(entry.units for entry in moved if entry.is_clipped))
 
     def tensors(self, trained: Trained, floors: Mapping[Tensor, Tensor]) -> tuple[Tensor | None, ...]:
         """Weight, gradient, momentum, average and floors, with their elements in one order in memory."""
@@ -173,12 +175,12 @@ class InOnePass:
 
 
 def address(tensor: Tensor | None) -> int:
-    """Where the elements begin; 0 for what there is none of."""
+    """Where the elements of a tensor begin in memory; 0 for none."""
     return 0 if tensor is None else tensor.data_ptr()
 
 
 def fits(parameter: Tensor) -> bool:
-    """Whether the kernel can have it: float32, and each unit in one piece."""
+    """Whether the kernel takes it: float32, and each unit in one piece of memory."""
     last = parameter.ndim == 4 and parameter.is_contiguous(memory_format=torch.channels_last)
     return parameter.dtype == torch.float32 and (last or parameter.is_contiguous())
 
@@ -201,15 +203,15 @@ def order(tensor: Tensor) -> list[int]:
     return [stride for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1]
 
 
-def cut(shapes: Sequence[tuple[int, int]], device: torch.device) -> dict[tuple[int, int], Tensor]:
+def cut_tiles(shapes: Sequence[tuple[int, int]], device: torch.device) -> dict[tuple[int, int], Tensor]:
     """The parameter and the first unit of each tile, int32 (tiles, 2), by units and elements that a program takes."""
-    found: dict[tuple[int, int], list[tuple[int, int]]] = {MANY: [], ONE: []}
+    tiles: dict[tuple[int, int], list[tuple[int, int]]] = {MANY: [], ONE: []}
     for number, (length, units) in enumerate(shapes):
         shape = MANY if length <= SHORT else ONE
-        found[shape] += [(number, first) for first in range(0, units, shape[0])]
-    return {shape: sent(tiles, device, torch.int32) for shape, tiles in found.items() if tiles}
+        tiles[shape] += [(number, first) for first in range(0, units, shape[0])]
+    return {shape: send(rows, device, torch.int32) for shape, rows in tiles.items() if rows}
 
 
-def sent(numbers: Sequence[Sequence[float]], device: torch.device, dtype: torch.dtype) -> Tensor:
-    """A tensor of `numbers` on the device, for which nothing has to wait."""
+def send(numbers: Sequence[Sequence[float]], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """A tensor of `numbers` on the device; the copy is asynchronous."""
     return torch.tensor(numbers, dtype=dtype, pin_memory=device.type == "cuda").to(device, non_blocking=True)

@@ -47,4 +47,5 @@ def recipe(facts: Facts) -> Recipe:
 
 def _magnitude(side: int) -> float:
     """The magnitude that the paper gives the variant trained at `side` px; below its smallest, in proportion."""
-    return next((each for px, _, _, each in reversed(VARIANTS.values()) if side >= px), round(5 * side / 192, 1))
+    larger_first = reversed(VARIANTS.values())
+    return next((magnitude for px, _, _, magnitude in larger_first if side >= px), round(5 * side / 192, 1))

@@ -1,6 +1,6 @@
 """paper-nfnet: how the paper fine-tunes its pre-trained NFNets, with SAM.
 
-Reaches, from 300 million labelled images (JFT) to ImageNet: F4+ 89.2 % top-1. Costs 15,000 steps of 2,048 images, each
+Reaches, from 300 million labeled images (JFT) to ImageNet: F4+ 89.2 % top-1. Costs 15,000 steps of 2,048 images, each
 1.2 to 1.4 times as long as without SAM.
 
 Source: arXiv 2102.06171, section 5 and appendix: a third of the steps are warm-up to 0.1 whatever the batch, then

@@ -1,6 +1,6 @@
-"""paper-resnet: how the paper fine-tunes pre-trained ResNets, with and without batch normalisation (its Table 4).
+"""paper-resnet: how the paper fine-tunes pre-trained ResNets, with and without batch normalization (its Table 4).
 
-Reaches, from 300 million labelled images (JFT) to ImageNet at 224 px: NF-ResNet-50 79.5 %, BN-ResNet-50 78.1 % top-1.
+Reaches, from 300 million labeled images (JFT) to ImageNet at 224 px: NF-ResNet-50 79.5 %, BN-ResNet-50 78.1 % top-1.
 
 Source: arXiv 2102.06171, section 5 and appendix: 15,000 steps of 2,048 images, a third of them warm-up to 0.1
 whatever the batch, cosine to 0, EMA 0.9999; no weight decay, dropout, stochastic depth or SAM. The paper's other
@@ -14,7 +14,7 @@ from nfft.models.architectures import is_normalizer_free
 
 def recipe(facts: Facts) -> Recipe:
     batch_size = facts.batch(2048)
-    # The paper clips networks without normalisation.
+    # The paper clips networks without normalization.
     clips = is_normalizer_free(facts.architecture)
     return Recipe(
         total_steps=15_000,

@@ -1,17 +1,15 @@
 """What the Hub reads of a card: its YAML head, and the file of evaluation results."""
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 
 from nfft.models.architectures import is_normalizer_free
 from nfft.reporting.markdown import amount, known
+from nfft.runs.records import Results, RunRecord, Scores, TaskRecord
 from nfft.text import one_line
-
-if TYPE_CHECKING:
-    from huggingface_hub import EvalResult
-
 
 TAGS = ("timm", "nfnet", "normalizer-free", "image-classification")
 SCORES = {"top1": "Top-1 accuracy", "top5": "Top-5 accuracy", "mean_per_class": "Mean per-class accuracy"}
@@ -30,35 +28,34 @@ LICENSES = {
 }  # fmt: skip
 
 
-def metadata_of_run(run: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
+def metadata_of_run(run: RunRecord, results: Results) -> dict[str, Any]:
     """The head of a run's card: names and plain values."""
-    model, task, is_adapter = run["model"], run["task"], run.get("method", {}).get("is_adapter", False)
-    dataset, base = hub_id(task["source"]), hub_id(model["name"])
-    evaluated = [entry for scores in (results["test"], results["validation"]) for entry in _results(task, scores)]
+    model, task, is_adapter = run.model, run.task, run.method.artifact == "adapter"
+    dataset, base = hub_id(task.source), hub_id(model.name)
+    scored = [scores for scores in (results.test, results.validation) if scores is not None]
+    evaluated = [entry for scores in scored for entry in _eval_results(task, scores)]
     return _plain(
-        model["architecture"],
-        model["licence"],
+        model.architecture,
+        model.license,
         base_model=base,
         base_model_relation=("adapter" if is_adapter else "finetune") if base else None,
         # The Hub shows code for this library: timm cannot load an adapter.
         library="peft" if is_adapter else "timm",
         datasets=[dataset] if dataset else None,
         metrics=["accuracy"],
-        model_name=one_line(f"{model['architecture']} on {task['title'] or task['name']}") if evaluated else None,
+        model_name=one_line(f"{model.architecture} on {task.title or task.name}") if evaluated else None,
         eval_results=evaluated or None,
     )
 
 
-def metadata_of_network(architecture: str, licence: str | None, base: str | None) -> dict[str, Any]:
+def metadata_of_network(architecture: str, license: str | None, base: str | None) -> dict[str, Any]:
     """The head of a card for a network without a run."""
-    return _plain(architecture, licence, base_model=base)
+    return _plain(architecture, license, base_model=base)
 
 
-def _plain(architecture: str, licence: str | None, library: str = "timm", **values: Any) -> dict[str, Any]:
-    from huggingface_hub import ModelCardData
-
+def _plain(architecture: str, license: str | None, library: str = "timm", **values: Any) -> dict[str, Any]:
     tags = [tag for tag in TAGS if tag not in ("nfnet", "normalizer-free") or is_normalizer_free(architecture)]
-    values |= _license(licence)
+    values |= _license(license)
     return ModelCardData(library_name=library, pipeline_tag="image-classification", tags=tags, **values).to_dict()
 
 
@@ -68,29 +65,24 @@ def to_yaml(head: dict[str, Any]) -> str:
     return yaml.safe_dump(head, sort_keys=False, allow_unicode=True).strip()
 
 
-def eval_results(run: dict[str, Any], results: dict[str, Any], date: str) -> str | None:
+def eval_results(run: RunRecord, results: Results) -> str | None:
     """The text of `.eval_results/nfft.yaml`: the figure that the card quotes, as the Hub's leaderboards read it.
-
-    Args:
-        date: of the evaluation, ISO 8601.
 
     Returns:
         None where the data have no id on the Hub, or the figure is not a finite number.
     """
-    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
-
-    task, scores = run["task"], results["test"] or results["validation"]
-    dataset = hub_id(task["source"])
-    if dataset is None or not known(scores[task["metric"]]):
+    task, scores = run.task, results.quoted
+    dataset, figure = hub_id(task.source), scores.metric(task.metric)
+    if dataset is None or not known(figure):
         return None
-    images = f"{amount(scores['count'])} images at {scores['resolution']} px"
+    images = f"{amount(scores.count)} images at {scores.resolution} px"
     entry = EvalResultEntry(
         dataset_id=dataset,
         # Data that declare no benchmark have no tasks to name.
         task_id="default",
-        value=float(scores[task["metric"]]),
-        date=date,
-        notes=f"{SCORES[task['metric']]}, a share of 1, on {one_line(scores['split'])}: {images}",
+        value=float(figure),
+        date=run.started[:10],
+        notes=f"{SCORES[task.metric]}, a share of 1, on {one_line(scores.split)}: {images}",
     )
     return yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False, allow_unicode=True)
 
@@ -101,30 +93,29 @@ def hub_id(name: str | None) -> str | None:
     return name if name and re.fullmatch(form, name, re.ASCII) else None
 
 
-def _license(licence: str | None) -> dict[str, str]:
-    """Entries for a licence: one of the Hub's short names, or "other" with a name."""
-    if not licence:
+def _license(name: str | None) -> dict[str, str]:
+    """Entries for a license: one of the Hub's short names, or "other" with a name."""
+    if not name:
         return {}
-    if (short := re.sub(r"\s+", "-", licence.strip().lower())) in LICENSES:
+    if (short := re.sub(r"\s+", "-", name.strip().lower())) in LICENSES:
         return {"license": short}
-    return {"license": "other", "license_name": one_line(licence)}
+    return {"license": "other", "license_name": one_line(name)}
 
 
-def _results(task: dict[str, Any], scores: dict[str, Any] | None) -> "list[EvalResult]":
+def _eval_results(task: TaskRecord, scores: Scores) -> list[EvalResult]:
     """One entry for each score of a split that is a finite number; floats, since YAML knows no array scalars."""
-    from huggingface_hub import EvalResult
-
+    figures = {label: scores.metric(name) for name, label in SCORES.items()}
     return [
         EvalResult(
             task_type="image-classification",
             task_name="Image classification",
-            dataset_type=hub_id(task["source"]) or one_line(task["name"]),
-            dataset_name=one_line(task["title"] or task["name"]),
-            dataset_split=one_line(scores["split"]),
+            dataset_type=hub_id(task.source) or one_line(task.name),
+            dataset_name=one_line(task.title or task.name),
+            dataset_split=one_line(scores.split),
             metric_type="accuracy",
             metric_name=label,
-            metric_value=float(scores[key]),
+            metric_value=float(figure),
         )
-        for key, label in SCORES.items()
-        if scores and known(scores[key])
+        for label, figure in figures.items()
+        if known(figure)
     ]

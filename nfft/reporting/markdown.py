@@ -1,5 +1,6 @@
 """Facts as the text of a card: escaped where users or data wrote them, in words and units where they are numbers."""
 
+import json
 import math
 import re
 from numbers import Integral, Real
@@ -45,6 +46,11 @@ def fenced(text: Any, language: str = "") -> str:
     longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
     return "\n".join([fence + language, *lines, fence])
+
+
+def literal(text: str) -> str:
+    """`text` as a string in Python code."""
+    return json.dumps(printable(text), ensure_ascii=False)
 
 
 def percent(share: float | None, digits: int = 2) -> str:
@@ -106,4 +112,5 @@ def interval(share: float | None, count: int, digits: int = 2) -> str:
 
 def known(value: float | None) -> TypeGuard[float]:
     """Whether there is a number, and a finite one."""
-    return value is not None and math.isfinite(value)
+    # A whole number is, and may be too large for a float.
+    return value is not None and (isinstance(value, int) or math.isfinite(value))

@@ -112,7 +112,7 @@ def comparable(
     if task != TASK or train < 0.9 * TRAIN or not 0.99 * TEST <= test <= TEST:
         return None
     family = next((name for name, pattern in FAMILIES.items() if re.fullmatch(pattern, architecture)), None)
-    found = [
+    rows = [
         row
         for row in ROWS
         if row.network.rsplit("-", 1)[0] == family
@@ -120,4 +120,4 @@ def comparable(
         and row.resolution == resolution
         and abs(parameters / 1e6 / row.parameters - 1) < TOLERANCE
     ]
-    return min(found, key=lambda row: row.sam != sam, default=None)
+    return min(rows, key=lambda row: row.sam != sam, default=None)

@@ -2,19 +2,33 @@
 
 import datetime
 import hashlib
-import json
 import shlex
 from pathlib import Path
-from typing import Any
 
 from nfft.errors import UserError
-from nfft.files import write_bytes, write_json, write_text
-from nfft.runs.folder import NETWORK, RESULTS, RUN, SHARED, hold_run
-
-EVALUATIONS, PUSHED, EVAL_RESULTS = "evaluations.json", "pushed.json", Path(".eval_results") / "nfft.yaml"
-
-# Cards that were replaced.
-KEPT = "README.{}.md"
+from nfft.files import write_bytes, write_text
+from nfft.hub.upload import card_on_hub, check_repository, push_folder
+from nfft.models.checkpoint import ADAPTER, open_checkpoint
+from nfft.models.resolve import PACKAGED
+from nfft.reporting.card_merge import is_edited
+from nfft.reporting.card_metadata import eval_results, hub_id
+from nfft.reporting.model_card import render_card
+from nfft.runs.folder import (
+    CARD,
+    EVAL_RESULTS,
+    NETWORK,
+    REPLACED_CARD,
+    RESULTS,
+    SHARED,
+    hold_run,
+    read_evaluations,
+    read_push,
+    read_results,
+    read_run,
+    write_evaluations,
+    write_push,
+)
+from nfft.runs.records import AddedEvaluation, PushRecord
 
 
 def push_run(
@@ -25,21 +39,17 @@ def push_run(
     Raises:
         UserError: when something is missing or the Hub cannot be reached; it says how to push later.
     """
-    from nfft.hub.upload import check_repository, push_folder
-
     check_repository(repository, revision, create_pr)
-    facts = _read(folder, RUN)
-    is_adapter = facts.get("method", {}).get("is_adapter")
+    run = read_run(folder)
+    is_adapter = run.method.artifact == "adapter"
     weights = "adapter_model.safetensors" if is_adapter else "model.safetensors"
     for needed in (weights, "config.json", RESULTS):
         if not (folder / needed).is_file():
             raise UserError(f"{folder} has no {needed}: the run has not ended. Go on with it first (--resume).")
     if is_adapter:
-        from nfft.models.checkpoint import ADAPTER
-
-        check_base(_read(folder, "config.json").get(ADAPTER, {}).get("base"), str(folder))
-    card = folder / "README.md"
-    before, kept = card.read_bytes() if card.is_file() else None, set(folder.glob(KEPT.format("*")))
+        check_base(open_checkpoint(str(folder), folder).config.get(ADAPTER, {}).get("base"), str(folder))
+    card = folder / CARD
+    before, copies = card.read_bytes() if card.is_file() else None, _replaced_cards(folder)
     later = shlex.join(["nfft", "push", str(folder), repository, *_flags(private, revision, create_pr)])
     try:
         _check_card_there(folder, repository, revision)
@@ -52,17 +62,17 @@ def push_run(
             private=private,
             revision=revision,
             create_pr=create_pr,
-            message=f"{facts['model']['name']} fine-tuned on {facts['task']['name']}",
+            message=f"{run.model.name} fine-tuned on {run.task.name}",
         )
     except UserError as error:
         if before is not None and card.read_bytes() != before:
             write_bytes(card, before)
-        for copy in set(folder.glob(KEPT.format("*"))) - kept:
+        for copy in _replaced_cards(folder) - copies:
             copy.unlink()
         raise UserError(f"{error} Nothing is lost: the run is whole in {folder}. To push it later: {later}") from error
     # By the card that is there now, a change of it on the Hub can be told from one of ours.
-    cards = [*_pushed(folder).get("cards", []), _hash_of_card(folder)]
-    write_json(folder / PUSHED, {"repository": repository, "cards": list(dict.fromkeys(cards))})
+    cards = [*read_push(folder).cards, _hash_of_card(folder)]
+    write_push(folder, PushRecord(repository=repository, cards=tuple(dict.fromkeys(cards))))
     return [*lines, f"pushed to   {address}"]
 
 
@@ -72,9 +82,6 @@ def check_base(base: str | None, folder: str) -> None:
     Args:
         base: its name on the Hub, or its folder.
     """
-    from nfft.models.resolve import PACKAGED
-    from nfft.reporting.card_metadata import hub_id
-
     if base != PACKAGED and hub_id(base) is None:
         raise UserError(
             f"{folder} is an adapter for {base}, a folder that is only here. Push that, and train on its name on the "
@@ -82,26 +89,19 @@ def check_base(base: str | None, folder: str) -> None:
         )
 
 
-def _pushed(folder: Path) -> dict[str, Any]:
-    """Where the run was pushed to last, and hashes of the cards that it has had then and before."""
-    return _read(folder, PUSHED) if (folder / PUSHED).is_file() else {}
-
-
 def _check_card_there(folder: Path, repository: str, revision: str | None) -> None:
     """See that the repository's card is one of this run's: what was written there by hand must not be lost."""
-    from nfft.hub.upload import card_on_hub
-
     there = card_on_hub(repository, revision)
-    if there is None or _hash(there) in (*_pushed(folder).get("cards", []), _hash_of_card(folder)):
+    if there is None or _hash(there) in (*read_push(folder).cards, _hash_of_card(folder)):
         return
     raise UserError(
-        f"{repository} has a card that was changed there, or is not this run's. Save it as {folder / 'README.md'}, and "
+        f"{repository} has a card that was changed there, or is not this run's. Save it as {folder / CARD}, and "
         "the sections that were written by hand will stay; or delete it there."
     )
 
 
 def _hash_of_card(folder: Path) -> str | None:
-    file = folder / "README.md"
+    file = folder / CARD
     return _hash(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
@@ -126,25 +126,20 @@ def write_card(folder: Path, repository: str | None = None) -> list[str]:
     Returns:
         A line when generated text had been edited by hand: the old card is then kept beside the new one.
     """
-    from nfft.reporting.model_card import edited, eval_results, render_card
-
-    facts, results, notes = _read(folder, RUN), _read(folder, RESULTS), []
-    file = folder / "README.md"
+    run, results, notes = read_run(folder), read_results(folder), []
+    file = folder / CARD
     try:
         earlier = file.read_text(encoding="utf-8") if file.is_file() else None
     except UnicodeDecodeError as error:
         raise UserError(f"{file} is not UTF-8: save it so, or move it away.") from error
-    name = repository or _pushed(folder).get("repository")
-    try:
-        text = render_card(facts, results, repository=name, evaluations=evaluations(folder), earlier=earlier)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"run.json or results.json in {folder} is damaged, or not a run's: {error!r}.") from error
-    if earlier is not None and earlier != text and edited(earlier):
-        kept = _free_name(folder)
-        write_text(kept, earlier)
-        notes.append(f"kept        {kept}: the old card, whose generated text had been edited by hand")
+    name = repository or read_push(folder).repository
+    text = render_card(run, results, repository=name, evaluations=read_evaluations(folder), earlier=earlier)
+    if earlier is not None and earlier != text and is_edited(earlier):
+        copy = _free_name(folder)
+        write_text(copy, earlier)
+        notes.append(f"kept        {copy}: the old card, whose generated text had been edited by hand")
     write_text(file, text)
-    scored = eval_results(facts, results, facts["started"][:10])
+    scored = eval_results(run, results)
     if scored is not None:
         (folder / EVAL_RESULTS).parent.mkdir(exist_ok=True)
         write_text(folder / EVAL_RESULTS, scored)
@@ -153,38 +148,25 @@ def write_card(folder: Path, repository: str | None = None) -> list[str]:
 
 def _free_name(folder: Path) -> Path:
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-    return folder / KEPT.format(now)
+    return folder / REPLACED_CARD.format(now)
 
 
-def evaluations(folder: Path) -> list[dict[str, Any]]:
-    """Scores on other data that were added to the run, oldest first."""
-    return _read(folder, EVALUATIONS) if (folder / EVALUATIONS).is_file() else []
+def _replaced_cards(folder: Path) -> set[Path]:
+    return set(folder.glob(REPLACED_CARD.format("*")))
 
 
-def add_evaluation(folder: Path, entry: dict[str, Any]) -> list[str]:
+def add_evaluation(folder: Path, evaluation: AddedEvaluation) -> list[str]:
     """Add scores on other data to a run and its card; those of the same data, split and resolution give way.
 
     Raises:
         UserError: when another process is at work on the run: what that adds would be lost.
     """
 
-    def key(each: dict[str, Any]) -> tuple:
-        task, scores = each["task"], each["scores"]
-        return task["name"], task.get("source_hash"), scores["split"], scores["resolution"]
+    def key(entry: AddedEvaluation) -> tuple:
+        return entry.task.name, entry.task.source_hash, entry.scores.split, entry.scores.resolution
 
-    _read(folder, RUN)
+    read_run(folder)
     with hold_run(folder):
-        others = [each for each in evaluations(folder) if key(each) != key(entry)]
-        write_json(folder / EVALUATIONS, [*others, entry])
+        others = [entry for entry in read_evaluations(folder) if key(entry) != key(evaluation)]
+        write_evaluations(folder, [*others, evaluation])
         return write_card(folder)
-
-
-def _read(folder: Path, name: str) -> Any:
-    try:
-        return json.loads((folder / name).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{folder} has no {name}: expected the folder of a run, as `nfft finetune` leaves it."
-        ) from error
-    except (ValueError, OSError) as error:
-        raise UserError(f"{folder / name} cannot be read: {error}.") from error

@@ -11,26 +11,49 @@ from typing import Any
 from nfft.config.recipe import Recipe
 from nfft.errors import UserError
 from nfft.files import locked, write_json, write_text
-from nfft.runs.records import RunRecord, Skipped, check_version
+from nfft.runs.records import (
+    AddedEvaluation,
+    Metrics,
+    PushRecord,
+    Record,
+    Results,
+    RunRecord,
+    Skipped,
+    check_version,
+    metrics_from_json,
+    read_record,
+    read_records,
+)
 
-RUN, RESULTS, SKIPPED, LOCK = "run.json", "results.json", "skipped.jsonl", ".lock"
-# What a run leaves for others to load: a network, or an adapter.
+RUN, RESULTS, METRICS, SKIPPED = "run.json", "results.json", "metrics.jsonl", "skipped.jsonl"
+# A network, or an adapter, as others load it.
 NETWORK = ("config.json", "model.safetensors", "adapter_config.json", "adapter_model.safetensors")
+CARD, CURVES, CONFUSION = "README.md", "curves.png", "confusion.png"
+# A card that was replaced, by when that was.
+REPLACED_CARD = "README.{}.md"
+# What is added later: scores on other data, and where the run was put.
+EVALUATIONS, PUSHED, EVAL_RESULTS = "evaluations.json", "pushed.json", ".eval_results/nfft.yaml"
+# Folders to go on from: states of the optimizer, and features of a probe.
+CHECKPOINTS, FEATURES = "checkpoints", "features"
+LOCK = ".lock"
 # What of a run folder is shared: nothing of the optimizer's, and no path of anyone's machine.
-SHARED = (
-    *NETWORK, "README.md", RESULTS, RUN, "evaluations.json", "curves.png", "confusion.png", ".eval_results/*.yaml",
-)  # fmt: skip
+SHARED = (*NETWORK, CARD, RESULTS, RUN, EVALUATIONS, CURVES, CONFUSION, ".eval_results/*.yaml")
+
+
+# Start, go on, keep others away
 
 
 def check_folder(folder: Path, *, resume: bool) -> None:
     """See that a run can start, or go on, in `folder`, before any work is done.
 
     Raises:
-        UserError: when it holds another run (without `resume`) or none (with it), or cannot be written.
+        UserError: when it holds another run (without `resume`) or none that can go on (with it), or cannot be written.
     """
-    if resume and not (folder / RUN).is_file():
-        raise UserError(f"--resume: there is no run in {folder}. Leave --resume out to start one.")
-    if not resume and folder.is_dir() and {each.name for each in folder.iterdir()} - {LOCK}:
+    if resume:
+        if not (folder / RUN).is_file():
+            raise UserError(f"--resume: there is no run in {folder}. Leave --resume out to start one.")
+        _read_started(folder)
+    if not resume and folder.is_dir() and {path.name for path in folder.iterdir()} - {LOCK}:
         what = "already holds a run" if (folder / RUN).is_file() else "is not empty"
         raise UserError(
             f"the folder {folder} {what}. Continue it with --resume, choose another --output-dir, or delete it."
@@ -45,15 +68,15 @@ def check_folder(folder: Path, *, resume: bool) -> None:
         )
 
 
-def start_run(folder: Path, record: RunRecord, skipped: Sequence[Skipped]) -> None:
+def start_run(folder: Path, run: RunRecord, skipped: Sequence[Skipped]) -> None:
     """Begin the run in the folder that is held, with run.json and skipped.jsonl.
 
     Raises:
         UserError: when another run has been there since this one looked first.
     """
     check_folder(folder, resume=False)
-    write_json(folder / RUN, record.to_json())
-    write_text(folder / SKIPPED, "".join(json.dumps(line.to_json(), ensure_ascii=False) + "\n" for line in skipped))
+    write_run(folder, run)
+    write_text(folder / SKIPPED, _as_lines(skipped))
 
 
 @contextmanager
@@ -87,13 +110,16 @@ def is_held(folder: Path) -> bool:
 def saved_setting(folder: Path, name: str) -> Any:
     """A setting of the recipe that the run in `folder` was started with; None where it cannot be told."""
     try:
-        return json.loads((folder / RUN).read_text(encoding="utf-8"))["recipe"]["settings"].get(name)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return read_run(folder).recipe.settings.get(name)
+    except UserError:
         return None
 
 
-def resume_run(folder: Path, record: RunRecord) -> tuple[RunRecord, list[str]]:
+def resume_run(folder: Path, run: RunRecord) -> tuple[RunRecord, list[str]]:
     """The run as it was started, after seeing that what decides the result is the same now.
+
+    Args:
+        run: as it would be started now.
 
     Returns:
         run.json, and lines about differences that only rounding can show.
@@ -101,23 +127,102 @@ def resume_run(folder: Path, record: RunRecord) -> tuple[RunRecord, list[str]]:
     Raises:
         UserError: naming each difference.
     """
-    try:
-        content = json.loads((folder / RUN).read_text(encoding="utf-8"))
-        check_version(content, folder)
-        saved = RunRecord.from_json(content)
-    except ValueError as error:
-        raise UserError(f"--resume: {folder / RUN} is damaged or not a run's. Start anew in another folder.") from error
-    before, now = saved.decisive(), record.decisive()
+    started = _read_started(folder)
+    before, now = started.decisive(), run.decisive()
     # A run of an older release has nothing of settings that came later, and was as they are by default.
-    defaults = {each.name: each.default for each in fields(Recipe) if each.default is not MISSING}
+    defaults = {setting.name: setting.default for setting in fields(Recipe) if setting.default is not MISSING}
     before = {**{name: value for name, value in defaults.items() if name in now}, **before}
     changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
     if changed:
         listed = "; ".join(f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in changed)
         raise UserError(f"--resume: the run in {folder} was started with other settings: {listed}. Use the same ones.")
-    if saved.threads != record.threads:
-        return saved, [
-            f"it ran on {saved.threads} threads, now on {record.threads}: sums will differ in their last bits "
-            f"(OMP_NUM_THREADS={saved.threads} keeps them)"
+    if started.threads != run.threads:
+        return started, [
+            f"it ran on {started.threads} threads, now on {run.threads}: sums will differ in their last bits "
+            f"(OMP_NUM_THREADS={started.threads} keeps them)"
         ]
-    return saved, []
+    return started, []
+
+
+def _read_started(folder: Path) -> RunRecord:
+    """run.json, for a run that is to go on."""
+    try:
+        content = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        check_version(content, folder)
+        return RunRecord.from_json(content)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"--resume: {folder / RUN} is damaged or not a run's. Start anew in another folder.") from error
+
+
+# File by file
+
+
+def write_run(folder: Path, run: RunRecord) -> None:
+    write_json(folder / RUN, run.to_json())
+
+
+def read_run(folder: Path) -> RunRecord:
+    """What was run.
+
+    Raises:
+        UserError: as each of these functions: for a file that is not there, is damaged, or is of a newer nfft.
+    """
+    return read_record(RunRecord, folder / RUN)
+
+
+def write_results(folder: Path, results: Results) -> None:
+    write_json(folder / RESULTS, results.to_json())
+
+
+def read_results(folder: Path) -> Results:
+    """What came out; only run.json beside it says which nfft has written it."""
+    read_run(folder)
+    return read_record(Results, folder / RESULTS)
+
+
+def read_metrics(folder: Path) -> list[Metrics]:
+    """The lines of metrics.jsonl; a last one torn by a kill is left out."""
+    file, metrics = folder / METRICS, []
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
+        try:
+            metrics.append(metrics_from_json(json.loads(line)))
+        except ValueError:
+            break
+    return metrics
+
+
+def read_skipped(folder: Path) -> list[Skipped]:
+    """Images that could not be read."""
+    return read_records(Skipped.from_json, folder / SKIPPED)
+
+
+def add_skipped(folder: Path, skipped: Sequence[Skipped]) -> None:
+    """Add images that could not be read after all, each once."""
+    noted = {(line.split, line.image) for line in read_skipped(folder)}
+    with (folder / SKIPPED).open("a", encoding="utf-8") as file:
+        for line in skipped:
+            if (line.split, line.image) not in noted:
+                noted.add((line.split, line.image))
+                file.write(_as_lines([line]))
+
+
+def write_evaluations(folder: Path, evaluations: Sequence[AddedEvaluation]) -> None:
+    write_json(folder / EVALUATIONS, [evaluation.to_json() for evaluation in evaluations])
+
+
+def read_evaluations(folder: Path) -> list[AddedEvaluation]:
+    """Scores on other data that were added to the run, oldest first."""
+    return read_records(AddedEvaluation.from_json, folder / EVALUATIONS) if (folder / EVALUATIONS).is_file() else []
+
+
+def write_push(folder: Path, push: PushRecord) -> None:
+    write_json(folder / PUSHED, push.to_json())
+
+
+def read_push(folder: Path) -> PushRecord:
+    """Where the run was pushed to last, if it ever was."""
+    return read_record(PushRecord, folder / PUSHED) if (folder / PUSHED).is_file() else PushRecord()
+
+
+def _as_lines(records: Sequence[Record]) -> str:
+    return "".join(json.dumps(record.to_json(), ensure_ascii=False) + "\n" for record in records)

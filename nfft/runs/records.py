@@ -7,13 +7,13 @@ seconds, memory is in bytes, resolutions are in px.
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import msgspec
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from nfft import __version__
 from nfft.config.fields import incidental, labeled, listed
@@ -22,6 +22,11 @@ from nfft.errors import UserError
 from nfft.text import shorten
 
 R = TypeVar("R", bound="Record")
+T = TypeVar("T")
+# A number of things, no larger than a float can count.
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+# Of a field that JSON leaves out where it is None: it is not for every method.
+OMITTED = {"omitted": True}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +35,7 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as `json.dumps` takes them; what is absent is null."""
-        return msgspec.to_builtins(self, builtin_types=(float,))
+        return _plain(self)
 
     @classmethod
     def from_json(cls, content: Any) -> Self:
@@ -48,6 +53,19 @@ class Record:
     def modernized(cls, content: Any) -> Any:
         """What an earlier release wrote, in today's words."""
         return content
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        entries = ((field, getattr(value, field.name)) for field in fields(value))
+        return {
+            field.name: _plain(entry)
+            for field, entry in entries
+            if not (entry is None and field.metadata.get("omitted"))
+        }
+    if isinstance(value, Mapping):
+        return {name: _plain(entry) for name, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
 # run.json
@@ -85,8 +103,8 @@ class ModelRecord(Record):
 
     name: str = labeled("model")
     architecture: str = incidental()
-    parameters: int = incidental()
-    trained: int = incidental()
+    parameters: Count = incidental()
+    trained: Count = incidental()
     arguments: dict[str, Any] = labeled("model arguments")
     fingerprint: str | None = labeled("weights fingerprint")
     license: str | None = incidental(default=None)
@@ -102,6 +120,13 @@ class RecipeRecord(Record):
 
     name: str = incidental()
     settings: dict[str, Any] = listed("")
+
+    def __post_init__(self) -> None:
+        # Cards compute with these, and every method has those of scoring; any other setting is shown as it is.
+        scoring = {"test_resolution", "test_margin"}
+        for name in scoring | (self.settings.keys() & {"total_steps", "batch_size", "train_resolution"}):
+            if type(value := self.settings.get(name)) is not int:
+                raise ValueError(f"Expected a whole number, got {value!r} - at `settings.{name}`")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,11 +151,11 @@ class DataRecord(Record):
     """
 
     classes: tuple[str, ...] = incidental()
-    train: int = labeled("train images")
-    validation: int = labeled("validation images")
-    test: int = labeled("test images")
-    shots: int | None = labeled("shots images", default=None)
-    skipped: int = incidental(default=0)
+    train: Count = labeled("train images")
+    validation: Count = labeled("validation images")
+    test: Count = labeled("test images")
+    shots: Count | None = labeled("shots images", default=None)
+    skipped: Count = incidental(default=0)
     fingerprint: str = labeled("data fingerprint")
 
 
@@ -140,8 +165,8 @@ class HardwareRecord(Record):
 
     device: str
     name: str
-    cores: int | None
-    memory_bytes: int
+    cores: Count | None
+    memory_bytes: Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,8 +189,8 @@ class RunRecord(Record):
     seed: int
     model: ModelRecord
     precision: str
-    processes: int
-    threads: int = incidental()
+    processes: Count
+    threads: Count = incidental()
     versions: dict[str, str] = incidental()
     hardware: HardwareRecord = incidental()
 
@@ -174,8 +199,8 @@ class RunRecord(Record):
         if not isinstance(content, dict):
             return content
         content = dict(content)
-        for name in ("task", "model"):
-            content[name] = _renamed(content.get(name), {"licence": "license"})
+        for name in content.keys() & {"task", "model"}:
+            content[name] = _renamed(content[name], {"licence": "license"})
         method = content.get("method")
         if isinstance(method, dict) and "artifact" not in method:
             content["method"] = {**method, "artifact": "adapter" if method.get("is_adapter") else "network"}
@@ -193,9 +218,9 @@ def _renamed(content: Any, names: Mapping[str, str]) -> Any:
 
 
 def _decisive(record: Record) -> Iterator[tuple[str, Any]]:
-    free = {each.name for each in fields(Recipe) if each.metadata.get("incidental")}
-    for each in fields(record):
-        value, says = getattr(record, each.name), each.metadata
+    free = {setting.name for setting in fields(Recipe) if setting.metadata.get("incidental")}
+    for field in fields(record):
+        value, says = getattr(record, field.name), field.metadata
         if says.get("incidental"):
             continue
         if is_dataclass(value):
@@ -203,7 +228,7 @@ def _decisive(record: Record) -> Iterator[tuple[str, Any]]:
         elif (prefix := says.get("prefix")) is not None:
             yield from ((f"{prefix}{name}", setting) for name, setting in value.items() if name not in free)
         else:
-            yield says.get("label", each.name), value
+            yield says.get("label", field.name), value
 
 
 # results.json
@@ -214,10 +239,13 @@ class ClassScores(Record):
     """Scores of one class, and how many images of it were scored."""
 
     name: str
-    count: int
+    count: Count
     precision: float
     recall: float
     f1: float
+
+    def __post_init__(self) -> None:
+        _check_share("recall", self.recall)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,9 +261,9 @@ class Scores(Record):
     """
 
     split: str
-    count: int
-    left_out: int
-    resolution: int
+    count: Count
+    left_out: Count
+    resolution: Count
     loss: float
     top1: float
     top5: float | None
@@ -245,9 +273,22 @@ class Scores(Record):
     confusion: tuple[tuple[int, int, int], ...]
     images_per_second: float
 
-    def metric(self, name: str) -> float:
+    def __post_init__(self) -> None:
+        _check_share("top1", self.top1)
+        classes = range(len(self.per_class))
+        for pair in self.confusion:
+            if pair[0] not in classes or pair[1] not in classes or pair[2] < 1:
+                raise ValueError(f"Expected two of {len(classes)} classes and a number of images, got {list(pair)}")
+
+    def metric(self, name: str) -> float | None:
         """The figure called `name`: "top1", "top5" or "mean_per_class"."""
         return getattr(self, name)
+
+
+def _check_share(name: str, value: float) -> None:
+    # What is not a number may pass: a card shows it as a dash.
+    if value < 0 or value > 1:
+        raise ValueError(f"Expected a share from 0 to 1, got {value} - at `{name}`")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,21 +304,27 @@ class TrainingRecord(Record):
     """What training took.
 
     Attributes:
-        steps: optimizer steps; null for a method that takes none.
+        steps: optimizer steps; left out for a method that takes none.
         images: that went through the network, in training.
         seconds: in steps (or in features and solving) alone; wall_seconds with evaluation and all else.
-        clipped: share of units whose gradient AGC shortened, in the mean over steps.
-        l2: the penalty of the classifier that was kept, where it was solved for.
+        clipped: share of units whose gradient AGC shortened, in the mean over steps; left out where it is not known.
+        l2: the penalty of the classifier that was kept; left out where none was solved for.
+        peak_memory_bytes: of the GPU, or of the process on a CPU.
     """
 
-    steps: int | None = None
-    images: int
+    steps: Count | None = dataclasses.field(default=None, metadata=OMITTED)
+    images: Count
     seconds: float
-    clipped: float | None = None
-    l2: float | None = None
+    clipped: float | None = dataclasses.field(default=None, metadata=OMITTED)
+    l2: float | None = dataclasses.field(default=None, metadata=OMITTED)
     wall_seconds: float
     images_per_second: float
-    peak_memory_bytes: int
+    peak_memory_bytes: Count
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether a classifier was solved for on fixed features, in place of optimizer steps."""
+        return self.l2 is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -338,7 +385,7 @@ class FeatureMetrics(Record):
 
     kind: Literal["features"] = "features"
     name: str
-    images: int
+    images: Count
     seconds: float
 
 
@@ -352,7 +399,7 @@ class SolutionMetrics(Record):
     kind: Literal["solution"] = "solution"
     l2: float
     iterations: int
-    settled: Literal[False] | None = None
+    settled: Literal[False] | None = dataclasses.field(default=None, metadata=OMITTED)
     train_loss: float
     loss: float
     top1: float
@@ -433,7 +480,7 @@ class Evaluation(AddedEvaluation):
 
     def added(self) -> AddedEvaluation:
         """What of it is added to a run."""
-        return AddedEvaluation(**{each.name: getattr(self, each.name) for each in fields(AddedEvaluation)})
+        return AddedEvaluation(**{field.name: getattr(self, field.name) for field in fields(AddedEvaluation)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -450,17 +497,42 @@ def read_record(kind: type[R], path: Path) -> R:
     Raises:
         UserError: when there is no such file, it is damaged, or a newer nfft has written it.
     """
+    content = _read(path, json.loads)
+    check_version(content, path.parent)
+    return _checked(kind.from_json, content, path)
+
+
+def read_records(from_json: Callable[[Any], T], path: Path) -> list[T]:
+    """The records in a file that is a list, or that has one a line (.jsonl).
+
+    Raises:
+        UserError: when there is no such file, or it is damaged.
+    """
+    content = _read(path, _lines_from_json if path.suffix == ".jsonl" else json.loads)
+    if not isinstance(content, list):
+        raise UserError(f"{path} is damaged, or not a run's: Expected `array`, got `{type(content).__name__}`.")
+    return [_checked(from_json, entry, path) for entry in content]
+
+
+def _read(path: Path, from_text: Callable[[str], Any]) -> Any:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return from_text(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(
             f"{path.parent} has no {path.name}: expected the folder of a run, as `nfft finetune` leaves it."
         ) from error
     except (ValueError, OSError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {error}.") from error
-    check_version(content, path.parent)
+
+
+def _lines_from_json(text: str) -> list[Any]:
+    # Not splitlines: names may hold what that takes for the end of a line, too.
+    return [json.loads(line) for line in text.split("\n") if line]
+
+
+def _checked(from_json: Callable[[Any], T], content: Any, path: Path) -> T:
     try:
-        return kind.from_json(content)
+        return from_json(content)
     except ValueError as error:
         raise UserError(f"{path} is damaged, or not a run's: {shorten(str(error), 200)}.") from error
 
@@ -475,7 +547,7 @@ def check_version(content: Any, folder: Path) -> None:
     written = versions.get("nfft") if isinstance(versions, dict) else None
     try:
         is_newer = written is not None and Version(written) > Version(__version__)
-    except (InvalidVersion, TypeError):
+    except (ValueError, TypeError):
         return
     if is_newer:
         raise UserError(

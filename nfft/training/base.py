@@ -1,6 +1,5 @@
 """What every trainer has before it sees an image: the network, its input, and a record of what cannot be read."""
 
-import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -13,14 +12,14 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor
 
-from nfft.data.scan import Broken
+from nfft.data.scan import BrokenImage
 from nfft.data.splits import Split
 from nfft.distributed.accelerator import autocast_dtype, default_workers, set_threads
 from nfft.evaluation.metrics import Predictions
-from nfft.files import read_lines
 from nfft.models.build import build_network, check_side, normalize_images
 from nfft.models.folding import fold
-from nfft.runs.folder import SKIPPED
+from nfft.runs.folder import add_skipped
+from nfft.runs.records import Skipped
 from nfft.training.plan import Plan
 from nfft.training.tracking import Tracker
 
@@ -129,15 +128,8 @@ class BaseTrainer(ABC):
         """The network as it is now, or with other weights, as it is fastest at inference."""
         return fold(self.network, tensors, autocast_dtype(self.accelerator)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def note_broken(self, split: Split, broken: Sequence[Broken]) -> None:
+    def note_broken(self, split: Split, broken: Sequence[BrokenImage]) -> None:
         """Add images that could not be read after all to skipped.jsonl, each once; from the main process."""
-        if not (broken and self.accelerator.is_main_process):
-            return
-        file = self.folder / SKIPPED
-        noted = {(line["split"], line["image"]) for line in read_lines(file)}
-        with file.open("a", encoding="utf-8") as lines:
-            for image in broken:
-                line = {"split": split.name, "image": split.where(image.index), "reason": image.reason}
-                if (line["split"], line["image"]) not in noted:
-                    noted.add((line["split"], line["image"]))
-                    lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+        if broken and self.accelerator.is_main_process:
+            lines = [Skipped(split=split.name, image=split.where(image.index), reason=image.reason) for image in broken]
+            add_skipped(self.folder, lines)

@@ -13,7 +13,7 @@ from nfft.config.run_config import RunConfig
 from nfft.config.task import Task
 from nfft.data import randaugment
 from nfft.data.scan import scan_split
-from nfft.data.splits import Data, Split, check_classes, few_shots, load_data
+from nfft.data.splits import Data, Split, check_classes, draw_shots, load_data
 from nfft.errors import UserError
 from nfft.models.build import keeps_classifier
 from nfft.models.checkpoint import Checkpoint
@@ -85,7 +85,7 @@ def make_plan(config: RunConfig, *, keeps: bool = False) -> Plan:
     loaded = load_data(task)
     loaded, skipped, sizes, fingerprint = _readable(task, loaded, keeps and method.heeds("total_steps"))
     if config.shots is not None:
-        loaded = few_shots(loaded, config.shots, config.seed)
+        loaded = draw_shots(loaded, config.shots, config.seed)
     facts = Facts(
         images=len(loaded.train),
         classes=len(loaded.classes),
@@ -94,7 +94,7 @@ def make_plan(config: RunConfig, *, keeps: bool = False) -> Plan:
         train_side=checkpoint.train_side,
         test_side=checkpoint.test_side,
         pretrained=checkpoint.folder is not None,
-        asked_batch=changes.get("batch_size"),
+        requested_batch=changes.get("batch_size"),
     )
     recipe = asked.recipe(facts)
     recipe = replace(recipe, lr=recipe.lr * method.lr_factor)

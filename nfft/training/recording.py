@@ -9,14 +9,16 @@ import torch
 from nfft.data.splits import public_source
 from nfft.distributed.accelerator import precision_of
 from nfft.evaluation.metrics import scores_of
-from nfft.files import write_json
 from nfft.machine import hardware, peak_memory, versions
 from nfft.models.build import is_normalized, keeps_classifier
 from nfft.models.checkpoint import saved_classes
 from nfft.models.transforms import squash_preprocessing
-from nfft.reporting.plots import plot_confusion, plot_curves, plot_penalties
+from nfft.reporting.plots.confusion import plot_confusion
+from nfft.reporting.plots.curves import plot_curves
+from nfft.reporting.plots.figure import save_figure
+from nfft.reporting.plots.penalties import plot_penalties
 from nfft.reporting.publish import write_card
-from nfft.runs.folder import RESULTS
+from nfft.runs.folder import CONFUSION, CURVES, read_metrics, write_results
 from nfft.runs.records import (
     Candidate,
     DataRecord,
@@ -32,7 +34,7 @@ from nfft.runs.records import (
     TrainingRecord,
 )
 from nfft.training.base import BaseTrainer
-from nfft.training.tracking import METRICS, Start, read_metrics
+from nfft.training.tracking import Start
 
 
 def record_of(trainer: BaseTrainer) -> RunRecord:
@@ -141,10 +143,10 @@ def write_outputs(trainer: BaseTrainer, record: RunRecord, results: Results) -> 
         classes=plan.data.classes,
         preprocessing=squash_preprocessing(checkpoint, recipe.test_resolution, recipe.test_margin),
     )
-    write_json(folder / RESULTS, results.to_json())
+    write_results(folder, results)
     title = f"{record.model.name} on {record.task.name}"
-    metrics = read_metrics(folder / METRICS)
-    draw = plot_penalties if any(isinstance(line, SolutionMetrics) for line in metrics) else plot_curves
-    draw([line.to_json() for line in metrics], folder / "curves.png", title)
-    plot_confusion(results.quoted.to_json(), folder / "confusion.png", f"{title}, {results.quoted.split}")
+    metrics = read_metrics(folder)
+    is_solved = any(isinstance(line, SolutionMetrics) for line in metrics)
+    save_figure((plot_penalties if is_solved else plot_curves)(metrics, title), folder / CURVES)
+    save_figure(plot_confusion(results.quoted, f"{title}, {results.quoted.split}"), folder / CONFUSION)
     write_card(folder)

@@ -12,15 +12,12 @@ from nfft.auto import AutoNFNet
 from nfft.command_line import public_path
 from nfft.config.run_config import RunConfig
 from nfft.config.task import Task
+from nfft.data.sources.memory import task_of
 from nfft.distributed.accelerator import check_alike, lone_process, make_accelerator
 from nfft.hub.upload import check_repository, has_token
 from nfft.reporting.publish import push_run
-from nfft.runs.folder import RESULTS, RUN, check_folder, hold_run, resume_run, saved_setting, start_run
-from nfft.runs.records import (
-    Results,
-    RunRecord,
-    read_record,
-)
+from nfft.runs.folder import CARD, check_folder, hold_run, read_results, read_run, resume_run, saved_setting, start_run
+from nfft.runs.records import Results, RunRecord
 from nfft.training.base import BaseTrainer
 from nfft.training.interrupt import Interrupt
 from nfft.training.plan import make_plan
@@ -53,12 +50,12 @@ class Run:
     @cached_property
     def record(self) -> RunRecord:
         """What was run: settings, data, versions, hardware."""
-        return read_record(RunRecord, self.folder / RUN)
+        return read_run(self.folder)
 
     @cached_property
     def results(self) -> Results:
         """What came out: scores of each split, and what training took."""
-        return read_record(Results, self.folder / RESULTS)
+        return read_results(self.folder)
 
     @cached_property
     def model(self) -> AutoNFNet:
@@ -68,11 +65,11 @@ class Run:
     @property
     def card(self) -> str:
         """The model card, Markdown with a YAML head."""
-        return (self.folder / "README.md").read_text(encoding="utf-8")
+        return (self.folder / CARD).read_text(encoding="utf-8")
 
 
 def fine_tune(
-    task: str | Path | Task,
+    task: Any,
     model: str | Path = "nfnet-nano",
     *,
     recipe: str = "auto",
@@ -90,7 +87,8 @@ def fine_tune(
     """Fine-tune a network on labeled images, in this process; what `nfft finetune` does.
 
     Args:
-        task: a folder of images, a table, a name of the catalog, an id on the Hub, or a Task.
+        task: a folder of images, a table, a name of the catalog, an id on the Hub, or a Task; or data in memory: a
+            `datasets.Dataset` or `DatasetDict`, or a pair of images and labels.
         model: a checkpoint's id on the Hub, its folder, "nfnet-nano", or "scratch:" and an architecture of timm's.
         recipe: which decides every setting.
         method: what of the network is trained.
@@ -114,7 +112,7 @@ def fine_tune(
     """
     named = {_setting(name): value for name, value in settings.items()}
     config = RunConfig(
-        task=str(task) if isinstance(task, Path) else task,
+        task=str(task) if isinstance(task, str | Path) else task if isinstance(task, Task) else task_of(task),
         model=str(model),
         recipe=recipe,
         method=method,

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Protocol
 from tqdm.auto import tqdm
 
 from nfft.files import write_text
-from nfft.runs.records import Metrics, RunRecord, StepMetrics, ValidationMetrics, metrics_from_json
+from nfft.runs.folder import METRICS, read_metrics
+from nfft.runs.records import Metrics, RunRecord, StepMetrics, ValidationMetrics
 
 if TYPE_CHECKING:
     from nfft.runs.records import Results
 
 logger = logging.getLogger(__name__)
-METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,10 @@ class MetricsFile:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / METRICS
+        self.folder, self.path = folder, folder / METRICS
 
     def start(self, start: Start) -> None:
-        before = read_metrics(self.path) if start.first_step else []
+        before = read_metrics(self.folder) if start.first_step else []
         kept = (metrics.to_json() for metrics in before if _step_of(metrics) <= start.first_step)
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
 
@@ -154,17 +154,6 @@ class ProgressBar:
                 self.bar.close()
             self.bar = tqdm(total=total, desc=what)
         self.bar.update(done - self.bar.n)
-
-
-def read_metrics(path: Path) -> list[Metrics]:
-    """The lines of a metrics.jsonl; a last one torn by a kill is left out."""
-    lines: list[Metrics] = []
-    for text in path.read_text().splitlines() if path.is_file() else []:
-        try:
-            lines.append(metrics_from_json(json.loads(text)))
-        except ValueError:
-            break
-    return lines
 
 
 def _step_of(line: Metrics) -> int:

@@ -17,11 +17,12 @@ from nfft.config.recipe import Recipe
 from nfft.data.decode import evaluation_view
 from nfft.data.decode_cache import Decoded, fill_cache, fits_cache
 from nfft.data.loader import EvaluationImages, evaluation_loader, train_loader
-from nfft.data.scan import Broken
+from nfft.data.scan import BrokenImage
 from nfft.data.splits import Split
 from nfft.errors import LocalError, UserError
 from nfft.evaluation.metrics import Predictions, predict_batches
 from nfft.optim.schedule import learning_rate
+from nfft.runs.folder import CHECKPOINTS
 from nfft.runs.records import StepMetrics, ValidationMetrics
 from nfft.training.base import BaseTrainer, Effort, Outcome
 from nfft.training.checkpointing import latest_checkpoint, save_checkpoint
@@ -30,7 +31,6 @@ from nfft.training.plan import Plan
 from nfft.training.step import optimizer_step, prepare_training, step_seed
 from nfft.training.tracking import Tracker
 
-CHECKPOINTS = "checkpoints"
 # Beside the checkpoint that each evaluation saves.
 SAVE_SECONDS = 600
 EVALUATION_BATCH = 128
@@ -114,7 +114,7 @@ class Trainer(BaseTrainer):
         evaluated = {round(total_steps * (n + 1) / recipe.evaluations) for n in range(recipe.evaluations)}
         # A GPU works on the next step while the totals of the last one are read; a CPU has nothing to wait for.
         runs_ahead = accelerator.device.type != "cpu"
-        broken: list[Broken] = []
+        broken: list[BrokenImage] = []
         previous: Launched | None = None
         stopping = False
 

@@ -13,6 +13,7 @@ from accelerate.state import AcceleratorState
 from nfft.cli import card as card_command
 from nfft.cli import evaluate, finetune, predict
 from nfft.reporting.publish import add_evaluation
+from nfft.runs.records import AddedEvaluation
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +64,8 @@ def test_another_split_and_resolution_are_added_to_the_card(run: Path) -> None:
         AcceleratorState._reset_state(reset_partial_state=True)
         assert evaluate.main([*asked, "--add-to", str(run), "--output", "out/own.json"]) == 0
     (added,) = json.loads((run / "evaluations.json").read_text())
-    add_evaluation(run, {**added, "task": {**added["task"], "source_hash": "of others"}})
+    of_others = {**added, "task": {**added["task"], "source_hash": "of others"}}
+    add_evaluation(run, AddedEvaluation.from_json(of_others))
     assert len(json.loads((run / "evaluations.json").read_text())) == 2, "data of the same name, from elsewhere"
     assert added["scores"]["split"] == "validation" and added["resolution"] == 64
     assert "Kept, with `## no heading` in it." in card.read_text()

@@ -245,7 +245,7 @@ def facts(architecture: str = "dm_nfnet_f0", **changes: Any) -> Facts:
 )
 def test_a_batch_is_as_large_as_the_data_fill(images: int, wanted: int, batch: int) -> None:
     assert facts(images=images).batch(wanted) == batch
-    assert facts(images=images, asked_batch=48).batch(wanted) == 48
+    assert facts(images=images, requested_batch=48).batch(wanted) == 48
 
 
 PAPER = ["paper-nfnet", "paper-resnet", "imagenet", "convnets-at-scale"]
@@ -254,7 +254,7 @@ PAPER = ["paper-nfnet", "paper-resnet", "imagenet", "convnets-at-scale"]
 @pytest.mark.parametrize("asked", [0, -5])
 @pytest.mark.parametrize("name", PAPER)
 def test_a_batch_that_cannot_be_is_left_to_the_settings_to_refuse(name: str, asked: int) -> None:
-    recipe = registry.recipe(name)(facts(asked_batch=asked))
+    recipe = registry.recipe(name)(facts(requested_batch=asked))
     with pytest.raises(UserError, match=f"^batch_size must be at least 1; got {asked}"):
         change(recipe, {"batch_size": asked})
 
@@ -270,7 +270,7 @@ def test_the_paper_fine_tunes_15_000_steps_with_a_third_of_warm_up(name: str) ->
     assert (recipe.mixup, recipe.cutmix, recipe.randaugment) == (None, False, None)
 
 
-def test_the_paper_fine_tunes_nfnets_with_sam_and_resnets_without_regularisation() -> None:
+def test_the_paper_fine_tunes_nfnets_with_sam_and_resnets_without_regularization() -> None:
     recipe = registry.recipe("paper-nfnet")(facts())
     assert (recipe.sam_rho, recipe.sam_share) == (0.05, 0.2)
     assert (recipe.weight_decay, recipe.dropout, recipe.stochastic_depth) == (1e-5, 0.25, 0.1)
@@ -284,7 +284,7 @@ def test_the_paper_fine_tunes_nfnets_with_sam_and_resnets_without_regularisation
 @pytest.mark.parametrize("name", ["paper-nfnet", "paper-resnet", "convnets-at-scale"])
 @pytest.mark.parametrize(("asked", "clipping"), [(4096, 0.01), (512, 0.02), (128, 0.08), (16, 0.16)])
 def test_fine_tuning_scales_lambda_with_the_batch_and_not_the_rate(name: str, asked: int, clipping: float) -> None:
-    recipe = registry.recipe(name)(facts("nf_resnet50", asked_batch=asked))
+    recipe = registry.recipe(name)(facts("nf_resnet50", requested_batch=asked))
     assert (recipe.batch_size, recipe.lr) == (asked, 0.1)
     assert recipe.clipping == pytest.approx(clipping)
 
@@ -301,7 +301,7 @@ def test_convnets_at_scale_is_50_epochs_at_384_px() -> None:
      (96, 96, 0.0375, 0.16)],
 )  # fmt: skip
 def test_imagenet_follows_the_batch(asked: int | None, batch_size: int, lr: float, clipping: float) -> None:
-    recipe = registry.recipe("imagenet")(facts(asked_batch=asked, pretrained=False))
+    recipe = registry.recipe("imagenet")(facts(requested_batch=asked, pretrained=False))
     assert recipe.batch_size == batch_size
     assert (recipe.lr, recipe.clipping) == pytest.approx((lr, clipping))
     assert recipe.warmup_fraction * recipe.epochs == pytest.approx(5)

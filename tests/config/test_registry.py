@@ -99,7 +99,7 @@ def test_recipe_file_says_what_it_is_for(name: str) -> None:
     assert source.startswith(f'"""{name.replace("_", "-")}: ')
 
 
-def test_misspelt_names_are_answered_with_the_nearest() -> None:
+def test_misspelled_names_are_answered_with_the_nearest() -> None:
     with pytest.raises(UserError, match="unknown task 'digit'; did you mean 'digits'"):
         registry.task("digit")
     with pytest.raises(UserError, match="unknown recipe 'atuo'; did you mean 'auto'"):

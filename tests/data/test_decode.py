@@ -12,7 +12,7 @@ from timm.data import create_transform
 
 from nfft.config.recipe import Recipe
 from nfft.data.augment import cut_mix, distorted_box, mix_up, train_view
-from nfft.data.decode import Raw, UnreadableImage, decode, evaluation_view
+from nfft.data.decode import RawImage, UnreadableImage, decode, evaluation_view
 from nfft.models.transforms import crop_share
 
 RECIPE = Recipe(
@@ -84,7 +84,7 @@ def test_palette(form: str, options: dict) -> None:
     np.testing.assert_array_equal(pixels_of(encoded(stored, form, **options)), wanted)
 
 
-def test_rgba_keeps_its_colours() -> None:
+def test_rgba_keeps_its_colors() -> None:
     stored = picture().convert("RGBA")
     stored.putalpha(Image.new("L", stored.size, 7))
     np.testing.assert_array_equal(pixels_of(encoded(stored)), np.asarray(picture()))
@@ -168,7 +168,7 @@ def test_train_view_covers_the_asked_share() -> None:
     areas, aspects = [], []
     for seed in range(300):
         view = train_view(image, RECIPE, np.random.default_rng(seed)).astype(float)
-        # A view's pixel centres leave out half a pixel of the view on each side.
+        # A view's pixel centers leave out half a pixel of the view on each side.
         width, height = np.ptp(view[..., 0]) * 24 / 23, np.ptp(view[..., 1]) * 24 / 23
         areas.append(width * height / side**2)
         aspects.append(width / height)
@@ -191,7 +191,7 @@ def test_a_crop_is_resized_as_by_pillow(size: tuple[int, int], side: int) -> Non
             np.testing.assert_allclose(train_view(each, recipe, np.random.default_rng(seed)), wanted, rtol=0, atol=2)
 
 
-def views(raw: Raw, count: int = 20) -> np.ndarray:
+def views(raw: RawImage, count: int = 20) -> np.ndarray:
     return np.stack([train_view(raw, RECIPE, np.random.default_rng(seed)) for seed in range(count)]).astype(int)
 
 

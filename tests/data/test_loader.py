@@ -175,7 +175,7 @@ def test_without_mixing_a_batch_holds_the_training_views() -> None:
 
 
 @pytest.mark.parametrize("mixing", [{"mixup": 1.0}, {"cutmix": True}, {"mixup": 1.0, "cutmix": True}])
-def test_neighbours_are_mixed_and_labelled_so(mixing: dict) -> None:
+def test_neighbors_are_mixed_and_labeled_so(mixing: dict) -> None:
     split = make_split()
     # Views without chance, so that a batch without mixing shows what was mixed.
     still = replace(RECIPE, flip=False, crop_area=1, crop_aspect=1)

@@ -98,7 +98,7 @@ def brightness(pixels: np.ndarray, level: float) -> np.ndarray:
 
 
 def sharpness(pixels: np.ndarray, level: float) -> np.ndarray:
-    """Away from the mean of a pixel (weight 5) and its eight neighbours; the border stays as it is."""
+    """Away from the mean of a pixel (weight 5) and its eight neighbors; the border stays as it is."""
     height, width, _ = pixels.shape
     blurred = pixels.astype(float)
     total = 4 * pixels[1:-1, 1:-1].astype(float)
@@ -116,14 +116,14 @@ FORMULAS = {
         *(color, contrast, brightness, sharpness),
     )
 }
-# Grey is a weighted sum, and its rounding is stretched by as much as the blend goes beyond the picture.
+# Gray is a weighted sum, and its rounding is stretched by as much as the blend goes beyond the picture.
 TOLERANCE = {"color": 2, "contrast": 1, "brightness": 1, "sharpness": 2}
 
 
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("picture", PICTURES)
 @pytest.mark.parametrize("name", FORMULAS)
-def test_colours(name: str, picture: str, level: float) -> None:
+def test_colors(name: str, picture: str, level: float) -> None:
     pixels = PICTURES[picture]
     found, wanted = apply(getattr(randaugment, name), pixels, level), FORMULAS[name](pixels, level)
     tolerance = TOLERANCE.get(name, 0)
@@ -132,11 +132,11 @@ def test_colours(name: str, picture: str, level: float) -> None:
         assert (found == wanted).mean() > 0.97, "but for rounding it is the formula"
 
 
-def test_the_grey_of_contrast_is_by_size() -> None:
-    # Whatever is in the picture: a black one shows the grey alone, at a factor of 0.64.
-    for side, grey in ((16, 1), (192, 144), (224, 196), (256, 255), (300, 255)):
+def test_the_gray_of_contrast_is_by_size() -> None:
+    # Whatever is in the picture: a black one shows the gray alone, at a factor of 0.64.
+    for side, gray in ((16, 1), (192, 144), (224, 196), (256, 255), (300, 255)):
         found = apply(randaugment.contrast, np.zeros((side, side, 3), np.uint8), 0.3)
-        assert set(np.unique(found)) == {int(grey * 0.36)}
+        assert set(np.unique(found)) == {int(gray * 0.36)}
 
 
 def test_magnitude_5_leaves_the_enhancing_operations_out() -> None:
@@ -212,7 +212,7 @@ def test_moves_go_either_way_equally_often(name: str) -> None:
 def test_cutout(level: float, pad: int) -> None:
     width, height = 60, 50
     pixels = noise(width, height, high=120)
-    centres = {
+    centers = {
         (max(0, x - pad), max(0, y - pad), min(width, x + pad), min(height, y + pad)): (x, y)
         for x in range(width)
         for y in range(height)
@@ -224,14 +224,14 @@ def test_cutout(level: float, pad: int) -> None:
         left, right = np.flatnonzero(hidden.any(axis=0))[[0, -1]]
         top, bottom = np.flatnonzero(hidden.any(axis=1))[[0, -1]]
         assert hidden.sum() == (right - left + 1) * (bottom - top + 1), "one box"
-        assert (left, top, right + 1, bottom + 1) in centres, "around a pixel of the picture, clipped at its borders"
+        assert (left, top, right + 1, bottom + 1) in centers, "around a pixel of the picture, clipped at its borders"
         np.testing.assert_array_equal(cut[~hidden], pixels[~hidden])
         columns.append(left + right)
         rows.append(top + bottom)
     assert np.mean(columns) / 2 == pytest.approx((width - 1) / 2, abs=2), "as often left as right"
     assert np.mean(rows) / 2 == pytest.approx((height - 1) / 2, abs=2)
     if pad == 4:
-        # Far from the borders a box is whole, and its centre can be told: each column as often as the next.
+        # Far from the borders a box is whole, and its center can be told: each column as often as the next.
         whole = [each for each in columns if pad < each / 2 < width - pad - 1]
         assert np.std(whole) / 2 == pytest.approx((width - 2 * pad) / math.sqrt(12), rel=0.1)
 

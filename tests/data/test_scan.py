@@ -10,7 +10,7 @@ from PIL import Image
 from nfft.data import scan
 from nfft.data.decode import UnreadableImage, decode
 from nfft.data.decode_cache import Decoded
-from nfft.data.scan import Broken, scan_split
+from nfft.data.scan import BrokenImage, scan_split
 from nfft.data.splits import Split
 
 
@@ -36,7 +36,7 @@ IMAGES = [png(5, 3), b"", png(4, 4), png(9, 7)[:40], png(2, 8)]
 def test_finds_sizes_and_what_is_broken() -> None:
     found = scan_split(make_split(IMAGES))
     assert found.sizes.tolist() == [[5, 3], [0, 0], [4, 4], [0, 0], [2, 8]]
-    assert found.broken[0] == Broken(1, "the file is empty")
+    assert found.broken[0] == BrokenImage(1, "the file is empty")
     assert found.broken[1].index == 3
     assert found.broken[1].reason
     assert len(found.broken) == 2
@@ -49,19 +49,19 @@ def test_indices_are_those_of_the_split() -> None:
 
 
 def test_of_a_large_split_a_part_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan, "LOOKED_AT", 3)
+    monkeypatch.setattr(scan, "MOST_SCANNED", 3)
     split = make_split([png(2 + index, 3) if index != 4 else b"" for index in range(7)])
     looked = []
     monkeypatch.setattr(scan, "decode", lambda raw: (looked.append(raw), decode(raw))[1])
     found = scan_split(split)
     assert found.indices.tolist() == [0, 2, 4]
     assert found.sizes.tolist() == [[2, 3], [4, 3], [0, 0]]
-    assert found.broken == [Broken(4, "the file is empty")]
+    assert found.broken == [BrokenImage(4, "the file is empty")]
     assert len(looked) == 3
     again = scan_split(split)
     assert again.indices.tolist() == found.indices.tolist()
     assert again.broken == found.broken
-    monkeypatch.setattr(scan, "LOOKED_AT", 7)
+    monkeypatch.setattr(scan, "MOST_SCANNED", 7)
     assert len(scan_split(split).indices) == 7
 
 
@@ -95,7 +95,7 @@ def test_a_small_split_is_decoded_once_to_be_looked_at_and_kept(monkeypatch: pyt
 
 def test_what_is_not_asked_for_or_not_looked_at_whole_is_not_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scan_split(make_split(IMAGES))
-    monkeypatch.setattr(scan, "LOOKED_AT", 3)
+    monkeypatch.setattr(scan, "MOST_SCANNED", 3)
     scan_split(make_split(IMAGES, "two"), keeps=True)
     assert not (cache / "nfft" / "decoded").exists()
 

@@ -10,12 +10,12 @@ from datasets import ClassLabel, Dataset, Features, Value
 from PIL import Image
 
 from nfft.config.task import Task
-from nfft.data.splits import Data, Split, few_shots, load_data, stratified
+from nfft.data.splits import Data, Split, draw_shots, load_data, stratified
 from nfft.errors import UserError
 
 
 def write_images(folder: Path, counts: Mapping[str, int]) -> Path:
-    """`counts` images in a folder a class, each of a colour of its own."""
+    """`counts` images in a folder a class, each of a color of its own."""
     for position, (name, count) in enumerate(counts.items()):
         (folder / name).mkdir(parents=True)
         for number in range(count):
@@ -186,19 +186,19 @@ def test_shots_are_as_many_of_each_class_by_the_seed(tmp_path: Path) -> None:
     write_images(tmp_path / "photos" / "train", {"ant": 60, "bee": 40, "wasp": 100})
     write_images(tmp_path / "photos" / "test", {"ant": 2, "bee": 3, "wasp": 4})
     data = load_data(Task(name="photos", source=str(tmp_path / "photos")))
-    drawn = few_shots(data, 5, seed=0)
+    drawn = draw_shots(data, 5, seed=0)
     assert counts(drawn.train) == {0: 5, 1: 5, 2: 5}
     assert counts(drawn.validation) == {0: 4, 1: 4, 2: 4}
     assert raws(drawn.train) < raws(data.train) and raws(drawn.validation) < raws(data.validation)
     assert counts(drawn.test) == counts(data.test)
-    assert raws(few_shots(data, 5, seed=0).train) == raws(drawn.train) != raws(few_shots(data, 5, seed=1).train)
-    one = few_shots(data, 1, seed=0)
+    assert raws(draw_shots(data, 5, seed=0).train) == raws(drawn.train) != raws(draw_shots(data, 5, seed=1).train)
+    one = draw_shots(data, 1, seed=0)
     assert counts(one.train) == counts(one.validation) == {0: 1, 1: 1, 2: 1}
     with pytest.raises(UserError, match=r"there are 36 training images of bee\. Use 36 or less"):
-        few_shots(data, 50, seed=0)
+        draw_shots(data, 50, seed=0)
 
 
 def test_shots_need_a_test_split(tmp_path: Path) -> None:
     data = load_data(Task(name="photos", source=str(write_images(tmp_path / "photos", {"ant": 20, "bee": 20}))))
     with pytest.raises(UserError, match=r"no test split.*--set task\.test_fraction=0\.3"):
-        few_shots(data, 2, seed=0)
+        draw_shots(data, 2, seed=0)

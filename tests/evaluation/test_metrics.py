@@ -9,7 +9,7 @@ from sklearn import metrics
 from torch import Tensor
 
 from nfft.data.loader import Batch
-from nfft.data.scan import Broken
+from nfft.data.scan import BrokenImage
 from nfft.errors import UserError
 from nfft.evaluation.metrics import Predictions, calibration_error, predict_batches, scores_of
 
@@ -133,7 +133,7 @@ def test_shards_are_gathered() -> None:
     logits, labels = made_up()
     order = torch.arange(IMAGES)
     mine, theirs = (make_batches(logits, labels, [16, 14], order[rank::2]) for rank in range(2))
-    theirs[0].broken.append(Broken(99, "torn"))
+    theirs[0].broken.append(BrokenImage(99, "torn"))
     # Their part is what they would have sent: first the rows, then the broken ones.
     sent: list[list] = []
     predicted(lambda images: images, theirs, lambda part: sent.append(list(part)) or part)
@@ -147,10 +147,12 @@ def test_shards_are_gathered() -> None:
 def test_unreadable_images_are_left_out() -> None:
     logits, labels = made_up()
     batches = make_batches(logits, labels, [30, 30])
-    empty = Batch(torch.empty(0, 3, 1, 1), labels[:0], labels[:0], torch.ones(0), labels[:0], [Broken(60, "empty")])
+    empty = Batch(
+        torch.empty(0, 3, 1, 1), labels[:0], labels[:0], torch.ones(0), labels[:0], [BrokenImage(60, "empty")]
+    )
     predictions = predicted(lambda images: images, [*batches, empty], list)
     assert len(predictions.labels) == IMAGES
-    assert predictions.broken == [Broken(60, "empty")]
+    assert predictions.broken == [BrokenImage(60, "empty")]
     with pytest.raises(UserError, match="none of the images"):
         predicted(lambda images: images, [empty], list)
 

@@ -1,8 +1,10 @@
 """The table and differences of a study follow from its records alone."""
 
 import pytest
+from run_records import make_results, make_run
 
 from nfft.config.study import Study
+from nfft.experiments.records import FailedRun, StudyRecord
 from nfft.experiments.results import difference, differences_of, table_of
 
 STUDY = Study(
@@ -12,10 +14,13 @@ STUDY = Study(
 # The second seed of NF on b is missing.
 TOP1 = {("BN", "a"): [0.50, 0.52], ("NF", "a"): [0.54, 0.58], ("BN", "b"): [0.80, 0.82], ("NF", "b"): [0.79]}
 RECORDS = [
-    {"row": row, "column": column, "seed": seed, "top1": top1}
+    StudyRecord(
+        cell=f"{row}/{column}-{seed}", row=row, column=column, seed=seed, split="test", count=100, top1=top1, loss=1.0,
+        weights="ema", candidates={}, training=make_results().training, run=make_run(),
+    )
     for (row, column), values in TOP1.items()
     for seed, top1 in enumerate(values)
-]
+]  # fmt: skip
 
 
 def test_table_has_what_was_run() -> None:
@@ -29,16 +34,16 @@ def test_table_has_what_was_run() -> None:
 
 def test_a_run_that_came_to_nothing_shows() -> None:
     failures = [
-        {"row": row, "column": column, "seed": seed, "failed": "it diverged"}
+        FailedRun(cell=f"{row}/{column}-{seed}", row=row, column=column, seed=seed, failed="it diverged")
         for row, column, seed in (("NF", "b", 1), ("none", "a", 0), ("none", "a", 1))
     ]
-    assert table_of(STUDY, RECORDS + failures) == [
+    assert table_of(STUDY, [*RECORDS, *failures]) == [
         ["Net", "a", "b"],
         ["BN", "51.0 ± 12.7", "81.0 ± 12.7"],
         ["NF", "56.0 ± 25.4", "79.0 (1 failed)"],
         ["none", "2 failed", "–"],
     ]
-    assert differences_of(STUDY, RECORDS + failures) == differences_of(STUDY, RECORDS)
+    assert differences_of(STUDY, [*RECORDS, *failures]) == differences_of(STUDY, RECORDS)
 
 
 def test_differences_are_of_seeds_that_both_have() -> None:

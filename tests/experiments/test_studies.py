@@ -10,8 +10,8 @@ from processes import wait_for_step
 
 from nfft.cli import study
 from nfft.config.registry import study as find_study
+from nfft.experiments.records import failed, finished, read_study_lines
 from nfft.experiments.results import table_of
-from nfft.files import read_lines
 
 FILE = """
 from nfft import Pretrained, Study
@@ -48,13 +48,13 @@ def test_every_cell_once_with_table_plot_and_card(file: Path, tmp_path: Path, ca
     both = [subprocess.Popen(run, **pipes) for _ in range(2)]  # type: ignore[call-overload]
     said = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
-    records = read_lines(folder / "runs.jsonl")
-    assert {each["cell"] for each in records} == CELLS
+    records = finished(read_study_lines(folder / "runs.jsonl"))
+    assert {record.cell for record in records} == CELLS
     for cell in CELLS:
         assert (folder / f"{cell}.log").read_text().count("written to") == 1, "it was run twice"
-    started = {each["cell"]: each["run"] for each in records}
-    assert started["hard/digits-0"]["recipe"]["settings"]["clipping"] == 0.001
-    weights = {each["model"]["fingerprint"] for cell, each in started.items() if not cell.startswith("pre-trained")}
+    started = {record.cell: record.run for record in records}
+    assert started["hard/digits-0"].recipe.settings["clipping"] == 0.001
+    weights = {run.model.fingerprint for cell, run in started.items() if not cell.startswith("pre-trained")}
     assert len(weights) == 1 and None not in weights, "both start from the same network"
     shown = table_of(find_study(str(file)), records)
     assert [line[0] for line in shown] == ["Clipping", "soft", "hard"]
@@ -102,7 +102,8 @@ def test_part_of_it_by_name_is_of_what_it_started_from(
 ) -> None:
     asked = command(file, tmp_path / "out", "--only", "soft/digits-0")[1:]
     assert study.main(asked) == 0
-    assert {each["cell"] for each in read_lines(tmp_path / "out/runs.jsonl")} == {"pre-trained/net-0", "soft/digits-0"}
+    cells = {line.cell for line in read_study_lines(tmp_path / "out/runs.jsonl")}
+    assert cells == {"pre-trained/net-0", "soft/digits-0"}
     assert study.main([*asked, "--set", "pretraining.steps=3"]) == 2
     assert "holds a run of other settings" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "out/pre-trained/net-0")
@@ -117,9 +118,9 @@ def test_a_cell_that_fails_stops_no_other_and_is_named(
     assert "hard/digits-0: failed: nfft: the batch size 100000 is larger" in capsys.readouterr().out
     card = (tmp_path / "out/README.md").read_text()
     assert "Runs that failed" in card and "- hard/digits-0: nfft: the batch size 100000 is larger" in card
-    assert {each["cell"]: "failed" in each for each in read_lines(tmp_path / "out/runs.jsonl")} == {
-        "pre-trained/net-0": False, "soft/digits-0": False, "hard/digits-0": True
-    }  # fmt: skip
+    lines = read_study_lines(tmp_path / "out/runs.jsonl")
+    assert [run.cell for run in finished(lines)] == ["pre-trained/net-0", "soft/digits-0"]
+    assert [run.cell for run in failed(lines)] == ["hard/digits-0"]
     assert study.main(command(file, tmp_path / "out", "--only", "soft/digits-0")[1:]) == 0
     assert card == (tmp_path / "out/README.md").read_text().replace("soft/digits-0'", "*/digits-0'"), "it stays known"
 

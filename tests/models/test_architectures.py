@@ -121,15 +121,15 @@ def test_arguments_are_the_callers_to_change() -> None:
 
 
 @pytest.mark.parametrize("layers", DEPTHS)
-def test_twins_differ_in_normalisation_alone(layers: int) -> None:
-    free, normalised = on_meta(f"nf_resnet{layers}"), on_meta(f"bn_resnet{layers}")
-    assert convolutions(free) == convolutions(normalised)
-    assert pools(free) == pools(normalised)
+def test_twins_differ_in_normalization_alone(layers: int) -> None:
+    free, normalized = on_meta(f"nf_resnet{layers}"), on_meta(f"bn_resnet{layers}")
+    assert convolutions(free) == convolutions(normalized)
+    assert pools(free) == pools(normalized)
     # Beside the weights of convolutions and the classifier there are gains and biases of convolutions, or norms.
     weights = sum(weight.numel() for name, weight in free.named_parameters() if name.endswith("weight"))
-    norms = [module for module in normalised.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in normalized.modules() if isinstance(module, nn.BatchNorm2d)]
     of_norms = sum(2 * module.num_features for module in norms)
-    assert sum(parameter.numel() for parameter in normalised.parameters()) == weights + of_norms + 1000
+    assert sum(parameter.numel() for parameter in normalized.parameters()) == weights + of_norms + 1000
     # One before each convolution of a block, and one before the classifier.
     assert len(norms) == 3 * sum(DEPTHS[layers]) + 1
 
@@ -147,10 +147,10 @@ def test_twins_agree_stage_by_stage() -> None:
 
 @pytest.mark.parametrize("layers", DEPTHS)
 def test_twins_see_the_same_images(layers: int) -> None:
-    normalised = timm.get_pretrained_cfg(f"bn_resnet{layers}")
+    normalized = timm.get_pretrained_cfg(f"bn_resnet{layers}")
     free = timm.get_pretrained_cfg(f"nf_resnet{layers}")
     without_weights = replace(free, url=None, hf_hub_id=None, tag=None, license=None, architecture=f"bn_resnet{layers}")
-    assert normalised == without_weights
+    assert normalized == without_weights
 
 
 @pytest.mark.parametrize("name", ADDED)

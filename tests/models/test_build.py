@@ -185,7 +185,7 @@ def test_labels_of_the_source_do_not_stay(tmp_path: Path) -> None:
     assert not any(json.dumps(name) in text for name in NAMES)
 
 
-def test_licence_of_the_source_stays(tmp_path: Path) -> None:
+def test_license_of_the_source_stays(tmp_path: Path) -> None:
     checkpoint, network = scratch()
     checkpoint.config["pretrained_cfg"]["license"] = "mit"
     network.pretrained_cfg["license"] = "mit"
@@ -204,7 +204,7 @@ def test_crop_share_is_exact() -> None:
             assert math.floor(resolution / share) == resolution + margin
 
 
-def test_normalise() -> None:
+def test_normalize() -> None:
     images = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1)
     mean, std = torch.tensor([0.5, 0.2, 0.0]).view(3, 1, 1), torch.tensor([0.5, 0.1, 2.0]).view(3, 1, 1)
     torch.testing.assert_close(normalize_images(images, mean, std).flatten(), torch.tensor([-1.0, 0.0, 0.5]))
@@ -301,7 +301,7 @@ def test_stochastic_depth_drops_or_keeps_whole_branches_as_they_are() -> None:
     assert dropped.float().mean().item() == pytest.approx(0.2, abs=0.06)
 
 
-def test_networks_with_normalisation_keep_timms_stochastic_depth() -> None:
+def test_networks_with_normalization_keep_timms_stochastic_depth() -> None:
     network = build_network(random_checkpoint("resnetv2_50", {}), NAMES, dropout=0, stochastic_depth=0.5)
     depths = [each for each in network.modules() if type(each).__name__ == "DropPath"]
     assert max(each.drop_prob for each in depths) == 0.5 and all(each.scale_by_keep for each in depths)

@@ -1,4 +1,4 @@
-"""Weights are standardised as they were trained: by the authors' formula or by timm's, wherever they are loaded."""
+"""Weights are standardized as they were trained: by the authors' formula or by timm's, wherever they are loaded."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from reference import Value, standardise
+from reference import Value, standardize
 from timm.layers import ScaledStdConv2d, ScaledStdConv2dSame
 from torch import nn
 
@@ -70,14 +70,14 @@ def effective_weight(convolution: nn.Module) -> np.ndarray:
 def authors_weight(convolution: nn.Module) -> np.ndarray:
     """The same by the paper's formula, in float64."""
     weight, gain = (Value(each.detach().double().numpy()) for each in (convolution.weight, convolution.gain))
-    return standardise(weight, gain).data
+    return standardize(weight, gain).data
 
 
 def convolutions(network: nn.Module) -> list[nn.Module]:
     return [each for each in network.modules() if isinstance(each, (ScaledStdConv2d, ScaledStdConv2dSame))]
 
 
-def test_authors_weights_are_standardised_by_their_formula_even_where_the_maximum_bites(tmp_path: Path) -> None:
+def test_authors_weights_are_standardized_by_their_formula_even_where_the_maximum_bites(tmp_path: Path) -> None:
     trained = network_of()
     wanted = []
     with torch.no_grad():

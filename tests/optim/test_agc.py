@@ -90,7 +90,7 @@ def test_gains_by_element_are_timms() -> None:
     assert not torch.allclose(whole.grad, gain.grad)
 
 
-def test_zero_initialised_units_can_move() -> None:
+def test_zero_initialized_units_can_move() -> None:
     bias = parameter(torch.zeros(4), torch.tensor([3.0, 0.0, 4.0, 0.0]))
     clip_gradients([bias], 0.1)
     torch.testing.assert_close(bias.grad, torch.tensor([0.6e-4, 0.0, 0.8e-4, 0.0]))

@@ -31,10 +31,10 @@ RECIPE = Recipe(
 
 
 class Small(nn.Module):
-    def __init__(self, normalised: bool = False) -> None:
+    def __init__(self, normalized: bool = False) -> None:
         super().__init__()
         self.body = nn.Conv2d(3, 6, 3)
-        self.norm = nn.BatchNorm2d(6) if normalised else nn.Identity()
+        self.norm = nn.BatchNorm2d(6) if normalized else nn.Identity()
         self.head = nn.Linear(6, 4)
         draw = torch.Generator().manual_seed(0)
         for parameter in self.parameters():
@@ -184,7 +184,7 @@ def test_no_radius_is_the_plain_step(accelerator: Accelerator) -> None:
 
 
 def test_running_statistics_see_each_image_once(accelerator: Accelerator) -> None:
-    with_sam, plain = Small(normalised=True), Small(normalised=True)
+    with_sam, plain = Small(normalized=True), Small(normalized=True)
     take_steps(with_sam, replace(RECIPE, sam_rho=0), accelerator)
     take_steps(plain, replace(RECIPE, sam_rho=None), accelerator)
     assert with_sam.norm.num_batches_tracked == 4

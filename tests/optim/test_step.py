@@ -27,7 +27,7 @@ from update_run import (
     take_steps,
 )
 
-from nfft.optim.step import InTurn, rehearse
+from nfft.optim.step import SequentialUpdate, rehearse
 
 PROGRAM = Path(update_run.__file__)
 UNCLIPPED = "head.weight"
@@ -80,7 +80,7 @@ def in_one_pass(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str,
 
 @pytest.mark.parametrize("name", CASES)
 def test_one_pass_equals_the_pieces_in_turn(name: str, in_one_pass: dict[str, dict[str, np.ndarray]]) -> None:
-    found, wanted = in_one_pass[name], take_steps(CASES[name], InTurn)
+    found, wanted = in_one_pass[name], take_steps(CASES[name], SequentialUpdate)
     assert found.keys() == wanted.keys()
     for key, array in wanted.items():
         np.testing.assert_allclose(found[key], array, rtol=3e-6, atol=3e-7, err_msg=key)
@@ -90,15 +90,15 @@ def test_one_pass_equals_the_pieces_in_turn(name: str, in_one_pass: dict[str, di
 def test_both_are_the_papers_step(name: str, in_one_pass: dict[str, dict[str, np.ndarray]]) -> None:
     wanted = expected(CASES[name])
     assert CASES[name].clipping is None or 0.2 < wanted["shares"][0] < 0.8, "some units must be clipped, and some not"
-    for found in (in_one_pass[name], take_steps(CASES[name], InTurn)):
+    for found in (in_one_pass[name], take_steps(CASES[name], SequentialUpdate)):
         for key, array in wanted.items():
             np.testing.assert_allclose(found[key], array, rtol=3e-6, atol=3e-7, err_msg=key)
 
 
 def test_the_rehearsal_tells_a_step_that_differs() -> None:
-    rehearse(InTurn, torch.device("cpu"))
+    rehearse(SequentialUpdate, torch.device("cpu"))
     with pytest.raises(AssertionError, match="not close"):
-        rehearse(lambda network, optimizer, _: InTurn(network, optimizer, None), torch.device("cpu"))
+        rehearse(lambda network, optimizer, _: SequentialUpdate(network, optimizer, None), torch.device("cpu"))
 
 
 def test_the_kernel_compiles_for_a_gpu_that_is_not_here() -> None:

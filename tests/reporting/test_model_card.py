@@ -1,22 +1,32 @@
 """The model card says what happened, and says it as text whatever the names are."""
 
+import ast
 import itertools
 import math
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
+from run_records import NAMES, make_results, make_run, make_scores
 
 from nfft.config.study import Study
 from nfft.errors import UserError
 from nfft.experiments.card import render_study
+from nfft.experiments.records import FailedRun, StudyLine, StudyRecord
 from nfft.models.checkpoint import Checkpoint
+from nfft.reporting.card_merge import is_edited
+from nfft.reporting.card_metadata import eval_results
 from nfft.reporting.markdown import duration, escape, interval, listed, memory, named, setting
-from nfft.reporting.model_card import edited, eval_results, render_bare, render_card
+from nfft.reporting.model_card import render_bare, render_card
+from nfft.runs.records import AddedEvaluation, Candidate, EvaluatedTask, MethodRecord, Results, RunRecord
+from nfft.text import printable
 
 HOSTILE = [
     "a|b", "<script>alert(1)</script>", "`x`", "[x](http://y)", "two\n\nlines", "é/ü", "$x_1$", "*bold*_it_",
@@ -27,56 +37,24 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-def make_scores(names: list[str], split: str = "test", wrong: int = 2) -> dict:
-    confusion = [[row, row, 8] for row in range(len(names))]
-    confusion += [[row, (row + 1) % len(names), wrong] for row in range(len(names)) if wrong]
-    count = sum(images for *_, images in confusion)
-    return {
-        "split": split, "count": count, "left_out": 0, "resolution": 256, "loss": 0.71,
-        "top1": 8 * len(names) / count, "top5": 0.99 if len(names) > 5 else None, "mean_per_class": 0.795, "ece": 0.031,
-        "per_class": [{"name": name, "count": 10, "precision": 0.8, "recall": 0.8, "f1": 0.8} for name in names],
-        "confusion": confusion, "images_per_second": 210.0,
-    }  # fmt: skip
+def of_model(run: RunRecord, **changes: Any) -> RunRecord:
+    return replace(run, model=replace(run.model, **changes))
 
 
-def make_run(names: list[str], **task: object) -> dict:
-    return {
-        "command": "nfft --task flowers --set lr=0.1",
-        "started": "2025-05-04T12:00:00+00:00",
-        "task": {
-            "name": "flowers", "title": "Flowers", "homepage": "https://example.org/flowers",
-            "citation": "@article{flowers,\n  title = {Flowers}\n}", "licence": "CC BY 4.0", "metric": "top1",
-            "note": None, "source": "someone/flowers",
-        } | task,
-        "model": {
-            "name": "timm/nfnet_f0.dm_in1k", "architecture": "nfnet_f0", "parameters": 71_489_094,
-            "licence": "apache-2.0",
-        },
-        "recipe": {"name": "auto", "settings": {
-            "lr": 0.1, "total_steps": 12500, "batch_size": 32, "ema_decay": None, "flip": True, "sam_rho": None,
-            "test_resolution": 256, "test_margin": 32,
-        }},
-        "data": {"classes": names, "train": 4000, "validation": 400, "test": 500, "skipped": 3},
-        "seed": 7, "precision": "bf16", "processes": 1, "threads": 2,
-        "versions": {"nfft": "0.1.0", "torch": "2.9.0"},
-        "hardware": {"device": "cpu", "name": "AMD EPYC", "cores": 2, "memory_bytes": 8 * 2**30},
-    }  # fmt: skip
+def of_data(run: RunRecord, **changes: Any) -> RunRecord:
+    return replace(run, data=replace(run.data, **changes))
 
 
-def make_results(names: list[str], test: bool = True) -> dict:
-    return {
-        "weights": "ema",
-        "candidates": {"raw": {"top1": 0.78, "loss": 0.8}, "ema": {"top1": 0.8, "loss": 0.7}},
-        "validation": make_scores(names, "validation"),
-        "test": make_scores(names) if test else None,
-        "training": {
-            "steps": 12500, "images": 400_000, "seconds": 4000.0, "wall_seconds": 4000.0, "images_per_second": 100.0,
-            "peak_memory_bytes": 3 * 2**30,
-        },
-    }  # fmt: skip
+def with_settings(run: RunRecord, **changes: Any) -> RunRecord:
+    return replace(run, recipe=replace(run.recipe, settings={**run.recipe.settings, **changes}))
 
 
-NAMES = ["daisy", "rose", "tulip"]
+def make_evaluation(names: Sequence[str] = NAMES, **task: Any) -> AddedEvaluation:
+    birds = EvaluatedTask(**({"name": "cub200", "title": "Birds", "source": "someone/birds"} | task))
+    return AddedEvaluation(
+        task=birds, scores=make_scores(names, "validation"), resolution=320, date="2025-06-01T10:00:00+00:00",
+        command="nfft evaluate runs/x --task cub200",
+    )  # fmt: skip
 
 
 def head_and_body(card: str) -> tuple[dict, str]:
@@ -119,10 +97,8 @@ def titles(body: str) -> list[str]:
 
 
 def test_metadata_is_plain_yaml_of_the_right_types():
-    results = make_results(NAMES)
-    results["test"]["top1"] = np.float32(0.8)
-    results["test"]["mean_per_class"] = np.float64(0.75)
-    head, _ = head_and_body(render_card(make_run(NAMES), results))
+    results = make_results(top1=np.float32(0.8), mean_per_class=np.float64(0.75))
+    head, _ = head_and_body(render_card(make_run(), results))
     assert head["license"] == "apache-2.0"
     assert head["library_name"] == "timm"
     assert head["pipeline_tag"] == "image-classification"
@@ -141,22 +117,20 @@ def test_metadata_is_plain_yaml_of_the_right_types():
 
 @pytest.mark.parametrize("name", ["nfnet-nano", "scratch:test_nfnet"])
 def test_what_is_not_on_the_hub_is_not_named_in_the_metadata(name):
-    run = make_run(NAMES, source="/data/flowers")
-    run["model"] |= {"name": name, "licence": None}
-    head, body = head_and_body(render_card(run, make_results(NAMES)))
+    run = of_model(make_run(source="/data/flowers"), name=name, license=None)
+    head, body = head_and_body(render_card(run, make_results()))
     assert not {"base_model", "base_model_relation", "datasets", "license"} & head.keys()
     assert not re.findall(r"huggingface\.co/(?!docs/)", body)
 
 
-def test_a_licence_outside_the_short_names_of_the_hub_is_named():
-    run = make_run(NAMES)
-    run["model"]["licence"] = "Weights for research only"
-    head, _ = head_and_body(render_card(run, make_results(NAMES)))
+def test_a_license_outside_the_short_names_of_the_hub_is_named():
+    run = of_model(make_run(), license="Weights for research only")
+    head, _ = head_and_body(render_card(run, make_results()))
     assert (head["license"], head["license_name"]) == ("other", "Weights for research only")
 
 
 def test_body_states_the_facts():
-    _, body = head_and_body(render_card(make_run(NAMES), make_results(NAMES)))
+    _, body = head_and_body(render_card(make_run(), make_results()))
     for fact in (
         "# nfnet\\_f0 on Flowers", "80.00 % top-1 on test",
         "| test | 30 | 256 px | 80.00 | 62.69–90.49 | – | 79.50 | 3.10 |",
@@ -170,13 +144,13 @@ def test_body_states_the_facts():
 
 
 def test_scores_of_validation_alone_come_with_a_caution():
-    _, body = head_and_body(render_card(make_run(NAMES), make_results(NAMES, test=False)))
+    _, body = head_and_body(render_card(make_run(), make_results(test=False)))
     assert "80.00 % top-1 on validation" in body
     assert "no test split" in body
 
 
 def test_the_custom_of_the_task_picks_the_figure_quoted():
-    _, body = head_and_body(render_card(make_run(NAMES, metric="mean_per_class"), make_results(NAMES)))
+    _, body = head_and_body(render_card(make_run(metric="mean_per_class"), make_results()))
     assert "79.50 % mean per class on test" in body
 
 
@@ -189,22 +163,15 @@ def test_per_class_rows_stop_at_twenty_classes():
 @pytest.mark.parametrize("names", [HOSTILE[:12], HOSTILE[12:24], HOSTILE[24:]])
 def test_hostile_names_stay_text(names):
     run = make_run(names, title=names[1], note="\n".join(names), homepage="javascript:alert(1)", citation="```\n# x")
-    further = {
-        "task": {"name": names[0], "title": None, "source": names[0]}, "scores": make_scores(names), "resolution": 256,
-        "date": names[3], "command": "\n".join(names),
-    }  # fmt: skip
+    further = make_evaluation(names, name=names[0], title=None, source=names[0])
+    further = replace(further, date=names[3], command="\n".join(names))
     body = parsed(render_card(run, make_results(names), evaluations=[further])).text
     body.encode("utf-8")
     for table in tables(body):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1, table
     calm = [f"class {index}" for index in range(len(names))]
     run = make_run(calm, title="Flowers", note="none", homepage="none", citation="none")
-    further |= {
-        "task": {"name": "x", "title": None, "source": "x"},
-        "scores": make_scores(calm),
-        "date": "d",
-        "command": "c",
-    }
+    further = replace(make_evaluation(calm, title=None), date="d", command="c")
     plain = parsed(render_card(run, make_results(calm), evaluations=[further])).text
     assert tags(body) == tags(plain)
     assert titles(body) == titles(plain)
@@ -220,14 +187,17 @@ def test_escaped_text_reads_as_it_was(name):
 
 
 def test_numbers_that_are_not_finite_are_dashes():
-    results = make_results(NAMES)
-    for scores in (results["test"], results["validation"]):
-        scores |= dict.fromkeys(("loss", "top1", "mean_per_class", "ece"), math.nan)
-        scores["per_class"][0] |= {"count": 0, "precision": math.nan, "recall": math.nan, "f1": math.nan}
-        scores["confusion"] = [each for each in scores["confusion"] if each[0]]
-    results["candidates"]["raw"]["top1"] = math.nan
-    results["training"] |= {"seconds": math.nan, "images_per_second": math.inf, "peak_memory_bytes": 0}
-    head, body = head_and_body(render_card(make_run(NAMES), results))
+    nothing = dict.fromkeys(("loss", "top1", "mean_per_class", "ece"), math.nan)
+    scores = make_scores(**nothing)
+    first, *others = scores.per_class
+    first = replace(first, count=0, precision=math.nan, recall=math.nan, f1=math.nan)
+    confusion = tuple(pair for pair in scores.confusion if pair[0])
+    scores = replace(scores, per_class=(first, *others), confusion=confusion)
+    results = make_results()
+    training = replace(results.training, seconds=math.nan, images_per_second=math.inf, peak_memory_bytes=0)
+    candidates = {**results.candidates, "raw": Candidate(top1=math.nan, loss=0.8)}
+    results = replace(results, test=scores, validation=scores, training=training, candidates=candidates)
+    head, body = head_and_body(render_card(make_run(), results))
     assert "model-index" not in head
     assert "nan" not in body.lower()
     assert "| daisy | 0 | – | – | – |" in body
@@ -252,27 +222,19 @@ def test_numbers_and_names_in_words():
     assert len(named("x" * 500)) == 80
 
 
-@pytest.mark.parametrize("name", ["processes", "seed", "hardware"])
-def test_a_fact_that_is_missing_is_named(name):
-    facts = make_run(["a", "b"])
-    del facts[name]
-    with pytest.raises(KeyError, match=name):
-        render_card(facts, make_results(["a", "b"]))
-
-
 def test_the_same_facts_give_the_same_text():
-    first = render_card(make_run(NAMES), make_results(NAMES))
-    assert first == render_card(make_run(NAMES), make_results(NAMES))
-    assert first == render_card(make_run(NAMES), make_results(NAMES), earlier=first)
+    first = render_card(make_run(), make_results())
+    assert first == render_card(make_run(), make_results())
+    assert first == render_card(make_run(), make_results(), earlier=first)
     assert not re.search(r"[ \t]$", first, re.MULTILINE)
     assert "\n\n\n" not in first
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_metadata_survive_any_text(name):
-    run = make_run(NAMES, title=name, name=name, licence=name, source=name)
-    run["model"] |= {"licence": name, "architecture": name, "name": name}
-    data = parsed(render_card(run, make_results(NAMES))).data
+    run = make_run(title=name, name=name, license=name, source=name)
+    run = of_model(run, license=name, architecture=name, name=name)
+    data = parsed(render_card(run, make_results())).data
     assert data.pipeline_tag == "image-classification"
     assert (data.license, data.base_model, data.datasets) == ("other", None, None)
     shown = " ".join(re.sub("[\x00\u202e]", "", name).replace("\ud800", "?").split())
@@ -287,23 +249,20 @@ def test_metadata_survive_any_text(name):
         ("proprietary", "other", "proprietary"),
     ],
 )  # fmt: skip
-def test_only_licences_that_the_hub_knows_go_without_a_name(said, short, name):
-    run = make_run(NAMES)
-    run["model"]["licence"] = said
-    data = ModelCard(render_card(run, make_results(NAMES))).data
+def test_only_licenses_that_the_hub_knows_go_without_a_name(said, short, name):
+    data = ModelCard(render_card(of_model(make_run(), license=said), make_results())).data
     assert (data.license, data.license_name) == (short, name)
 
 
 def test_a_network_with_batch_normalisation_is_not_called_free_of_it():
-    run = make_run(NAMES)
-    run["model"] |= {"name": "scratch:bn_resnet50", "architecture": "bn_resnet50", "licence": None}
-    card = ModelCard(render_card(run, make_results(NAMES)))
+    run = of_model(make_run(), name="scratch:bn_resnet50", architecture="bn_resnet50", license=None)
+    card = ModelCard(render_card(run, make_results()))
     assert card.data.tags == ["timm", "image-classification"]
     assert "ormalizer" not in card.text
 
 
 def test_code_for_each_library_names_the_repository():
-    card = render_card(make_run(NAMES), make_results(NAMES), repository="me/flowers-nfnet")
+    card = render_card(make_run(), make_results(), repository="me/flowers-nfnet")
     assert 'AutoNFNet.from_pretrained("me/flowers-nfnet")' in card
     assert 'timm.create_model("hf-hub:me/flowers-nfnet", pretrained=True)' in card
     assert 'pipeline("image-classification", model="me/flowers-nfnet")' in card
@@ -312,7 +271,7 @@ def test_code_for_each_library_names_the_repository():
 
 @pytest.mark.parametrize("repository", [None, 'x/y") or print("', "me", "me/x--y"])
 def test_without_a_repository_the_code_reads_a_folder(repository):
-    card = render_card(make_run(NAMES), make_results(NAMES), repository=repository)
+    card = render_card(make_run(), make_results(), repository=repository)
     assert 'AutoNFNet.from_pretrained("path/to/folder")' in card
     assert 'timm.create_model("local-dir:path/to/folder", pretrained=True)' in card
     assert "hf download USER/NAME --local-dir path/to/folder" in card
@@ -323,12 +282,19 @@ def limits(card: str) -> str:
     return card.split("## Intended use and limits\n")[1].split("\n## ")[0]
 
 
+def with_classes(results: Results, counts: Sequence[int], recalls: Sequence[float]) -> Results:
+    """Test scores with so many images of each class, so many of which were recognized."""
+    assert results.test is not None
+    entries = [
+        replace(entry, count=count, recall=recall)
+        for entry, count, recall in zip(results.test.per_class, counts, recalls, strict=True)
+    ]
+    return replace(results, test=replace(results.test, per_class=tuple(entries)))
+
+
 def test_limits_are_stated_from_the_facts():
-    run, results = make_run(NAMES), make_results(NAMES)
-    results["test"] |= {"left_out": 2, "ece": 0.01}
-    for entry, count, recall in zip(results["test"]["per_class"], (10, 4, 0), (1.0, 0.5, 0.0), strict=True):
-        entry |= {"count": count, "recall": recall}
-    said = limits(render_card(run, results))
+    results = with_classes(make_results(left_out=2, ece=0.01), (10, 4, 0), (1.0, 0.5, 0.0))
+    said = limits(render_card(make_run(), results))
     for fact in (
         "one of its 3 classes, which the table above names",
         "trained on 4,000 images. The fewest images in test, 4, are of class rose.",
@@ -343,13 +309,8 @@ def test_limits_are_stated_from_the_facts():
 
 
 def test_limits_leave_out_what_does_not_apply():
-    run, results = make_run(NAMES, licence=None), make_results(NAMES)
-    run["model"] |= {"name": "scratch:nfnet_f0", "licence": None}
-    run["data"]["skipped"] = 0
-    for entry in results["test"]["per_class"]:
-        entry["recall"] = 1.0
-    results["test"] |= {"ece": math.nan}
-    said = limits(render_card(run, results))
+    run = of_data(of_model(make_run(license=None), name="scratch:nfnet_f0", license=None), skipped=0)
+    said = limits(render_card(run, with_classes(make_results(ece=math.nan), (10, 10, 10), (1.0, 1.0, 1.0))))
     assert "scored on 10 images of each class." in said
     assert "Licence of the data: not stated." in said
     for absent in ("Least often", "calibration", "could not be read", "weights it was fine-tuned from", "nan", "None"):
@@ -364,28 +325,22 @@ def test_many_classes_as_weak_as_the_last_are_counted():
 
 
 def test_further_evaluations_have_a_table_of_their_own():
-    further = {
-        "task": {"name": "cub200", "title": "Birds", "source": "someone/birds"},
-        "scores": make_scores(NAMES, "validation"),
-        "resolution": 320, "date": "2025-06-01T10:00:00+00:00", "command": "nfft evaluate runs/x --task cub200",
-    }  # fmt: skip
-    card = render_card(make_run(NAMES), make_results(NAMES), evaluations=[further])
+    card = render_card(make_run(), make_results(), evaluations=[make_evaluation()])
     assert "| Birds, validation | 30 | 256 px | 80.00 | 62.69–90.49 | – | 79.50 | 3.10 |" in card
     assert "on 2025-06-01:\n\n```sh\nnfft evaluate runs/x --task cub200\n```" in card
     assert "Apart from what is listed under Further evaluations, other cameras" in card
-    without = render_card(make_run(NAMES), make_results(NAMES), earlier=card)
+    without = render_card(make_run(), make_results(), earlier=card)
     assert "Further evaluations" not in without, "a generated section that has nothing to say any more goes"
-    assert not edited(card)
+    assert not is_edited(card)
 
 
-def imagenet(architecture: str, parameters: int, resolution: int, name: str = "timm/weights.in1k", **settings: object):
+def imagenet(
+    architecture: str, parameters: int, resolution: int, name: str = "timm/weights.in1k", **settings: object
+) -> tuple[RunRecord, Results]:
     """A run on ImageNet, with the scores of three classes standing for a thousand."""
-    run, results = make_run(NAMES, name="imagenet1k", title="ImageNet-1k"), make_results(NAMES)
-    run["model"] |= {"architecture": architecture, "parameters": parameters, "name": name}
-    run["data"] |= {"train": 1_268_000, "validation": 13_000, "test": 50_000}
-    run["recipe"]["settings"] |= settings
-    results["test"] |= {"count": 50_000, "resolution": resolution}
-    return run, results
+    run = of_model(make_run(name="imagenet1k", title="ImageNet-1k"), name=name, architecture=architecture)
+    run = of_data(of_model(run, parameters=parameters), train=1_268_000, validation=13_000, test=50_000)
+    return with_settings(run, **settings), make_results(count=50_000, resolution=resolution)
 
 
 def test_the_papers_figure_stands_beside_a_comparable_one():
@@ -410,9 +365,12 @@ def test_nothing_is_said_of_the_paper_where_nothing_compares():
     run, results = imagenet("nf_resnet50", 25_557_032, 256)
     assert "he paper" not in render_card(run, results)
     run, results = imagenet("nf_resnet50", 25_557_032, 224)
-    results["test"] = None
-    assert "he paper" not in render_card(run, results)
-    assert "he paper" not in render_card(make_run(NAMES), make_results(NAMES))
+    assert "he paper" in render_card(run, results)
+    assert "he paper" not in render_card(run, replace(results, test=None))
+    settings = {name: run.recipe.settings[name] for name in ("test_resolution", "test_margin")}
+    run = replace(run, recipe=replace(run.recipe, settings=settings))
+    assert "he paper" not in render_card(run, results), "what takes no steps is no run like the paper's"
+    assert "he paper" not in render_card(make_run(), make_results())
 
 
 NOTES = """## Notes
@@ -429,47 +387,45 @@ My *own* words:
 
 
 def test_sections_written_by_hand_stay_as_they_are():
-    card = render_card(make_run(NAMES), make_results(NAMES))
+    card = render_card(make_run(), make_results())
     before, after = card.split("## Training data")
     mixed = f"{before}{NOTES}\n\n## Training data{after}\n## Thanks\n\nTo all.\n"
-    assert not edited(mixed)
-    results = make_results(NAMES)
-    results["test"]["top1"] = 0.9
-    again = render_card(make_run(NAMES), results, earlier=mixed)
+    assert not is_edited(mixed)
+    results = make_results(top1=0.9)
+    again = render_card(make_run(), results, earlier=mixed)
     assert again.endswith(f"-->\n\n{NOTES}\n\n## Thanks\n\nTo all.\n")
     assert "90.00 % top-1 on test" in again and "80.00 % top-1 on test" not in again
-    assert again == render_card(make_run(NAMES), results, earlier=again)
-    assert again == render_card(make_run(NAMES), results, earlier=again.replace("\n", "\r\n"))
-    assert not edited(again)
+    assert again == render_card(make_run(), results, earlier=again)
+    assert again == render_card(make_run(), results, earlier=again.replace("\n", "\r\n"))
+    assert not is_edited(again)
 
 
 def test_a_paragraph_below_the_generated_part_stays():
-    card = render_card(make_run(NAMES), make_results(NAMES)) + "\nAsk me about it.\n"
-    again = render_card(make_run(NAMES), make_results(NAMES), earlier=card)
+    card = render_card(make_run(), make_results()) + "\nAsk me about it.\n"
+    again = render_card(make_run(), make_results(), earlier=card)
     assert again == card
-    assert not edited(card)
+    assert not is_edited(card)
 
 
 def test_metadata_written_by_hand_stay():
-    run = make_run(NAMES)
-    run["model"]["licence"] = None
-    card = render_card(run, make_results(NAMES))
+    run = of_model(make_run(), license=None)
+    card = render_card(run, make_results())
     mixed = card.replace("tags:\n", "license: mit\nlanguage: en\ntags:\n- flowers\n", 1)
-    assert not edited(mixed)
-    run["model"]["name"] = "nfnet-nano"
-    again = render_card(run, make_results(NAMES), earlier=mixed)
+    assert not is_edited(mixed)
+    run = of_model(run, name="nfnet-nano")
+    again = render_card(run, make_results(), earlier=mixed)
     data = parsed(again).data
     assert (data.license, data["language"]) == ("mit", "en")
     assert data.tags == ["timm", "nfnet", "normalizer-free", "image-classification", "flowers"]
     assert data.base_model is None, "what was generated and is true no more goes"
-    assert again == render_card(run, make_results(NAMES), earlier=again)
-    assert not edited(again)
+    assert again == render_card(run, make_results(), earlier=again)
+    assert not is_edited(again)
 
 
-def test_a_licence_that_is_known_goes_over_one_set_by_hand():
-    card = render_card(make_run(NAMES), make_results(NAMES)).replace("license: apache-2.0", "license: mit")
-    assert edited(card)
-    assert ModelCard(render_card(make_run(NAMES), make_results(NAMES), earlier=card)).data.license == "apache-2.0"
+def test_a_license_that_is_known_goes_over_one_set_by_hand():
+    card = render_card(make_run(), make_results()).replace("license: apache-2.0", "license: mit")
+    assert is_edited(card)
+    assert ModelCard(render_card(make_run(), make_results(), earlier=card)).data.license == "apache-2.0"
 
 
 @pytest.mark.parametrize(
@@ -481,31 +437,30 @@ def test_a_licence_that_is_known_goes_over_one_set_by_hand():
     ],
 )  # fmt: skip
 def test_changes_of_generated_text_are_noticed(old, new):
-    card = render_card(make_run(NAMES), make_results(NAMES))
+    card = render_card(make_run(), make_results())
     assert old in card
-    assert not edited(card)
-    assert edited(card.replace(old, new, 1))
+    assert not is_edited(card)
+    assert is_edited(card.replace(old, new, 1))
 
 
 @pytest.mark.parametrize("change", [lambda text: text.replace("\n", "\r\n"), lambda text: "\ufeff" + text, str.rstrip])
 def test_line_endings_are_no_change(change):
-    assert not edited(change(render_card(make_run(NAMES), make_results(NAMES))))
+    assert not is_edited(change(render_card(make_run(), make_results())))
 
 
 def test_a_card_of_somebody_elses_counts_as_changed():
-    assert edited("# My network\n\nIt is good.\n")
-    assert edited("---\nlicense: [\n---\n")
-    assert not edited("")
-    assert not edited("\n")
+    assert is_edited("# My network\n\nIt is good.\n")
+    assert is_edited("---\nlicense: [\n---\n")
+    assert not is_edited("")
+    assert not is_edited("\n")
 
 
 def test_what_somebody_wrote_before_nfft_is_kept_but_for_what_nfft_writes():
     earlier = (
         "---\nlicense: mit\npipeline_tag: other\ntags: [mine]\n---\n# Mine\n\n## Use\n\nOld.\n\n## Story\n\nLong.\n"
     )
-    run = make_run(NAMES)
-    run["model"]["licence"] = None
-    card = parsed(render_card(run, make_results(NAMES), earlier=earlier))
+    run = of_model(make_run(), license=None)
+    card = parsed(render_card(run, make_results(), earlier=earlier))
     assert (card.data.license, card.data.pipeline_tag) == ("mit", "image-classification")
     assert card.data.tags[-1] == "mine"
     assert card.text.endswith("-->\n\n## Story\n\nLong.\n")
@@ -516,37 +471,59 @@ def test_what_somebody_wrote_before_nfft_is_kept_but_for_what_nfft_writes():
 def test_metadata_that_cannot_be_read_are_the_users_to_mend(head):
     earlier = f"---\n{head}\n---\n\n## Notes\n"
     with pytest.raises(UserError, match=r"metadata of the card, README\.md, .* (Mend it|move the card away)"):
-        render_card(make_run(NAMES), make_results(NAMES), earlier=earlier)
+        render_card(make_run(), make_results(), earlier=earlier)
 
 
 def test_the_line_of_a_mistake_in_the_metadata_is_named():
     with pytest.raises(UserError, match=r"not valid YAML \(line 4: mapping values are not allowed here\)"):
-        render_card(make_run(NAMES), make_results(NAMES), earlier="---\na: 1\nb: 2\nc: d: e\n---\n")
+        render_card(make_run(), make_results(), earlier="---\na: 1\nb: 2\nc: d: e\n---\n")
 
 
 def test_evaluation_results_for_the_hub():
-    results = make_results(NAMES)
-    results["test"]["mean_per_class"] = np.float32(0.5)
-    text = eval_results(make_run(NAMES, metric="mean_per_class"), results, "2025-05-04")
+    text = eval_results(make_run(metric="mean_per_class"), make_results(mean_per_class=np.float32(0.5)))
     assert yaml.safe_load(text) == [{
         "dataset": {"id": "someone/flowers", "task_id": "default"}, "value": 0.5, "date": "2025-05-04",
         "notes": "Mean per-class accuracy, a share of 1, on test: 30 images at 256 px",
     }]  # fmt: skip
     assert "value: 0.5\n" in text and "!!" not in text
-    validation = eval_results(make_run(NAMES), make_results(NAMES, test=False), "2025-05-04")
+    validation = eval_results(make_run(), make_results(test=False))
     assert "on validation" in yaml.safe_load(validation)[0]["notes"]
 
 
 def test_no_evaluation_results_without_data_on_the_hub_or_a_number():
-    assert eval_results(make_run(NAMES, source="local files"), make_results(NAMES), "2025-05-04") is None
-    results = make_results(NAMES)
-    results["test"]["top1"] = math.nan
-    assert eval_results(make_run(NAMES), results, "2025-05-04") is None
+    assert eval_results(make_run(source="local files"), make_results()) is None
+    assert eval_results(make_run(), make_results(top1=math.nan)) is None
 
 
-def make_checkpoint(name: str = "timm/dm_nfnet_f0.dm_in1k", licence: str | None = "apache-2.0") -> Checkpoint:
+@pytest.mark.parametrize("name", HOSTILE)
+def test_the_code_for_an_adapter_names_its_base_whatever_that_is(name):
+    method = MethodRecord(name="lora", settings={"rank": 4, "dora": False, "alpha": None}, artifact="adapter")
+    run = of_model(replace(make_run(), method=method), name=name, trained=90_000)
+    head, body = head_and_body(render_card(run, make_results()))
+    assert head["library_name"] == "peft"
+    assert "The method is lora with rank 4, dora false: 90,000 of 71,489,094 parameters were trained." in body
+    (line,) = re.findall("^base = .*$", body, re.MULTILINE)
+    (call,) = [node for node in ast.walk(ast.parse(line)) if isinstance(node, ast.Call)]
+    assert ast.literal_eval(call.args[0]) == printable(name)
+
+
+def test_a_probe_has_neither_steps_nor_curves_of_them():
+    settings = {"test_resolution": 256, "test_margin": 32}
+    method = MethodRecord(name="probe", settings={"l2": None, "views": 0})
+    run = replace(make_run(), method=method, recipe=replace(make_run().recipe, settings=settings))
+    results = make_results()
+    training = replace(results.training, steps=None, clipped=None, l2=0.001)
+    results = replace(results, weights="raw", candidates={"raw": results.candidates["raw"]}, training=training)
+    card = render_card(run, results)
+    assert "validation chose its L2 penalty, 0.001." in card
+    assert "against the L2 penalty of the classifier](curves.png)" in card
+    assert "| Images that went through the network | 400,000 |" in card
+    assert "| Steps |" not in card and "augmented images" not in card
+
+
+def make_checkpoint(name: str = "timm/dm_nfnet_f0.dm_in1k", license: str | None = "apache-2.0") -> Checkpoint:
     config = {
-        "license": licence, "input_size": [3, 192, 192], "test_input_size": [3, 256, 256], "crop_pct": 0.9,
+        "license": license, "input_size": [3, 192, 192], "test_input_size": [3, 256, 256], "crop_pct": 0.9,
         "crop_mode": "squash", "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.5, 0.5], "interpolation": "bicubic",
     }  # fmt: skip
     return Checkpoint(name, "dm_nfnet_f0", Path("nowhere"), {"pretrained_cfg": config})
@@ -565,7 +542,7 @@ def test_a_network_without_a_run_has_a_card_too():
     calm = render_bare("me/net", make_checkpoint(), [str(index) for index in range(len(HOSTILE))])
     assert tags(card.text) == tags(ModelCard(calm).text)
     assert titles(card.text) == ["Use", "Preprocessing", "Classes"]
-    assert not edited(str(calm))
+    assert not is_edited(str(calm))
 
 
 def test_a_card_without_a_run_names_neither_itself_nor_a_folder_as_its_base():
@@ -575,14 +552,13 @@ def test_a_card_without_a_run_names_neither_itself_nor_a_folder_as_its_base():
     assert "label 7" not in many and "names of all 51 classes are in `config.json`" in many
 
 
-def make_record(row: str | None, column: str | None, seed: int, top1: float, split: str = "test") -> dict:
-    training = make_results(NAMES)["training"]
-    run = make_run(NAMES)
-    run["recipe"]["settings"]["train_resolution"] = 32
-    return {
-        "cell": f"{row}/{column}-{seed}", "row": row, "column": column, "seed": seed, "split": split, "count": 10,
-        "top1": top1, "training": training, "run": run | {"threads": 1 + seed},
-    }  # fmt: skip
+def make_record(row: str | None, column: str | None, seed: int, top1: float, split: str = "test") -> StudyRecord:
+    results, run = make_results(), with_settings(make_run(), train_resolution=32)
+    return StudyRecord(
+        cell=f"{row}/{column}-{seed}", row=row, column=column, seed=seed, split=split, count=10, top1=top1, loss=1.0,
+        weights=results.weights, candidates=results.candidates, training=results.training,
+        run=replace(run, threads=1 + seed),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -593,14 +569,13 @@ def test_a_studys_card_shows_its_table_and_what_failed(name: str) -> None:
         columns={"a": {}, f"b {name}": {}}, shared={}, pairs=(("BN", f"NF {name}"),), row_label="Net",
         paper="[It](https://arxiv.org) has 1 %.", budget="",
     )  # fmt: skip
-    records = [make_record(None, None, 0, 0.2)]
+    records: list[StudyLine] = [make_record(None, None, 0, 0.2)]
     for seed in (0, 1):
         for row in study.rows:
             records.append(make_record(row, "a", seed, 0.5 + 0.1 * seed + 0.05 * (row != "BN") * (1 + seed)))
             records.append(make_record(row, f"b {name}", seed, 0.25, "validation"))
-    records.append(
-        {"cell": f"x/{name}", "row": "BN", "column": f"b {name}", "seed": 2, "failed": f"it diverged {name}"}
-    )
+    lost = FailedRun(cell=f"x/{name}", row="BN", column=f"b {name}", seed=2, failed=f"it diverged {name}")
+    records.append(lost)
     body = render_study(study, records, "nfft study s")
     assert body.count("\n# ") + body.startswith("# ") == 1
     shown = tables(body)

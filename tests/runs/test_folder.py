@@ -1,47 +1,59 @@
-"""A run folder holds one run, and goes on only with the settings that it was started with."""
+"""A run folder holds one run, goes on only with the settings it was started with, and reads what it wrote."""
 
-import copy
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from run_records import make_results, make_run, make_scores, make_steps, make_validation
 
+import nfft
 from nfft.errors import UserError
 from nfft.machine import hardware, peak_memory, versions
-from nfft.runs.folder import check_folder, hold_run, resume_run, start_run
+from nfft.runs.folder import (
+    add_skipped,
+    check_folder,
+    hold_run,
+    read_evaluations,
+    read_metrics,
+    read_push,
+    read_results,
+    read_run,
+    read_skipped,
+    resume_run,
+    saved_setting,
+    start_run,
+    write_evaluations,
+    write_push,
+    write_results,
+    write_run,
+)
+from nfft.runs.records import AddedEvaluation, EvaluatedTask, PushRecord, RunRecord, Skipped
 
-FACTS = {
-    "task": {"name": "digits"},
-    "model": {"name": "nfnet-nano", "arguments": {}, "fingerprint": "0a"},
-    "recipe": {"name": "auto", "settings": {"lr": 0.1, "total_steps": 100, "workers": None, "clipping": None}},
-    "data": {"train": 80, "validation": 10, "test": 0, "classes": ["a", "é"], "fingerprint": "1b"},
-    "seed": 0,
-    "precision": "fp32",
-    "processes": 1,
-    "threads": 2,
-}
+RUN = make_run(("a", "é"))
+LOST = Skipped(split="train", image="é.png", reason="empty")
 
 
-def changed(*path: str, to: object) -> dict:
-    facts = copy.deepcopy(FACTS)
-    place = facts
-    for name in path[:-1]:
-        place = place[name]
-    place[path[-1]] = to
-    return facts
+def changed(part: str, **changes: Any) -> RunRecord:
+    return replace(RUN, **{part: replace(getattr(RUN, part), **changes)})
+
+
+def with_settings(**changes: Any) -> RunRecord:
+    return changed("recipe", settings={**RUN.recipe.settings, **changes})
 
 
 def started(folder: Path) -> Path:
     with hold_run(folder):
-        start_run(folder, FACTS, [{"split": "train", "image": "é.png", "reason": "empty"}])
+        start_run(folder, RUN, [LOST])
     return folder
 
 
 def test_start_writes_whole_files(tmp_path: Path) -> None:
     folder = started(tmp_path / "deep" / "run")
     assert sorted(path.name for path in folder.iterdir()) == ["run.json", "skipped.jsonl"]
-    assert json.loads((folder / "run.json").read_text()) == FACTS
+    assert read_run(folder) == RUN
     assert json.loads((folder / "skipped.jsonl").read_text())["image"] == "é.png"
 
 
@@ -50,7 +62,7 @@ def test_a_folder_that_another_run_has_taken_meanwhile_is_left_as_it_is(tmp_path
     started(tmp_path)
     before = (tmp_path / "run.json").read_bytes()
     with hold_run(tmp_path), pytest.raises(UserError, match="already holds a run"):
-        start_run(tmp_path, changed("seed", to=1), [])
+        start_run(tmp_path, replace(RUN, seed=1), [])
     assert (tmp_path / "run.json").read_bytes() == before
 
 
@@ -86,59 +98,126 @@ def test_check_sees_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_the_same_run_may_go_on(tmp_path: Path) -> None:
     folder = started(tmp_path)
-    assert resume_run(folder, FACTS) == (FACTS, [])
-    assert resume_run(folder, changed("recipe", "settings", "workers", to=4)) == (FACTS, [])
+    assert resume_run(folder, RUN) == (RUN, [])
+    assert resume_run(folder, with_settings(workers=4)) == (RUN, [])
+    # What only says when, where and in what words.
+    assert resume_run(folder, replace(RUN, command="nfft finetune", started="later")) == (RUN, [])
+    assert resume_run(folder, changed("task", title="Other", license="mit")) == (RUN, [])
 
 
 def test_settings_that_came_later_were_as_they_are_by_default(tmp_path: Path) -> None:
     folder = started(tmp_path)
-    assert resume_run(folder, changed("recipe", "settings", "ema_warmup", to=True)) == (FACTS, [])
+    assert resume_run(folder, with_settings(ema_warmup=True)) == (RUN, [])
     with pytest.raises(UserError, match="ema_warmup was True, now False"):
-        resume_run(folder, changed("recipe", "settings", "ema_warmup", to=False))
+        resume_run(folder, with_settings(ema_warmup=False))
 
 
 @pytest.mark.parametrize(
-    ("path", "to", "message"),
+    ("run", "message"),
     [
-        (("recipe", "settings", "lr"), 0.2, r"lr was 0\.1, now 0\.2"),
-        (("recipe", "settings", "clipping"), 0.01, r"clipping was None, now 0\.01"),
-        (("recipe", "settings", "added"), 1, "added was None, now 1"),
-        (("data", "train"), 79, "train images was 80, now 79"),
-        (("task", "name"), "other", "task was 'digits', now 'other'"),
-        (("model", "name"), "other", "model was 'nfnet-nano', now 'other'"),
-        (("model", "arguments"), {"width_factor": 0.5}, "model arguments was {}, now {'width_factor': 0.5}"),
-        (("model", "fingerprint"), "0c", "weights fingerprint was '0a', now '0c'"),
-        (("data", "fingerprint"), "1d", "data fingerprint was '1b', now '1d'"),
-        (("seed",), 1, "seed was 0, now 1"),
-        (("precision",), "bf16", "precision was 'fp32', now 'bf16'"),
-        (("processes",), 2, "processes was 1, now 2"),
+        (with_settings(lr=0.2), r"lr was 0\.1, now 0\.2"),
+        (with_settings(ema_decay=0.99), r"ema_decay was None, now 0\.99"),
+        (with_settings(added=1), "added was None, now 1"),
+        (changed("data", train=3999), "train images was 4000, now 3999"),
+        (changed("data", shots=5), "shots images was None, now 5"),
+        (changed("data", fingerprint="1d"), "data fingerprint was '1b', now '1d'"),
+        (changed("task", name="other"), "task was 'flowers', now 'other'"),
+        (changed("method", name="lora"), "method was 'full', now 'lora'"),
+        (changed("method", settings={"rank": 2}), r"method\.rank was None, now 2"),
+        (changed("model", name="other"), "model was 'timm/nfnet_f0.dm_in1k', now 'other'"),
+        (changed("model", arguments={"width_factor": 0.5}), "model arguments was {}, now {'width_factor': 0.5}"),
+        (changed("model", fingerprint="0c"), "weights fingerprint was '0a', now '0c'"),
+        (replace(RUN, seed=1), "seed was 7, now 1"),
+        (replace(RUN, precision="fp32"), "precision was 'bf16', now 'fp32'"),
+        (replace(RUN, processes=2), "processes was 1, now 2"),
+        (replace(with_settings(lr=0.5), seed=3), r"lr was 0\.1, now 0\.5; seed was 7, now 3"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_another_run_may_not(tmp_path: Path, path: tuple, to: object, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        resume_run(started(tmp_path), changed(*path, to=to))
-
-
-def test_every_difference_is_named(tmp_path: Path) -> None:
-    facts = changed("seed", to=3)
-    facts["recipe"]["settings"]["lr"] = 0.5
-    with pytest.raises(UserError, match=r"lr was 0\.1, now 0\.5; seed was 0, now 3"):
-        resume_run(started(tmp_path), facts)
+def test_another_run_may_not(tmp_path: Path, run: RunRecord, message: str) -> None:
+    with pytest.raises(UserError, match=f"--resume: the run in .* was started with other settings: {message}. Use"):
+        resume_run(started(tmp_path), run)
 
 
 def test_another_number_of_threads_is_said(tmp_path: Path) -> None:
-    saved, (line,) = resume_run(started(tmp_path), changed("threads", to=8))
-    assert saved == FACTS
+    saved, (line,) = resume_run(started(tmp_path), replace(RUN, threads=8))
+    assert saved == RUN
     assert "2 threads, now on 8" in line
     assert "OMP_NUM_THREADS=2" in line
 
 
-@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"recipe": 3}', '{"recipe": {"settings": [1]}}'])
+@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"recipe": 3}', '{"recipe": {"settings": [1]}}', "[" * 100_000])
 def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
     started(tmp_path)
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(UserError, match=r"run\.json is damaged"):
-        resume_run(tmp_path, FACTS)
+    for refuse in (lambda: resume_run(tmp_path, RUN), lambda: check_folder(tmp_path, resume=True)):
+        with pytest.raises(UserError, match=r"--resume: .*run\.json is damaged or not a run's. Start anew in another"):
+            refuse()
+    assert saved_setting(tmp_path, "lr") is None
+
+
+def test_a_run_of_a_newer_nfft_is_left_to_that(tmp_path: Path) -> None:
+    write_run(started(tmp_path), replace(RUN, versions={"nfft": "99.1"}))
+    write_results(tmp_path, make_results())
+    for refuse in (
+        lambda: resume_run(tmp_path, RUN),
+        lambda: check_folder(tmp_path, resume=True),
+        lambda: read_run(tmp_path),
+        lambda: read_results(tmp_path),
+    ):
+        with pytest.raises(
+            UserError, match=rf"was written by nfft 99\.1, and this is nfft {nfft.__version__}\. Upgrade"
+        ):
+            refuse()
+
+
+@pytest.mark.parametrize("version", [nfft.__version__, "0.0.1", "unknown", "9" * 5000])
+def test_a_version_that_is_not_newer_is_none_of_its_business(tmp_path: Path, version: str) -> None:
+    write_run(tmp_path, replace(RUN, versions={"nfft": version}))
+    assert read_run(tmp_path).versions == {"nfft": version}
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    results, run = make_results(), replace(RUN, versions={})
+    write_run(tmp_path, run)
+    write_results(tmp_path, results)
+    assert (read_run(tmp_path), read_results(tmp_path)) == (run, results)
+
+    assert (read_evaluations(tmp_path), read_push(tmp_path)) == ([], PushRecord())
+    evaluation = AddedEvaluation(
+        task=EvaluatedTask(name="t", source="s"), scores=make_scores(), resolution=256, date="d", command="c"
+    )
+    write_evaluations(tmp_path, [evaluation, evaluation])
+    write_push(tmp_path, PushRecord(repository="me/x", cards=("0a", None)))
+    assert read_evaluations(tmp_path) == [evaluation, evaluation]
+    assert read_push(tmp_path) == PushRecord(repository="me/x", cards=("0a", None))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"has no run\.json: expected the folder of a run, as `nfft finetune` leaves it"
+    ):
+        read_run(tmp_path)
+    with pytest.raises(UserError, match=r"run\.json cannot be read: "):
+        (tmp_path / "run.json").write_bytes(b"\xff")
+        read_run(tmp_path)
+
+
+def test_metrics_up_to_a_line_that_is_torn(tmp_path: Path) -> None:
+    assert read_metrics(tmp_path) == []
+    metrics = [*make_steps(3), make_validation(3, "ema")]
+    lines = [json.dumps(line.to_json()) for line in metrics]
+    (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, lines[0][:-9]]))
+    assert read_metrics(tmp_path) == metrics
+    (tmp_path / "metrics.jsonl").write_text("\n".join([lines[0], '{"kind": "other", "step": 2}', lines[1]]))
+    assert read_metrics(tmp_path) == metrics[:1]
+
+
+def test_images_that_break_in_the_run_are_added_once(tmp_path: Path) -> None:
+    other = replace(LOST, image="two\u2028lines.png")
+    add_skipped(started(tmp_path), [LOST, other, replace(other, reason="again")])
+    add_skipped(tmp_path, [other])
+    assert read_skipped(tmp_path) == [LOST, other]
 
 
 def test_describes_machine_and_versions() -> None:

@@ -167,14 +167,14 @@ def cross_entropy(logits: Value, targets: np.ndarray) -> Value:
     return Value(-(targets * log_p).sum(1).mean(), (logits, lambda g: g * slope))
 
 
-def standardise(weight: Value, gain: Value) -> Value:
+def standardize(weight: Value, gain: Value) -> Value:
     """gain · (W - mean) · rsqrt(max(var · fan_in, 1e-4)), over the fan-in of each output channel. Source: section 2."""
     fan_in = weight.data[0].size
-    centred = weight + mean(weight, (1, 2, 3)) * -1.0
-    spread = mean(centred * centred, (1, 2, 3)) * fan_in
+    centered = weight + mean(weight, (1, 2, 3)) * -1.0
+    spread = mean(centered * centered, (1, 2, 3)) * fan_in
     floored = np.maximum(spread.data, 1e-4)
     scale = elementwise(spread, floored**-0.5, np.where(spread.data > 1e-4, -0.5 * floored**-1.5, 0))
-    return gain * centred * scale
+    return gain * centered * scale
 
 
 @dataclass
@@ -200,8 +200,8 @@ class Network:
         return GELU[self.gelu](x) * GELU_GAIN
 
     def convolution(self, name: str, x: Value, stride: int = 1) -> Value:
-        """With standardised weights."""
-        weight = standardise(self.w[f"{name}.weight"], self.w[f"{name}.gain"])
+        """With standardized weights."""
+        weight = standardize(self.w[f"{name}.weight"], self.w[f"{name}.gain"])
         return conv2d(x, weight, self.w[f"{name}.bias"], stride)
 
     def blocks(self) -> Iterator[tuple[str, float, int, bool]]:
@@ -226,7 +226,7 @@ class Network:
         return h + out * self.w[f"{name}.skipinit_gain"] * ALPHA
 
     def squeeze_excite(self, name: str, x: Value) -> Value:
-        """Channels by how much they matter. Its two layers are linear ones, which are not standardised."""
+        """Channels by how much they matter. Its two layers are linear ones, which are not standardized."""
         hidden = relu(conv2d(mean(x, (2, 3)), self.w[f"{name}.fc1.weight"], self.w[f"{name}.fc1.bias"]))
         return x * sigmoid(conv2d(hidden, self.w[f"{name}.fc2.weight"], self.w[f"{name}.fc2.bias"]))
 

@@ -54,7 +54,7 @@ SHARED = {
 
 
 def network(**changes: object) -> nn.Module:
-    """The network, with every parameter drawn at random: none is where its initialisation would hide it."""
+    """The network, with every parameter drawn at random: none is where its initialization would hide it."""
     model = timm.create_model("dm_nfnet_f0", **{**NET, "std_conv_eps": 1e-12, **changes})
     rng = np.random.default_rng(0)
     for name, parameter in model.named_parameters():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nfft.optim.ema import Ema
 from nfft.optim.param_groups import optimizer_groups
-from nfft.optim.step import InTurn, Update, rehearse
+from nfft.optim.step import SequentialUpdate, Update, rehearse
 
 STEPS, DECAY, EMA_DECAY, LR, SCALED, SCALE = 2, 0.03, 0.6, 0.1, "grouped.weight", 0.3
 FLOORED, FLOOR = "thin.weight", 0.7
@@ -114,7 +114,7 @@ def take_steps(case: Case, kind: type[Update], device: str = "cpu") -> dict[str,
     ema = Ema(made, EMA_DECAY) if case.ema else None
     updates = [kind(made, optimizer, ema)] * STEPS
     if case.in_turn_first:
-        updates[0] = InTurn(made, optimizer, ema)
+        updates[0] = SequentialUpdate(made, optimizer, ema)
     shares = []
     for step, update in enumerate(updates):
         for name, gradient in gradients(made, step, case).items():
@@ -136,11 +136,11 @@ def take_steps(case: Case, kind: type[Update], device: str = "cpu") -> dict[str,
 
 def main(folder: Path) -> None:
     """Take the steps of each case in one pass."""
-    from nfft.optim.step_triton import InOnePass
+    from nfft.optim.step_triton import FusedUpdate
 
-    rehearse(InOnePass, torch.device("cpu"))
+    rehearse(FusedUpdate, torch.device("cpu"))
     for number, case in enumerate(CASES.values()):
-        np.savez(folder / f"{number}.npz", **take_steps(case, InOnePass))
+        np.savez(folder / f"{number}.npz", **take_steps(case, FusedUpdate))
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def test_a_broken_image_that_was_not_looked_at_is_met_in_the_run(
 ) -> None:
     photos = image_folder(images=20)
     # The scan is too short to come across them.
-    monkeypatch.setattr("nfft.data.scan.LOOKED_AT", 2)
+    monkeypatch.setattr("nfft.data.scan.MOST_SCANNED", 2)
     for name in ("ant/7.png", "bee/12.png"):
         (photos / name).write_bytes(b"no picture")
     assert finetune.main(["--task", str(photos), *COMMON, "--output-dir", str(tmp_path / "run")]) == 0

@@ -4,6 +4,8 @@ import json
 import threading
 from pathlib import Path
 
+import datasets
+import numpy as np
 import pytest
 from PIL import Image
 from safetensors.torch import load_file
@@ -60,9 +62,27 @@ def test_settings_of_the_task_and_the_method(tmp_path: Path) -> None:
     assert finished.record.data.train <= 201
 
 
+@pytest.mark.parametrize("kind", ["arrays", "dataset", "task"])
+def test_data_in_memory(tmp_path: Path, kind: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
+    labels = ["ant", "bee"] * 20
+    columns = {"image": [Image.fromarray(image) for image in pixels], "label": labels}
+    data = {
+        "arrays": (pixels, labels),
+        "dataset": datasets.Dataset.from_dict(columns),
+        "task": nfft.Task(name="insects", source=lambda: {"image": pixels, "label": [0, 1] * 20, "names": labels[:2]}),
+    }[kind]
+    settings = {"output_dir": tmp_path / "run", "total_steps": 2, "evaluations": 1, "task_test_fraction": 0.2}
+    finished = nfft.fine_tune(data, **settings)
+    assert finished.record.data.classes == ("ant", "bee")
+    assert (finished.record.data.train, finished.record.data.validation, finished.record.data.test) == (28, 4, 8)
+    again = nfft.fine_tune(data, **settings, resume=True)
+    assert again.results.quoted.confusion == finished.results.quoted.confusion
+
+
 def test_one_process_trains_twice_in_other_precisions(tmp_path: Path) -> None:
     for precision in ("fp32", "bf16", "fp32"):
-        finished = run(tmp_path / f"{precision}-{len(list(tmp_path.iterdir()))}", precision=precision, total_steps=1)
+        finished = run(tmp_path / f"{precision}-{len(list(tmp_path.iterdir()))}", precision=precision, total_steps=1, epochs=None)
         assert finished.record.precision == precision
 
 

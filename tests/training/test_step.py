@@ -13,7 +13,7 @@ from nfft.config.recipe import Recipe
 from nfft.data.loader import Batch
 from nfft.errors import UserError
 from nfft.optim.param_groups import optimizer_groups
-from nfft.optim.step import InTurn
+from nfft.optim.step import SequentialUpdate
 from nfft.training.objective import CrossEntropy
 from nfft.training.step import Training, prepare_training
 
@@ -241,7 +241,7 @@ def test_scaled_gradients_are_clipped_after_unscaling(accelerator: Accelerator, 
     optimizer = accelerator.prepare_optimizer(
         torch.optim.SGD(optimizer_groups(network, RECIPE.weight_decay), lr=1, momentum=0.9, nesterov=True)
     )
-    update, objective = InTurn(network, optimizer, None), CrossEntropy(CLASSES, RECIPE.label_smoothing)
+    update, objective = SequentialUpdate(network, optimizer, None), CrossEntropy(CLASSES, RECIPE.label_smoothing)
     scaled = Training(network, network, optimizer, None, update, objective)
     recipe = replace(RECIPE, total_steps=6, clipping=0.02)
     steps = steps_of(scaled, iter(batches), recipe, accelerator, total_steps=6)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from metrics import FIGURES, SOLVED, metrics, results, start
 
-from nfft.training.tracking import METRICS, Everyone, MetricsFile, ProgressBar, read_metrics
+from nfft.runs.folder import METRICS, read_metrics
+from nfft.training.tracking import Everyone, MetricsFile, ProgressBar
 
 
 def record(folder: Path, steps: range, first_step: int = 0) -> None:
@@ -19,7 +20,7 @@ def record(folder: Path, steps: range, first_step: int = 0) -> None:
 
 def test_records_every_step(tmp_path: Path) -> None:
     record(tmp_path, range(1, 11))
-    assert read_metrics(tmp_path / METRICS) == metrics(range(1, 11))
+    assert read_metrics(tmp_path) == metrics(range(1, 11))
     lines = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
     assert lines[0] == {"kind": "train", "step": 1, **FIGURES}
     assert lines[6] == {"kind": "validation", "step": 5, "weights": "ema", "loss": 1.25, "top1": 0.875}
@@ -29,33 +30,33 @@ def test_records_every_step(tmp_path: Path) -> None:
 def test_lines_after_the_resumed_step_are_dropped(tmp_path: Path, resumed_at: int) -> None:
     record(tmp_path, range(1, 8))
     record(tmp_path, range(resumed_at + 1, 11), first_step=resumed_at)
-    assert read_metrics(tmp_path / METRICS) == metrics(range(1, 11))
+    assert read_metrics(tmp_path) == metrics(range(1, 11))
 
 
 def test_a_run_from_the_start_begins_an_empty_record(tmp_path: Path) -> None:
     record(tmp_path, range(1, 8))
     record(tmp_path, range(1, 2))
-    assert read_metrics(tmp_path / METRICS) == metrics(range(1, 2))
+    assert read_metrics(tmp_path) == metrics(range(1, 2))
 
 
 def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
     record(tmp_path, range(1, 5))
     path = tmp_path / METRICS
     path.write_text(path.read_text()[:-9])
-    assert read_metrics(path) == metrics(range(1, 4))
+    assert read_metrics(tmp_path) == metrics(range(1, 4))
     record(tmp_path, range(4, 11), first_step=3)
-    assert read_metrics(path) == metrics(range(1, 11))
+    assert read_metrics(tmp_path) == metrics(range(1, 11))
 
 
 def test_lines_are_on_the_disk_at_once(tmp_path: Path) -> None:
     tracker = MetricsFile(tmp_path)
     tracker.start(start(tmp_path))
     tracker.log(metrics(range(1, 2))[0])
-    assert read_metrics(tmp_path / METRICS) == metrics(range(1, 2))
+    assert read_metrics(tmp_path) == metrics(range(1, 2))
 
 
 def test_no_record_yet(tmp_path: Path) -> None:
-    assert read_metrics(tmp_path / "absent.jsonl") == []
+    assert read_metrics(tmp_path) == []
 
 
 def test_a_probes_lines_come_back(tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_a_probes_lines_come_back(tmp_path: Path) -> None:
     tracker.start(start(tmp_path))
     for line in SOLVED:
         tracker.log(line)
-    assert read_metrics(tmp_path / METRICS) == SOLVED
+    assert read_metrics(tmp_path) == SOLVED
 
 
 def test_nobody_is_told_where_nobody_follows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

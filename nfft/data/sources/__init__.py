@@ -1,1 +1,1 @@
-"""Where labelled images come from: class folders, tables, data sets of the Hub, arrays."""
+"""Where labeled images come from: class folders, tables, data sets of the Hub, memory."""

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from nfft.config.task import Task
-from nfft.data.decode import Raw
+from nfft.data.decode import RawImage
 from nfft.data.sources.base import images_fingerprint
 from nfft.errors import UserError
 
@@ -21,7 +21,7 @@ class Arrays:
         names: of the classes.
     """
 
-    def __init__(self, images: Sequence[Raw], labels: np.ndarray, names: Sequence[str]) -> None:
+    def __init__(self, images: Sequence[RawImage], labels: np.ndarray, names: Sequence[str]) -> None:
         self._images, self._labels, self.names = images, labels.astype(np.int64), list(names)
 
     def __len__(self) -> int:
@@ -33,7 +33,7 @@ class Arrays:
     def labels(self, classes: list[str]) -> np.ndarray:
         return self._labels
 
-    def images(self) -> Sequence[Raw]:
+    def images(self) -> Sequence[RawImage]:
         return self._images
 
     def fingerprint(self) -> str | None:

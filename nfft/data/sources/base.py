@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from nfft.data.decode import Raw
+from nfft.data.decode import RawImage
 
 
 class Table(Protocol):
@@ -22,7 +22,7 @@ class Table(Protocol):
     def labels(self, classes: list[str]) -> np.ndarray | None:
         """Indices into `classes`, shape (n,), int64; None where the labels are hidden."""
 
-    def images(self) -> Sequence[Raw]: ...
+    def images(self) -> Sequence[RawImage]: ...
 
     def fingerprint(self) -> str | None:
         """Changes when the images do; None where nothing could be broken."""
@@ -36,7 +36,7 @@ def in_order(classes: Iterable[str]) -> list[str]:
         return sorted(classes)
 
 
-def images_fingerprint(images: Iterable[Raw], digest: "hashlib._Hash") -> str:
+def images_fingerprint(images: Iterable[RawImage], digest: "hashlib._Hash") -> str:
     """`digest` after the bytes or pixels of images, or the paths, sizes and times of their files."""
     for image in images:
         if isinstance(image, bytes):

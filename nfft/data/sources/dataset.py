@@ -12,7 +12,7 @@ from datasets import config
 from huggingface_hub import constants
 
 from nfft.config.task import Task
-from nfft.data.decode import Raw
+from nfft.data.decode import RawImage
 from nfft.data.sources.base import images_fingerprint, in_order
 from nfft.data.sources.columns import check_labels, image_column, label_column
 from nfft.errors import UserError
@@ -36,7 +36,7 @@ class DatasetTable:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def images(self) -> Sequence[Raw]:
+    def images(self) -> Sequence[RawImage]:
         return _ImageColumn(self.dataset.select_columns(self.image), self.image, self.root)
 
     def fingerprint(self) -> str:
@@ -84,7 +84,7 @@ class DatasetTable:
 
 
 class _ImageColumn(Sequence):
-    """Raw images of a dataset by row: bytes where they are embedded, else a path."""
+    """RawImage images of a dataset by row: bytes where they are embedded, else a path."""
 
     def __init__(self, dataset: datasets.Dataset, column: str, root: Path | None) -> None:
         self.dataset, self.column, self.root = dataset, column, None if root is None else str(root)
@@ -92,18 +92,18 @@ class _ImageColumn(Sequence):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, row: int) -> Raw:  # type: ignore[override]
+    def __getitem__(self, row: int) -> RawImage:  # type: ignore[override]
         # `datasets` itself takes four times as long for a row, a tenth of what a small JPEG costs altogether.
         if self.dataset._indices is not None:  # shuffled, or some rows of another
             row = self.dataset._indices.column(0)[row].as_py()
         return self._raw(self.dataset.data.column(self.column)[row].as_py())
 
-    def __iter__(self) -> Iterator[Raw]:
+    def __iter__(self) -> Iterator[RawImage]:
         for start in range(0, len(self), 1000):
             for value in self.dataset[start : start + 1000][self.column]:
                 yield self._raw(value)
 
-    def _raw(self, value: Any) -> Raw:
+    def _raw(self, value: Any) -> RawImage:
         if isinstance(value, dict):
             value = value["bytes"] if value.get("bytes") is not None else value.get("path")
         if value is None:

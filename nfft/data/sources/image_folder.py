@@ -1,4 +1,4 @@
-"""How a folder of images is laid out: which of its folders are splits, and that each below these is a class."""
+"""How a folder of images is laid out: which of its folders are splits, and which are classes."""
 
 import glob
 import os
@@ -38,20 +38,20 @@ def files_by_split(folder: Path) -> dict[str, list[str]]:
     Raises:
         UserError: for any other layout, in which images would get into a wrong split or class.
     """
-    inside = [each for each in _folders(folder) if _holds_images(each)]
-    splits = [each for each in inside if each.name.lower() in WORDS]
-    others = [each.name for each in inside if each not in splits]
-    if others and any(_image_in(each) is None for each in splits):
+    subfolders = _image_folders(folder)
+    splits = [subfolder for subfolder in subfolders if subfolder.name.lower() in WORDS]
+    others = [subfolder.name for subfolder in subfolders if subfolder not in splits]
+    if others and any(_image_in(split) is None for split in splits):
         raise UserError(
-            f"{folder} has {', '.join(each.name for each in splits)}, which hold folders as splits do, beside "
+            f"{folder} has {', '.join(split.name for split in splits)}, which hold folders as splits do, beside "
             f"{', '.join(others[:5])}. Expected splits alone or classes alone: move the others elsewhere."
         )
     if others or not splits:
-        _check_classes(folder, inside)
+        _check_classes(folder, subfolders)
         return {"train": [_pattern(folder)]}
     patterns: dict[str, list[str]] = {}
     for split in splits:
-        _check_classes(split, [each for each in _folders(split) if _holds_images(each)])
+        _check_classes(split, _image_folders(split))
         patterns.setdefault(split.name.lower(), []).append(_pattern(split))
     return patterns
 
@@ -61,12 +61,12 @@ def _check_classes(folder: Path, classes: list[Path]) -> None:
     loose = _image_in(folder)
     if classes and loose is not None:
         raise UserError(f"{folder / loose} lies beside the folders of classes: move it into one of them, or away.")
-    for each in classes:
-        deeper = next((inner for inner in _folders(each) if _holds_images(inner)), None)
-        if deeper is not None:
+    for class_folder in classes:
+        for deeper in _image_folders(class_folder):
             raise UserError(
-                f"{deeper} holds images a folder below {each.name}: expected those of a class right in its folder. "
-                f"Move them up, or, if {deeper.name} is a class itself, name the folder it is in: {each}."
+                f"{deeper} holds images a folder below {class_folder.name}: expected those of a class right in its "
+                f"folder. Move them up, or, if {deeper.name} is a class itself, name the folder it is in: "
+                f"{class_folder}."
             )
 
 
@@ -82,17 +82,22 @@ def _is_card(readme: Path) -> bool:
 def _folders(folder: Path) -> list[Path]:
     """Those inside that `datasets` looks into, by name."""
     with os.scandir(folder) as entries:
-        names = [each.name for each in entries if not each.name.startswith((".", "__")) and each.is_dir()]
+        names = [entry.name for entry in entries if not entry.name.startswith((".", "__")) and entry.is_dir()]
     return [folder / name for name in sorted(names)]
 
 
 def _image_in(folder: Path) -> str | None:
     """The name of an image right in the folder."""
     with os.scandir(folder) as entries:
-        names = (each.name for each in entries if not each.name.startswith("."))
+        names = (entry.name for entry in entries if not entry.name.startswith("."))
         return next((name for name in names if os.path.splitext(name)[1].lower() in ENDINGS), None)  # noqa: PTH122
 
 
+def _image_folders(folder: Path) -> list[Path]:
+    """Those inside that hold images."""
+    return [subfolder for subfolder in _folders(folder) if _holds_images(subfolder)]
+
+
 def _holds_images(folder: Path) -> bool:
-    """Whether there is one in it, at any depth."""
+    """Whether there is an image in it, at any depth."""
     return _image_in(folder) is not None or any(map(_holds_images, _folders(folder)))

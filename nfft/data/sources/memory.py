@@ -10,7 +10,7 @@ from datasets import Dataset, DatasetDict
 from PIL import Image
 
 from nfft.config.task import Task
-from nfft.data.decode import Raw, UnreadableImage, decode
+from nfft.data.decode import RawImage, UnreadableImage, decode
 from nfft.data.sources.arrays import Arrays, check_lengths
 from nfft.data.sources.base import in_order
 from nfft.errors import UserError
@@ -57,7 +57,7 @@ def content_hash(task: Task) -> str:
     return hashlib.sha256(prints.encode()).hexdigest()
 
 
-def _images(name: str, images: Any) -> Sequence[Raw]:
+def _images(name: str, images: Any) -> Sequence[RawImage]:
     if isinstance(images, np.ndarray) and images.ndim > 1:
         if len(images):
             _check_pixels(name, "its images are", images[0])
@@ -67,7 +67,7 @@ def _images(name: str, images: Any) -> Sequence[Raw]:
     return [_image(name, row, image) for row, image in enumerate(images)]
 
 
-def _image(name: str, row: int, image: Any) -> Raw:
+def _image(name: str, row: int, image: Any) -> RawImage:
     """An image that every process can read, again and again: those of Pillow may hold open files."""
     if isinstance(image, bytes):
         return image

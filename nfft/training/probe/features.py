@@ -19,7 +19,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 
 from nfft.data.loader import Batch, EvaluationImages, evaluation_loader
-from nfft.data.scan import Broken
+from nfft.data.scan import BrokenImage
 from nfft.errors import UserError
 from nfft.files import write_json
 
@@ -48,7 +48,7 @@ class Features:
     key: str
     rows: int = 0
     seconds: float = 0.0
-    broken: list[Broken] = field(default_factory=list)
+    broken: list[BrokenImage] = field(default_factory=list)
 
     @cached_property
     def values(self) -> np.ndarray:
@@ -75,7 +75,7 @@ def find_features(path: Path, labels: np.ndarray, facts: dict[str, Any], acceler
     if accelerator.is_main_process:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             noted = json.loads(_beside(path).read_text(encoding="utf-8"))
-            broken = [Broken(**each) for each in noted["broken"]]
+            broken = [BrokenImage(**each) for each in noted["broken"]]
             before = Features(path, labels, noted["key"], int(noted["rows"]), float(noted["seconds"]), broken)
             if noted["key"] == key and len(before.values) == len(labels) >= before.rows:
                 found = before

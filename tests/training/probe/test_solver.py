@@ -8,7 +8,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from nfft.data.scan import Broken
+from nfft.data.scan import BrokenImage
 from nfft.training.probe import solver
 from nfft.training.probe.features import Features
 from nfft.training.probe.solver import Rows, path
@@ -29,7 +29,7 @@ def data() -> tuple[np.ndarray, np.ndarray]:
 
 def stored(folder: Path, values: np.ndarray, labels: np.ndarray, broken: tuple[int, ...] = ()) -> Features:
     np.save(folder / "rows.npy", values)
-    unreadable = [Broken(index, "empty") for index in broken]
+    unreadable = [BrokenImage(index, "empty") for index in broken]
     return Features(folder / "rows.npy", labels, "key", rows=len(labels), broken=unreadable)
 
 

@@ -1,0 +1,51 @@
+"""Comparisons and studies written down: what came out of each run, and from that a table, a plot and a card."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from nfft.config.study import Study
+from nfft.experiments.card import render_study
+from nfft.experiments.cells import Failed, Place, in_order
+from nfft.experiments.compare import table_of
+from nfft.experiments.plots import plot_comparison, plot_study
+from nfft.experiments.records import RECORDS, Comparison, ComparisonRow, StudyLine, finished
+from nfft.experiments.results import record_of, record_of_failure
+from nfft.files import write_json, write_text
+from nfft.reporting.plots.figure import save_figure
+from nfft.runs.folder import CARD
+from nfft.text import in_markdown
+
+
+def write_comparison(rows: Sequence[ComparisonRow], folder: Path, title: str, command: str) -> None:
+    """Write compare.json, and the same as a table and a plot.
+
+    Args:
+        title: of the plot.
+        command: what was typed.
+    """
+    write_json(folder / "compare.json", Comparison(command=command, methods=tuple(rows)).to_json())
+    write_text(folder / "compare.md", in_markdown(table_of(rows)))
+    save_figure(plot_comparison(rows, title), folder / "compare.png")
+
+
+def write_study(study: Study, table: Sequence[Place], folder: Path, command: str) -> list[StudyLine]:
+    """Write the records of all runs that are done or failed, and from them a card and a plot; returns the records.
+
+    Args:
+        command: what was typed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    places = {place.cell.name: place for place in table}
+    cells = in_order(table)
+    records: list[StudyLine] = [
+        record_of(study, cell, folder, places.get(cell.name)) for cell in cells if cell.is_done(folder)
+    ]
+    failures = [Failed(cell, reason) for cell in cells if (reason := cell.failure(folder)) is not None]
+    records += [record_of_failure(failure, places.get(failure.cell.name)) for failure in failures]
+    lines = (json.dumps(record.to_json(), ensure_ascii=False) for record in records)
+    write_text(folder / RECORDS, "".join(f"{line}\n" for line in lines))
+    if any(run.row is not None for run in finished(records)):
+        save_figure(plot_study(study, records), folder / "study.png")
+        write_text(folder / CARD, render_study(study, records, command))
+    return records
