@@ -82,7 +82,9 @@ def test_data_in_memory(tmp_path: Path, kind: str) -> None:
 
 def test_one_process_trains_twice_in_other_precisions(tmp_path: Path) -> None:
     for precision in ("fp32", "bf16", "fp32"):
-        finished = run(tmp_path / f"{precision}-{len(list(tmp_path.iterdir()))}", precision=precision, total_steps=1, epochs=None)
+        finished = run(
+            tmp_path / f"{precision}-{len(list(tmp_path.iterdir()))}", precision=precision, total_steps=1, epochs=None
+        )
         assert finished.record.precision == precision
 
 
