@@ -8,17 +8,21 @@ from pathlib import Path
 
 from nfft.command_line import command
 from nfft.experiments.cells import Cell, Failed
-from nfft.experiments.runner import run_all
+from nfft.experiments.process import run_process
+from nfft.experiments.runner import RunCell, run_all
 from nfft.training.interrupt import Interrupt
 
 TIME_IS_UP = 124
 
 
-def run_cells(cells: Sequence[Cell], folder: Path, minutes: float = math.inf) -> tuple[list[Failed], int]:
+def run_cells(
+    cells: Sequence[Cell], folder: Path, minutes: float = math.inf, run: RunCell = run_process
+) -> tuple[list[Failed], int]:
     """Run the cells that are not done, in a folder that has been checked, and tell people.
 
     Args:
         minutes: after which the run that is under way is saved, and no other begins.
+        run: how each is run.
 
     Returns:
         What failed, and the exit status of a stop before the end: as for Ctrl-C, or 124, as of `timeout`; else 0.
@@ -31,7 +35,7 @@ def run_cells(cells: Sequence[Cell], folder: Path, minutes: float = math.inf) ->
         return stopped
 
     with Interrupt() as interrupt:
-        failed = run_all(cells, folder, lambda line: print(f"        {line}", flush=True), stop_requested)
+        failed = run_all(cells, folder, lambda line: print(f"        {line}", flush=True), stop_requested, run)
     if not stopped:
         return failed, 0
     print("stopped; what is done stays. The same command goes on:", file=sys.stderr)

@@ -4,10 +4,7 @@ Several processes, on one machine or on more that share the folder, may work on 
 other is at.
 """
 
-import contextlib
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -17,11 +14,13 @@ from nfft.config.registry import task as find_task
 from nfft.config.study import Study
 from nfft.errors import UserError
 from nfft.experiments.cells import CELL, FAILED, LOCK, Cell, Changes, Failed, tasks_of
+from nfft.experiments.process import POLL_SECONDS, run_process
 from nfft.files import locked, write_json, write_text
 from nfft.runs.folder import RUN, is_held
 from nfft.runs.records import Results
 
-POLL_SECONDS = 0.2
+# Runs a cell in the folder of all, until it ends or a stop is asked for; returns the last thing it said.
+RunCell = Callable[[Cell, Path, Callable[[], bool]], str]
 
 
 def check_cells(cells: Sequence[Cell], folder: Path) -> None:
@@ -63,7 +62,11 @@ def check_study(study: Study, cells: Sequence[Cell], changes: Changes) -> None:
 
 
 def run_all(
-    cells: Sequence[Cell], folder: Path, say: Callable[[str], None], stop_requested: Callable[[], bool]
+    cells: Sequence[Cell],
+    folder: Path,
+    say: Callable[[str], None],
+    stop_requested: Callable[[], bool],
+    run: RunCell = run_process,
 ) -> list[Failed]:
     """Run the cells that are not done, in order, and wait for those that another process is at.
 
@@ -74,6 +77,7 @@ def run_all(
         say: is told a line about each.
         stop_requested: polled all the time; once it says yes, the run that is under way saves itself, and no other
             begins.
+        run: how each is run.
     """
     failed: list[Failed] = []
     spent: list[float] = []
@@ -85,7 +89,7 @@ def run_all(
     while left and not stop_requested():
         began = time.monotonic()
         lately = {cell.name for cell in cells if _stamp(cell, folder) not in (None, before[cell.name])}
-        first = _run_first(left, folder, lately, stop_requested)
+        first = _run_first(left, folder, lately, stop_requested, run)
         if first is None:
             time.sleep(POLL_SECONDS)
             continue
@@ -106,7 +110,7 @@ def run_all(
 
 
 def _run_first(
-    left: Sequence[Cell], folder: Path, lately: Collection[str], stop_requested: Callable[[], bool]
+    left: Sequence[Cell], folder: Path, lately: Collection[str], stop_requested: Callable[[], bool], run: RunCell
 ) -> tuple[Cell, str] | None:
     """Run the first cell that can be, and return it with the last thing it said.
 
@@ -126,9 +130,14 @@ def _run_first(
         lock.parent.mkdir(parents=True, exist_ok=True)
         with locked(lock) as mine:
             # A run outlives a study that is killed.
-            if mine and not is_held(folder / cell.name):
-                # Another process may have ended it a moment ago.
-                return cell, "" if cell.is_done(folder) else _run(cell, folder, stop_requested)
+            if not mine or is_held(folder / cell.name):
+                continue
+            # Another process may have ended it a moment ago.
+            if cell.is_done(folder):
+                return cell, ""
+            write_json(cell.beside(folder, CELL), cell.described())
+            cell.beside(folder, FAILED).unlink(missing_ok=True)
+            return cell, run(cell, folder, stop_requested)
     return None
 
 
@@ -146,45 +155,3 @@ def _outcome(cell: Cell, results: Results, spent: Sequence[float], left: int) ->
     minutes = sum(spent) / len(spent) * left / 60
     more = f" ({left} left, about {minutes:.0f} min)" if left else ""
     return f"{cell.name}: {scores.split} top-1 {scores.top1:.2%}, {spent[-1]:.0f} s{more}"
-
-
-def _run(cell: Cell, folder: Path, stop_requested: Callable[[], bool]) -> str:
-    """Run or go on with a cell, what it prints in a file beside its folder; returns the last line of that."""
-    place = folder / cell.name
-    write_json(cell.beside(folder, CELL), cell.described())
-    cell.beside(folder, FAILED).unlink(missing_ok=True)
-    log = cell.beside(folder, "log")
-    start = ["--model", str(folder / cell.start.name)] if cell.start is not None else []
-    resume = ["--resume"] if (place / RUN).is_file() else []
-    # -P: a folder called nfft where the command is given is not to be taken for the package.
-    command = [sys.executable, "-P", "-m", "nfft", "finetune", *cell.arguments, *start]
-    # In a session of its own, it hears of an interruption from here alone, and once.
-    with (
-        log.open("a+") as output,
-        subprocess.Popen(
-            [*command, "--output-dir", str(place), *resume],
-            stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-        ) as process,
-    ):  # fmt: skip
-        earlier = output.tell()
-        try:
-            _wait(process, stop_requested)
-        except BaseException:
-            process.kill()
-            raise
-        output.seek(earlier)
-        said = [line for line in output.read().splitlines() if line.strip()]
-    if process.returncode < 0:
-        return f"it was killed by signal {-process.returncode}"
-    return said[-1] if said else f"it ended with status {process.returncode} and said nothing"
-
-
-def _wait(process: subprocess.Popen, stop_requested: Callable[[], bool]) -> None:
-    """Wait for a run to end, by itself or, when a stop is asked for, after its step."""
-    told = False
-    while process.poll() is None:
-        if stop_requested() and not told:
-            process.terminate()
-            told = True
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(POLL_SECONDS)

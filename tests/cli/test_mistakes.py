@@ -3,12 +3,11 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import processes
 import pytest
 from accelerate.state import AcceleratorState
 
@@ -314,12 +313,7 @@ def test_a_diverging_run_names_the_step_and_the_checkpoint(complaint: Complaint,
 
 @pytest.mark.parametrize("debug", ["0", "1"])
 def test_a_process_shows_the_traceback_only_when_asked(debug: str) -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "nfft.finetune", "--task", "digit"],
-        env={**os.environ, "NFFT_DEBUG": debug},
-        capture_output=True,
-        text=True,
-    )
+    run = processes.run("-m", "nfft.finetune", "--task", "digit", env={**os.environ, "NFFT_DEBUG": debug})
     assert "did you mean 'digits'" in run.stderr
     assert ("Traceback" in run.stderr) == (debug == "1")
     assert run.returncode == (1 if debug == "1" else 2)

@@ -37,13 +37,17 @@ PLUGINS = ("nfft.tasks", "nfft.recipes", "nfft.methods", "nfft.studies", "tasks"
 
 
 def imports(module: str) -> set[str]:
-    """Dotted names of all that `module` imports, wherever in the file."""
+    """Dotted names of all that a module of the package imports, wherever in the file."""
+    return imports_of(PACKAGE / f"{module.replace('.', '/')}.py")
+
+
+def imports_of(file: Path) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse((PACKAGE / f"{module.replace('.', '/')}.py").read_text())):
+    for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module} has a relative import"
+            assert node.level == 0, f"{file} has a relative import"
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
@@ -70,6 +74,13 @@ def test_each_room_says_what_it_is_for_and_is_packaged() -> None:
     assert named | {"nfft.tasks", "nfft.cards", "nfft.studies"} == set(packages)
     for room in rooms:
         assert ast.get_docstring(ast.parse((room / "__init__.py").read_text())), room
+
+
+def test_no_test_imports_another() -> None:
+    # What tests share is in tests/support and in fixtures: any of them runs alone.
+    for file in (REPOSITORY / "tests").rglob("*.py"):
+        parts = {part for name in imports_of(file) for part in name.split(".")}
+        assert not [part for part in parts if part in ("tests", "conftest") or part.startswith("test_")], file
 
 
 def test_no_module_hides_another() -> None:

@@ -4,13 +4,13 @@ import importlib
 import json
 import runpy
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from processes import run
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 KINDS = {"matmul", "step", "optimizer step", "rival", "loader", "fed"}
@@ -24,8 +24,7 @@ SCRIPTS = sorted(path.stem for path in BENCHMARKS.glob("*.py") if "ArgumentParse
 def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], str]:
     """Rows of a small run, and its table."""
     folder = tmp_path_factory.mktemp("gpu") / "small"
-    command = [sys.executable, str(BENCHMARKS / "gpu.py"), "--small", "--output", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = run(BENCHMARKS / "gpu.py", "--small", "--output", folder)
     assert done.returncode == 0, done.stderr
     table = (folder / "table.md").read_text()
     assert done.stdout == table

@@ -1,14 +1,11 @@
 """A comparison runs every method with every seed once, whatever interrupts it, and says what came out."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from processes import wait_for_step
+from processes import Process, wait_for_step
 from scipy import stats
 
 from nfft.cli import compare
@@ -20,6 +17,7 @@ def comparison(folder: Path, *arguments: str) -> int:
     return compare.main([*ASKED, *arguments, "--output-dir", str(folder)])
 
 
+@pytest.mark.usefixtures("one_process")
 def test_every_method_and_seed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["--methods", "probe,lora", "--shots", "10", "--set", "lora.rank=2"]
     assert comparison(tmp_path, *asked) == 0
@@ -48,6 +46,7 @@ def test_every_method_and_seed_once(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "holds a run of other settings" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_run_that_fails_stops_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["--methods", "last-stages,head-and-gains", "--seeds", "1", "--set", "last-stages.stages=9"]
     assert comparison(tmp_path, *asked) == 1
@@ -58,16 +57,14 @@ def test_a_run_that_fails_stops_no_other(tmp_path: Path, capsys: pytest.CaptureF
     ]
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path: Path) -> None:
     asked = [*ASKED, "--methods", "full,head-and-gains", "--seeds", "1", "--steps", "12"]
     asked += ["--output-dir", str(tmp_path / "c")]
-    command = [sys.executable, "-m", "nfft", "compare", *asked]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    wait_for_step(process, tmp_path / "c/full-0", 3)
-    os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate()
+    with Process("-m", "nfft", "compare", *asked) as process:
+        wait_for_step(process, tmp_path / "c/full-0", 3)
+        process.interrupt(signal.SIGINT)
+        _, said = process.communicate()
     assert process.returncode == 130
     assert "The same command goes on" in said and "Traceback" not in said
     assert not (tmp_path / "c/full-0/results.json").exists()

@@ -40,6 +40,7 @@ def command(file: Path, folder: Path, *arguments: str) -> list[str]:
     return ["study", str(file), "--seeds", "1", "--output-dir", str(folder), *arguments]
 
 
+@pytest.mark.slow
 def test_every_cell_once_with_table_plot_and_card(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     folder = tmp_path / "out"
     # Two processes, each taking what the other is not at.
@@ -71,6 +72,7 @@ def test_every_cell_once_with_table_plot_and_card(file: Path, tmp_path: Path, ca
     assert before == {path: path.stat().st_mtime_ns for path in folder.glob("*/*/results.json")}
 
 
+@pytest.mark.slow
 def test_a_study_that_is_killed_goes_on_with_the_run_that_outlived_it(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -87,6 +89,7 @@ def test_a_study_that_is_killed_goes_on_with_the_run_that_outlived_it(
     assert "resumed" not in (folder / "pre-trained/net-0.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_machine_that_is_lent_for_minutes(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     file.write_text(FILE.replace('"recipe": "pretrain", "steps": 2', '"recipe": "pretrain", "steps": 60'))
     asked, done = command(file, tmp_path / "out", "--only", "soft/digits-0")[1:], tmp_path / "out/soft/digits-0"
@@ -97,6 +100,7 @@ def test_a_machine_that_is_lent_for_minutes(file: Path, tmp_path: Path, capsys: 
     assert (done / "results.json").is_file()
 
 
+@pytest.mark.usefixtures("one_process")
 def test_part_of_it_by_name_is_of_what_it_started_from(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -110,6 +114,7 @@ def test_part_of_it_by_name_is_of_what_it_started_from(
     assert study.main([*asked, "--set", "pretraining.steps=3"]) == 2, "what started from the old one is still there"
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_cell_that_fails_stops_no_other_and_is_named(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -125,6 +130,7 @@ def test_a_cell_that_fails_stops_no_other_and_is_named(
     assert card == (tmp_path / "out/README.md").read_text().replace("soft/digits-0'", "*/digits-0'"), "it stays known"
 
 
+@pytest.mark.usefixtures("one_process")
 def test_what_starts_from_a_failed_run_fails_with_it(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     file.write_text(FILE.replace('"recipe": "pretrain"', '"recipe": "pretrain", "clipping": 1e-9, "lr": 1e30'))
     assert study.main(command(file, tmp_path / "out", "--only", "soft/digits-0")[1:]) == 1

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import datasets
@@ -11,6 +9,7 @@ import numpy as np
 import pytest
 from hub_server import WRITER, HubServer
 from PIL import Image
+from processes import run
 
 from nfft.models.build import build_network
 from nfft.models.checkpoint import random_checkpoint
@@ -183,9 +182,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         str(Path(__file__).parents[1] / "support"),
         *(str(folder / name) for name in ("net", "photos", "work")),
     ]
-    done = subprocess.run(
-        [sys.executable, "-c", PLAY, *arguments], env=environment, capture_output=True, text=True, timeout=300
-    )
+    done = run("-c", PLAY, *arguments, env=environment)
     assert done.returncode == 0, done.stderr
     assert WRITER not in done.stdout
     return json.loads(done.stdout.splitlines()[-1])

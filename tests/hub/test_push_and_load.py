@@ -3,11 +3,11 @@
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import datasets
+import processes
 import pytest
 from hub_server import HubServer
 
@@ -28,14 +28,8 @@ def finetune(tmp_path: Path, hub: HubServer) -> Callable[..., subprocess.Complet
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         caches = {"HF_HOME": str(tmp_path / "huggingface"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
         client = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
-        return subprocess.run(
-            [sys.executable, "-m", "nfft.finetune", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, **caches, **client, **environment},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        variables = {**os.environ, **caches, **client, **environment}
+        return processes.run("-m", "nfft.finetune", *arguments, cwd=tmp_path, env=variables)
 
     return run
 

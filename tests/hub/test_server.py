@@ -5,13 +5,12 @@ import json
 import math
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import processes
 import pytest
 from hub_server import READER, STRANGER, WRITER, HubServer
 from PIL import Image
@@ -60,13 +59,8 @@ def run(hub: HubServer, function: Callable[..., Any], *, token: str = "", **argu
     imports = "import json, sys\nfrom collections.abc import Callable\nfrom typing import Any\n"
     call = f"print(json.dumps({function.__name__}(**json.loads(sys.argv[1]))))"
     source = "\n".join([imports, inspect.getsource(outcome), inspect.getsource(function), call])
-    done = subprocess.run(
-        [sys.executable, "-c", source, json.dumps(arguments)],
-        env=hub.environment(token) | {"HF_HUB_DISABLE_PROGRESS_BARS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    environment = hub.environment(token) | {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    done = processes.run("-c", source, json.dumps(arguments), env=environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

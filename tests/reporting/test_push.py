@@ -3,10 +3,10 @@
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import processes
 import pytest
 from hub_server import READER, WRITER, HubServer
 
@@ -46,9 +46,7 @@ def nfft(hub: HubServer, tmp_path: Path) -> Command:
     """Runs `nfft ...` in a process of its own, as someone who may write unless told otherwise."""
 
     def call(*arguments: object, token: str = WRITER) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "nfft", *map(str, arguments)]
-        environment = hub.environment(token)
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        return processes.run("-m", "nfft", *arguments, cwd=tmp_path, env=hub.environment(token))
 
     return call
 
@@ -255,10 +253,7 @@ def test_what_is_pushed_loads_in_three_libraries(hub: HubServer, nfft: Command, 
     assert nfft("push", run, "user/digits", "--private").returncode == 0
     Image.radial_gradient("L").convert("RGB").save(tmp_path / "photo.png")
     commit, card = hub.commits("user/digits")[0].oid, hub.files("user/digits")["README.md"]
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD, "user/digits", str(tmp_path / "photo.png"), commit],
-        env=hub.environment(WRITER), capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    done = processes.run("-c", LOAD, "user/digits", tmp_path / "photo.png", commit, env=hub.environment(WRITER))
     assert done.returncode == 0, done.stderr
     assert hub.repositories["user/copy"].private
     assert b"AutoNFNet.from_pretrained" in hub.files("user/copy")["README.md"]

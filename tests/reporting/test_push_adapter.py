@@ -3,10 +3,10 @@
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import processes
 import pytest
 import yaml
 from hub_server import WRITER, HubServer
@@ -30,8 +30,7 @@ def python(hub: HubServer, tmp_path: Path) -> Command:
     """Runs Python with these arguments, as someone who may write."""
 
     def call(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command, environment = [sys.executable, *map(str, arguments)], hub.environment(WRITER)
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        return processes.run(*arguments, cwd=tmp_path, env=hub.environment(WRITER))
 
     return call
 

@@ -68,7 +68,7 @@ CASES = {
 }
 
 
-def network(last: bool) -> Shapes:
+def network(last: bool, device: str = "cpu") -> Shapes:
     """Weights drawn at random, some units of them zero."""
     shapes, rng = Shapes(), np.random.default_rng(0)
     for name, parameter in shapes.named_parameters():
@@ -77,7 +77,7 @@ def network(last: bool) -> Shapes:
             draw[1] = 0
         if parameter.requires_grad and name != "unused":
             parameter.data = torch.tensor(draw)
-    return shapes.to(memory_format=torch.channels_last if last else torch.contiguous_format)
+    return shapes.to(device, memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 def gradients(shapes: Shapes, step: int, case: Case) -> dict[str, Tensor]:
@@ -94,18 +94,18 @@ def gradients(shapes: Shapes, step: int, case: Case) -> dict[str, Tensor]:
             draw[2, 1, 0, 2] = case.broken
         if draw.ndim == 4:
             draw = draw.to(memory_format=torch.channels_last if case.gradients_last else torch.contiguous_format)
-        draws[name] = draw
+        draws[name] = draw.to(parameter.device)
     return draws
 
 
 def floors(shapes: Shapes) -> dict[Tensor, Tensor]:
     weight = shapes.get_parameter(FLOORED)
-    return {weight: FLOOR * torch.linspace(0, 2, len(weight))[:, None]}
+    return {weight: FLOOR * torch.linspace(0, 2, len(weight), device=weight.device)[:, None]}
 
 
-def take_steps(case: Case, kind: type[Update]) -> dict[str, np.ndarray]:
+def take_steps(case: Case, kind: type[Update], device: str = "cpu") -> dict[str, np.ndarray]:
     """What steps by `kind` come to: weights, momentum and average by name, and the share of units clipped in each."""
-    shapes = network(case.last)
+    shapes = network(case.last, device)
     scales = {shapes.get_parameter(SCALED): SCALE}
     groups = optimizer_groups(shapes, DECAY, scales)
     for group in groups:
@@ -124,13 +124,13 @@ def take_steps(case: Case, kind: type[Update]) -> dict[str, np.ndarray]:
         share = update(clipping=case.clipping, floors=floors(shapes) if case.floors else None)
         shares.append(share.item())
         optimizer.zero_grad()
-    outcome = {f"weights {name}": tensor.numpy() for name, tensor in shapes.state_dict().items()}
+    outcome = {f"weights {name}": tensor.cpu().numpy() for name, tensor in shapes.state_dict().items()}
     for name, parameter in shapes.named_parameters():
         buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
         if buffer is not None:
-            outcome[f"momentum {name}"] = buffer.numpy()
+            outcome[f"momentum {name}"] = buffer.cpu().numpy()
     if ema is not None:
-        outcome |= {f"average {name}": tensor.numpy() for name, tensor in ema.average.items()}
+        outcome |= {f"average {name}": tensor.cpu().numpy() for name, tensor in ema.average.items()}
     return outcome | {"shares": np.array(shares)}
 
 

@@ -1,12 +1,10 @@
 """Adapters in processes: two make the same one as one does, and a killed run goes on to the same bits."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from processes import COMMON, SCRIPT, STEPS, metrics, start, wait_for_step
+from processes import COMMON, SCRIPT, STEPS, metrics, start, torchrun, wait_for_step
 from safetensors.torch import load_file
 
 from nfft.cli import finetune
@@ -14,21 +12,17 @@ from nfft.cli import finetune
 ADAPTER = "adapter_model.safetensors"
 
 
-def run(launcher: list[str], folder: Path, *arguments: str) -> str:
-    command = [*launcher, str(SCRIPT), "--task", "digits", "--method", "lora", *arguments]
-    done = subprocess.run([*command, "--output-dir", str(folder)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
-
-
 def test_two_processes_make_the_adapter_of_one(checkpoint: Path, tmp_path: Path) -> None:
     settings = [
-        *("--model", str(checkpoint), "--steps", "20", "--batch-size", "32", "--precision", "fp32"),
+        *("--task", "digits", "--method", "lora", "--model", str(checkpoint)),
+        *("--steps", "20", "--batch-size", "32", "--precision", "fp32"),
         *("--set", "method.rank=4", "--set", "method.dora=true", "--set", "evaluations=1"),
     ]
     one, two = tmp_path / "one", tmp_path / "two"
-    run([sys.executable], one, *settings)
-    assert "2 processes" in run([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"], two, *settings)
+    assert finetune.main([*settings, "--output-dir", str(one)]) == 0
+    done = torchrun(SCRIPT, *settings, "--output-dir", two)
+    assert done.returncode == 0, done.stderr
+    assert "2 processes" in done.stdout
 
     alone, shared = load_file(one / ADAPTER), load_file(two / ADAPTER)
     assert alone.keys() == shared.keys() and any("lora_magnitude_vector" in name for name in alone)

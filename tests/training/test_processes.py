@@ -6,13 +6,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import SCRIPT
+from processes import SCRIPT, torchrun
 from safetensors.torch import load_file
 
+from nfft.cli import finetune
 
-def run(launcher: list[str], folder: Path, *arguments: str) -> str:
-    command = [*launcher, str(SCRIPT), "--task", "digits", "--model", "scratch:test_nfnet", *arguments]
-    done = subprocess.run([*command, "--output-dir", str(folder)], capture_output=True, text=True)
+NETWORK = ["--task", "digits", "--model", "scratch:test_nfnet"]
+
+
+def launch(*arguments: str) -> str:
+    """What a launcher says, started as people do."""
+    done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 
@@ -27,8 +31,9 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         *("--set", "mixup=0.2", "--set", "cutmix=true", "--set", "evaluations=1"),
     ]
     one, two = tmp_path / "one", tmp_path / "two"
-    run([sys.executable], one, *settings)
-    said = run([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"], two, *settings)
+    assert finetune.main([*NETWORK, *settings, "--output-dir", str(one)]) == 0
+    launcher = ["torch.distributed.run", "--nproc-per-node=2", str(SCRIPT)]
+    said = launch(*launcher, *NETWORK, *settings, "--output-dir", str(two))
     assert "2 processes" in said
     assert said.count("test        top-1") == 1
     assert json.loads((two / "run.json").read_text())["command"].startswith("torchrun --nproc-per-node 2 ")
@@ -64,23 +69,17 @@ TASK = Task(name="unlike", source=load)
 
 def test_processes_with_unlike_images_do_not_train(tmp_path: Path) -> None:
     (tmp_path / "unlike.py").write_text(UNLIKE)
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", str(SCRIPT)),
-            *("--task", str(tmp_path / "unlike.py"), "--model", "scratch:test_nfnet", "--batch-size", "8"),
-            *("--steps", "2", "--output-dir", str(tmp_path / "run")),
-        ],
-        capture_output=True, text=True,
-    )  # fmt: skip
+    asked = ["--task", tmp_path / "unlike.py", "--model", "scratch:test_nfnet", "--batch-size", "8", "--steps", "2"]
+    done = torchrun(SCRIPT, *asked, "--output-dir", tmp_path / "run")
     assert done.returncode != 0
     assert done.stderr.count("has found other images. Machines that train together need the same data") == 1
     assert not (tmp_path / "run").exists()
 
 
 def test_accelerate_launches_the_script_by_path(tmp_path: Path) -> None:
-    accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes=1", "--num_machines=1"]
-    quiet = ["--mixed_precision=no", "--dynamo_backend=no"]
-    said = run([*accelerate, *quiet], tmp_path / "run", "--steps", "2")
+    accelerate = ["accelerate.commands.launch", "--num_processes=1", "--num_machines=1"]
+    quiet = ["--mixed_precision=no", "--dynamo_backend=no", str(SCRIPT)]
+    said = launch(*accelerate, *quiet, *NETWORK, "--steps", "2", "--output-dir", str(tmp_path / "run"))
     assert "Warning" not in said
     recorded = json.loads((tmp_path / "run" / "run.json").read_text())
     # For a card's readers: of the paths of this machine, the last parts.

@@ -1,13 +1,12 @@
 """Two processes train as the paper's arithmetic does, and as one process does: with SAM each climbs by itself."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import reference_run
+from processes import torchrun
 from reference_run import SHARED, by_nfft, by_reference, distance, result
 
 from nfft.distributed.accelerator import make_accelerator
@@ -17,8 +16,7 @@ from nfft.distributed.accelerator import make_accelerator
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder where each of two processes has left what it ended with."""
     folder = tmp_path_factory.mktemp("trained")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
-    done = subprocess.run([*launcher, reference_run.__file__, str(folder)], capture_output=True, text=True)
+    done = torchrun(reference_run.__file__, folder)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
     return folder

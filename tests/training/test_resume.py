@@ -1,7 +1,6 @@
 """A run that is killed or interrupted and taken up again equals the run that never was."""
 
 import json
-import os
 import signal
 from pathlib import Path
 
@@ -69,7 +68,7 @@ def test_interrupt_saves_and_says_how_to_go_on(tmp_path: Path, sent: signal.Sign
     folder = tmp_path / "run"
     with start(folder, "--set", "workers=2") as process:
         wait_for_step(process, folder, 3)
-        os.killpg(process.pid, sent)
+        process.interrupt(sent)
         _, errors = process.communicate()
     assert process.returncode == status
     assert f"nfft finetune --task digits --model scratch:test_nfnet --steps {STEPS}" in errors
@@ -82,17 +81,12 @@ def test_interrupt_saves_and_says_how_to_go_on(tmp_path: Path, sent: signal.Sign
     assert metrics(folder)[-1]["step"] == STEPS
 
 
-def test_two_processes_do_not_work_on_one_run(tmp_path: Path) -> None:
-    first = start(tmp_path / "run")
-    wait_for_step(first, tmp_path / "run", 1)
-    second = start(tmp_path / "run", "--resume")
-    _, said = second.communicate()
-    assert second.returncode == 2
-    assert "another process is at work on the run" in said
-    with pytest.raises(UserError, match="another process is at work on the run"):
-        add_evaluation(tmp_path / "run", {"task": {"name": "other"}})
-    first.kill()
-    first.communicate()
-    third = start(tmp_path / "run", "--resume")
-    _, said = third.communicate()
-    assert third.returncode == 0, said
+def test_two_processes_do_not_work_on_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with start(tmp_path / "run") as process:
+        wait_for_step(process, tmp_path / "run", 1)
+        assert finetune.main([*COMMON, "--output-dir", str(tmp_path / "run"), "--resume"]) == 2
+        assert "another process is at work on the run" in capsys.readouterr().err
+        with pytest.raises(UserError, match="another process is at work on the run"):
+            add_evaluation(tmp_path / "run", {"task": {"name": "other"}})
+        process.kill()
+    assert finetune.main([*COMMON, "--output-dir", str(tmp_path / "run"), "--resume"]) == 0

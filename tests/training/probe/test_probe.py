@@ -1,8 +1,6 @@
 """A probe looks at every image once, goes on where it was stopped, and is the same from one process or two."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from processes import SCRIPT
+from processes import SCRIPT, torchrun
 from safetensors.torch import load_file
 
 import nfft
@@ -105,10 +103,7 @@ def test_features_of_something_else_are_not_taken(tmp_path: Path) -> None:
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     results = probe(tmp_path / "one")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", str(SCRIPT)]
-    done = subprocess.run(
-        [*launcher, *ASKED, "--output-dir", str(tmp_path / "two")], capture_output=True, text=True, check=False
-    )
+    done = torchrun(SCRIPT, *ASKED, "--output-dir", tmp_path / "two")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("test        top-1") == 1
     for name in ("train", "validation", "test"):
