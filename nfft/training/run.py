@@ -138,8 +138,10 @@ def conclude(job: "Job", facts: dict[str, Any], lines: list[dict]) -> None:
     results = {
         "weights": outcome.weights,
         "candidates": {name: {"top1": each.top1, "loss": each.loss} for name, each in outcome.validation.items()},
-        "validation": scores_of(kept, split="validation", classes=classes, resolution=resolution),
-        "test": scores_of(test, split="test", classes=classes, resolution=resolution) if test is not None else None,
+        "validation": scores_of(kept, split="validation", classes=classes, resolution=resolution).to_json(),
+        "test": scores_of(test, split="test", classes=classes, resolution=resolution).to_json()
+        if test is not None
+        else None,
         "training": {
             **training,
             "wall_seconds": job.seconds,

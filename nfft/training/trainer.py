@@ -11,16 +11,16 @@ from statistics import fmean
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch import Tensor
 
 from nfft.config.recipe import Recipe
 from nfft.data.decode import evaluation_view
 from nfft.data.decode_cache import Decoded, fill_cache, fits_cache
-from nfft.data.loader import EvaluationImages, evaluation_loader, train_loader
+from nfft.data.loader import train_loader
 from nfft.data.scan import Broken
 from nfft.data.splits import Split
 from nfft.errors import LocalError, UserError
-from nfft.evaluation.metrics import Predictions, predict_batches
+from nfft.evaluation.metrics import Predictions
+from nfft.evaluation.predictor import Predictor
 from nfft.training.base import Job, Outcome
 from nfft.training.checkpointing import latest_checkpoint, save_checkpoint
 from nfft.training.memory import fewest_parts
@@ -47,6 +47,16 @@ class Fit(Job):
         plan.method.prepare(self.network)
         self.training = prepare_training(self.network, recipe, accelerator, plan.method)
         self.decoded = self._decode()
+        self.predictor = Predictor(
+            accelerator,
+            partial(evaluation_view, resolution=recipe.test_resolution, margin=recipe.test_margin),
+            plan.checkpoint.preprocessing["mean"],
+            plan.checkpoint.preprocessing["std"],
+            workers=self.workers,
+            # No gradients are kept, so more images fit than a process has in a training step.
+            batch_size=min(EVALUATION_BATCH, 4 * recipe.batch_size // (recipe.parts * accelerator.num_processes)),
+            keeps_views=True,
+        )
 
         self.validation: dict[str, Predictions] = {}
         self.saved: Path | None = None
@@ -187,37 +197,17 @@ class Fit(Job):
 
     def predict(self, split: Split, candidates: list[str]) -> dict[str, Predictions]:
         """Predictions over all of `split` with "raw" and "ema" weights, gathered from every process."""
-        recipe, accelerator = self.plan.recipe, self.accelerator
-        batches = evaluation_loader(
-            EvaluationImages(
-                split, partial(evaluation_view, resolution=recipe.test_resolution, margin=recipe.test_margin)
-            ),
-            # No gradients are kept, so more images fit than a process has in a training step.
-            batch_size=min(EVALUATION_BATCH, 4 * recipe.batch_size // (recipe.parts * accelerator.num_processes)),
-            rank=accelerator.process_index,
-            processes=accelerator.num_processes,
-            workers=self.workers,
-        )
         self._share_buffers()
-        networks = {weights: self._logits_of(weights) for weights in candidates}
-        found = predict_batches(networks, batches, self._of_all)
+        ema = self.training.ema
+        tensors = {"raw": None, "ema": ema.average if ema is not None else None}
+        networks = {weights: self.predictor.folded(self.network, tensors[weights]) for weights in candidates}
+        found = self.predictor.predict(networks, split)
         self.note_broken(split, next(iter(found.values())).broken)
         return found
 
     def _of_all(self, items: list) -> list:
         """The items of every process."""
         return gather_object(items) if self.accelerator.num_processes > 1 else items
-
-    def _logits_of(self, weights: str) -> Callable[[Tensor], Tensor]:
-        """uint8 images -> logits by the "raw" or "ema" weights as they are now."""
-        ema = self.training.ema
-        folded = self.folded(ema.average if weights == "ema" and ema is not None else None)
-
-        def logits(images: Tensor) -> Tensor:
-            with self.accelerator.autocast():
-                return folded(self.to_input(images))
-
-        return logits
 
     def _share_buffers(self) -> None:
         """Give every process the main one's running statistics, the ones that are saved.
