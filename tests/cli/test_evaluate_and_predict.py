@@ -4,13 +4,15 @@ import csv
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from accelerate.state import AcceleratorState
 
-from nfft.cli import evaluate, finetune, predict
+from nfft.cli import card, evaluate, finetune, predict
 from nfft.reporting.publish import add_evaluation
 
 
@@ -56,8 +58,8 @@ def test_the_runs_own_scores_come_out_again(run: Path, capsys: pytest.CaptureFix
 
 def test_another_split_and_resolution_are_added_to_the_card(run: Path) -> None:
     asked = ["--model", str(run), "--task", "digits", "--split", "validation", "--resolution", "64"]
-    card = run / "README.md"
-    card.write_text(card.read_text() + "\n## My notes\n\nKept, with `## no heading` in it.\n")
+    readme = run / "README.md"
+    readme.write_text(readme.read_text() + "\n## My notes\n\nKept, with `## no heading` in it.\n")
     for _ in range(2):
         AcceleratorState._reset_state(reset_partial_state=True)
         assert evaluate.main([*asked, "--add-to", str(run), "--output", "out/own.json"]) == 0
@@ -65,9 +67,26 @@ def test_another_split_and_resolution_are_added_to_the_card(run: Path) -> None:
     add_evaluation(run, {**added, "task": {**added["task"], "source_hash": "of others"}})
     assert len(json.loads((run / "evaluations.json").read_text())) == 2, "data of the same name, from elsewhere"
     assert added["scores"]["split"] == "validation" and added["resolution"] == 64
-    assert "Kept, with `## no heading` in it." in card.read_text()
-    assert f"{100 * added['scores']['top1']:.2f}" in card.read_text()
+    assert "Kept, with `## no heading` in it." in readme.read_text()
+    assert f"{100 * added['scores']['top1']:.2f}" in readme.read_text()
     assert Path("out/own.json").is_file()
+
+
+def test_two_processes_equal_one(run: Path) -> None:
+    asked = ["evaluate", "--model", str(run), "--task", "digits", "--precision", "fp32"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "nfft"]
+    scores, said = [], ""
+    for start in ([sys.executable, "-m", "nfft"], launcher):
+        output = f"{len(scores)}.json"
+        done = subprocess.run([*start, *asked, "--output", output], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        scores.append(json.loads(Path(output).read_text())["scores"])
+        said = done.stdout
+    assert said.count("top-1 ") == said.count("written to ") == 1
+    alone, shared = scores
+    assert shared["loss"] == pytest.approx(alone["loss"], abs=1e-6)
+    for name in ("count", "left_out", "top1", "top5", "confusion", "per_class"):
+        assert shared[name] == alone[name], name
 
 
 def test_classes_are_matched_by_name(run: Path, image_folder: Callable[..., Path]) -> None:
@@ -185,13 +204,13 @@ def test_mistakes_of_predict(run: Path, tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_a_card_edited_by_hand_is_kept(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    card = run / "README.md"
+    readme = run / "README.md"
     assert card.main([str(run)]) == 0
-    before = card.read_text()
-    card.write_text(before.replace("# ", "# Best of all: ", 1))
-    edited = card.read_text()
+    before = readme.read_text()
+    readme.write_text(before.replace("# ", "# Best of all: ", 1))
+    edited = readme.read_text()
     assert card.main([str(run)]) == 0
-    assert card.read_text() == before
+    assert readme.read_text() == before
     (kept,) = run.glob("README.*.md")
     assert kept.read_text() == edited and str(kept) in capsys.readouterr().out
     assert card.main([str(run / "nothing")]) == 2
