@@ -89,7 +89,7 @@ class TaskRecord(Record):
     homepage: str | None = incidental(default=None)
     citation: str | None = incidental(default=None)
     license: str | None = incidental(default=None)
-    metric: str = incidental(default="top1")
+    metric: Literal["top1", "mean_per_class"] = incidental(default="top1")
     note: str | None = incidental(default=None)
 
 

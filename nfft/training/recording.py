@@ -3,6 +3,7 @@
 import datetime
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Literal, cast
 
 import torch
 
@@ -45,7 +46,7 @@ def record_of(trainer: BaseTrainer) -> RunRecord:
             homepage=task.homepage,
             citation=task.citation,
             license=task.license,
-            metric=task.metric,
+            metric=cast(Literal["top1", "mean_per_class"], task.metric),  # Task has seen to it
             note=task.note,
         ),
         recipe=RecipeRecord(
