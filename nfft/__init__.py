@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nfft.auto import AutoNFNet as AutoNFNet
+    from nfft.auto import evaluate as evaluate
+    from nfft.auto import predict as predict
     from nfft.config.method import Method as Method
     from nfft.config.recipe import Facts as Facts
     from nfft.config.recipe import Recipe as Recipe
@@ -30,6 +32,8 @@ __version__ = "0.2.0"
 # Where each public name is. It is imported when it is asked for: a command answers before torch is there.
 _PUBLIC = {
     "AutoNFNet": "auto",
+    "predict": "auto",
+    "evaluate": "auto",
     "fold": "models.folding",
     "fine_tune": "training.run",
     "Run": "training.run",

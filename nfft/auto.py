@@ -1,7 +1,7 @@
 """AutoNFNet: a trained classifier as people use one: load it by name, show it pictures, share it."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +10,24 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from nfft.config import registry
+from nfft.config.overrides import with_settings
+from nfft.config.task import Task
 from nfft.data.decode import UnreadableImage, decode
+from nfft.distributed.accelerator import best_device, make_accelerator
 from nfft.errors import UserError
+from nfft.evaluation.evaluate import plan_evaluation, run_evaluation
+from nfft.evaluation.predictor import Inference, Network
 from nfft.hub.download import HubAccess
 from nfft.hub.upload import push_folder
 from nfft.models.build import build_network
 from nfft.models.checkpoint import Checkpoint, labels_of
-from nfft.models.folding import fold
 from nfft.models.resolve import find_checkpoint
 from nfft.models.saving import save_network
-from nfft.models.transforms import stored_preprocessing, transform_of
+from nfft.models.transforms import pixels_of, stored_preprocessing, transform_of
+from nfft.reporting.model_card import render_bare
 from nfft.runs.folder import NETWORK
+from nfft.runs.records import Evaluation
 
 Picture = str | Path | bytes | Image.Image | np.ndarray
 BATCH = 32
@@ -40,8 +47,9 @@ class AutoNFNet(nn.Module):
         super().__init__()
         self.network, self.labels, self.checkpoint = network, labels, checkpoint
         self.preprocessing = stored_preprocessing(checkpoint)
-        self._folded: tuple[list, nn.Module] | None = None
         self.transform = transform_of(self.preprocessing)
+        self._view = pixels_of(self.preprocessing)
+        self._folded: tuple[list, nn.Module] | None = None
 
     @classmethod
     def from_pretrained(
@@ -103,10 +111,9 @@ class AutoNFNet(nn.Module):
         if top_k < 1:
             raise UserError(f"top_k must be at least 1; got {top_k}.")
         pictures, single = _pictures(images)
-        found = [
-            self._named(row, top_k) for logits in self._over(pictures, batch_size, self.folded()) for row in logits
-        ]
-        return found[0] if single else found
+        logits = self._answers(pictures, batch_size, self.folded())
+        classes = [self._named(row, top_k) for rows in logits for row in rows]
+        return classes[0] if single else classes
 
     def features(self, images: Picture | Sequence[Picture], batch_size: int = BATCH) -> Tensor:
         """What the classifier sees of pictures (as for `predict`): (n, features), or (features,) for one."""
@@ -116,8 +123,8 @@ class AutoNFNet(nn.Module):
         def pooled(pixels: Tensor) -> Tensor:
             return network.forward_head(network.forward_features(pixels), pre_logits=True)
 
-        found = list(self._over(pictures, batch_size, pooled))
-        rows = torch.cat(found) if found else torch.empty(0, int(self.network.num_features))  # type: ignore
+        batches = list(self._answers(pictures, batch_size, pooled))
+        rows = torch.cat(batches) if batches else torch.empty(0, int(self.network.num_features))  # type: ignore
         return rows[0] if single else rows
 
     def folded(self) -> nn.Module:
@@ -126,16 +133,22 @@ class AutoNFNet(nn.Module):
         state = [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors]
         if self._folded is None or self._folded[0] != state:
             # In a tuple, it is no part of this module's own weights.
-            self._folded = state, fold(self.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self._folded = state, self._inference.folded(self.network)
         return self._folded[1]
 
-    @torch.inference_mode()
-    def _over(self, pictures: Sequence[Picture], size: int, each: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
-        """`each` of batches of the pictures, on the network's device; results on the CPU."""
-        like = next(self.network.parameters())
+    @property
+    def _inference(self) -> Inference:
+        """On the device and in the precision that the network has now."""
+        weight = next(self.network.parameters())
+        return Inference(weight.device, self.preprocessing["mean"], self.preprocessing["std"], dtype=weight.dtype)
+
+    def _answers(self, pictures: Sequence[Picture], size: int, network: Network) -> Iterator[Tensor]:
+        """What `network` makes of the pictures, a batch at a time, on the CPU."""
+        inference = self._inference
         for start in range(0, len(pictures), size):
-            batch = [self.transform(_opened(picture)) for picture in pictures[start : start + size]]
-            yield each(torch.stack(batch).to(like.device, like.dtype)).float().cpu()
+            views = [torch.from_numpy(self._view(_opened(picture))) for picture in pictures[start : start + size]]
+            pixels = inference.normalized(torch.stack(views).permute(0, 3, 1, 2))
+            yield inference.answers(network, pixels).float().cpu()
 
     def _named(self, logits: Tensor, top_k: int) -> list[dict[str, Any]]:
         best = logits.softmax(0).topk(min(top_k, len(self.labels)))
@@ -170,8 +183,6 @@ class AutoNFNet(nn.Module):
 
         A run's folder has more to share: push that with `nfft push`.
         """
-        from nfft.reporting.model_card import render_bare
-
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             self.save_pretrained(folder)
@@ -189,6 +200,55 @@ class AutoNFNet(nn.Module):
                 message=commit_message or "Add the network",
                 keep=["README.md"],
             )
+
+
+def predict(
+    images: Picture | Sequence[Picture], model: str | Path, top_k: int = 5, revision: str | None = None
+) -> list[dict[str, Any]] | list[list[dict[str, Any]]]:
+    """The most probable classes of pictures, by a model that is loaded for them, on the best device there is.
+
+    Args:
+        images, top_k: as for `AutoNFNet.predict`, and so is what is returned.
+        model, revision: as for `AutoNFNet.from_pretrained`.
+
+    Raises:
+        UserError: for a model that cannot be had, or a picture that cannot be read.
+    """
+    return AutoNFNet.from_pretrained(model, revision=revision).to(best_device()).predict(images, top_k)
+
+
+def evaluate(
+    model: str | Path,
+    task: str | Path | Task,
+    split: str | None = None,
+    resolution: int | None = None,
+    precision: str = "auto",
+    revision: str | None = None,
+    **settings: Any,
+) -> Evaluation:
+    """Scores of a model on a task, each image preprocessed as it is stored with the model.
+
+    Args:
+        model, revision: as for `AutoNFNet.from_pretrained`.
+        task: a task, its name, a folder of images, a table, or a dataset id on the Hub.
+        split: "train", "validation", "test", or "all" of data with one split; test, or else validation, when absent.
+        resolution: px to test at; the model's when absent.
+        precision: "fp32", "bf16", "fp16", or "auto": bf16 where the device is fast at it, else fp32.
+        settings: of the task, such as label="species".
+
+    Raises:
+        UserError: when model or data cannot be had, or the model does not tell the data's classes apart.
+    """
+    named = task if isinstance(task, Task) else registry.task(str(task))
+    accelerator = make_accelerator(precision)
+    plan = plan_evaluation(
+        AutoNFNet.from_pretrained(model, revision=revision),
+        with_settings(named, settings, "task"),
+        split=split,
+        resolution=resolution,
+        revision=revision,
+    )
+    return run_evaluation(plan, accelerator)
 
 
 def _pictures(images: Picture | Sequence[Picture]) -> tuple[Sequence[Picture], bool]:

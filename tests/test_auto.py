@@ -1,5 +1,6 @@
 """AutoNFNet takes pictures as people have them and answers as people expect."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,31 @@ def test_one_picture_in_every_form_has_one_answer(nano: nfft.AutoNFNet, photo: P
         wanted = nano(nano.transform(Image.fromarray(PIXELS))[None]).softmax(1)[0]
     assert labels[0] == nano.labels[int(wanted.argmax())]
     assert scores[0] == pytest.approx(float(wanted.max()))
+
+
+def test_what_the_network_sees_is_what_transform_makes(nano: nfft.AutoNFNet) -> None:
+    seen: list[torch.Tensor] = []
+    list(nano._answers([PIXELS], 1, lambda pixels: seen.append(pixels) or pixels))
+    assert torch.equal(seen[0][0], nano.transform(Image.fromarray(PIXELS)))
+
+
+def test_by_name_in_one_call(nano: nfft.AutoNFNet, photo: Path) -> None:
+    assert nfft.predict(photo, "nfnet-nano", top_k=3) == nano.predict(photo, top_k=3)
+    assert nfft.predict([photo, PIXELS], "nfnet-nano") == nano.predict([photo, PIXELS])
+
+
+def test_evaluated_in_one_call(checkpoint: Path, image_folder: Callable[..., Path]) -> None:
+    folder = image_folder(classes="abcdefg", images=4)
+    evaluation = nfft.evaluate(checkpoint, folder, split="validation", resolution=64, validation_fraction=0.5)
+    assert evaluation.task.name == "photos" and evaluation.model.name == "net"
+    assert (evaluation.scores.split, evaluation.scores.count, evaluation.resolution) == ("validation", 14, 64)
+    model, task = nfft.AutoNFNet.from_pretrained(checkpoint), nfft.Task(name="all of them", source=str(folder))
+    scores = nfft.evaluate(checkpoint, task, split="all").scores
+    files = sorted(folder.glob("*/*.png"))
+    right = [model.predict(file, top_k=1)[0]["label"] == file.parent.name for file in files]
+    assert scores.count == len(files) and scores.top1 == pytest.approx(np.mean(right))
+    with pytest.raises(UserError, match="the task has no setting 'labels'; did you mean 'label'"):
+        nfft.evaluate(checkpoint, folder, labels="species")
 
 
 def test_in_half_precision(nano: nfft.AutoNFNet, photo: Path) -> None:

@@ -10,14 +10,13 @@ from nfft.cli.errors import run_command
 from nfft.config.overrides import read_task
 from nfft.config.run_config import split_pairs
 from nfft.errors import UserError
+from nfft.export import formats
+from nfft.export.formats import Answer, Format, beside
 from nfft.files import expanded
 
 if TYPE_CHECKING:
     from nfft.auto import AutoNFNet
-    from nfft.export.formats import Answer, Format
     from nfft.export.int8 import Pictures
-
-from nfft.export.verify import in_words, quantize_export, report_speed, size_of, stage, write_export
 
 EPILOG = """batches may be of any size; height and width are fixed in the file: padding follows from them, and a graph
 with both left open takes minutes to make. Labels and preprocessing are in the file, as JSON.
@@ -26,97 +25,133 @@ with both left open takes minutes to make. Labels and preprocessing are in the f
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of `nfft export`."""
-    made = new_parser("export", EPILOG)
-    made.add_argument("model", metavar="RUN", help="a run's folder, a checkpoint's id on the Hub, or nfnet-nano")
-    made.add_argument("--revision", help="a branch, tag or commit of the model's repository")
-    made.add_argument("--format", choices=["onnx", "torch"], default="onnx", help="(default: %(default)s)")
-    made.add_argument("--output", type=Path, help="(default: RUN/model.onnx or .pt2; NAME.onnx for one of the Hub)")
-    made.add_argument("--resolution", type=between(8, 4096), help="px of the images (default: the checkpoint's)")
-    made.add_argument("--int8", action="store_true", help="8-bit integers, calibrated and scored on images of --task")
-    made.add_argument("--task", help="for --int8: as for nfft finetune")
-    add_task_settings(made)
-    return made
+    command = new_parser("export", EPILOG)
+    command.add_argument("model", metavar="RUN", help="a run's folder, a checkpoint's id on the Hub, or nfnet-nano")
+    command.add_argument("--revision", help="a branch, tag or commit of the model's repository")
+    command.add_argument("--format", choices=formats.names(), default="onnx", help="(default: %(default)s)")
+    command.add_argument("--output", type=Path, help="(default: RUN/model.onnx or .pt2; NAME.onnx for one of the Hub)")
+    command.add_argument("--resolution", type=between(8, 4096), help="px of the images (default: the checkpoint's)")
+    command.add_argument(
+        "--int8", action="store_true", help="8-bit integers, calibrated and scored on images of --task"
+    )
+    command.add_argument("--task", help="for --int8: as for nfft finetune")
+    add_task_settings(command)
+    return command
 
 
 def main(arguments: list[str] | None = None) -> int:
     return run_command(export, parser().parse_args(arguments))
 
 
-def export(given: argparse.Namespace) -> int:
+def export(options: argparse.Namespace) -> int:
     """Write the file under another name, compare it with the network, and give it its name once it agrees."""
     from nfft.auto import AutoNFNet
-    from nfft.export.formats import FORMATS, beside
+    from nfft.export.verify import in_words, size_of, stage
     from nfft.models.build import check_side
 
-    check_combination(given)
-    kind = FORMATS[given.format]
+    check_combination(options)
+    kind = formats.find_format(options.format)
     kind.check_installed()
-    output = given.output or default_output(given, kind)
+    output = options.output or default_output(options, kind)
     check_place(output, kind)
-    classifier = AutoNFNet.from_pretrained(given.model, revision=given.revision)
-    side = given.resolution or classifier.checkpoint.test_side
+    classifier = AutoNFNet.from_pretrained(options.model, revision=options.revision)
+    side = options.resolution or classifier.checkpoint.test_side
     check_side(classifier.network, classifier.checkpoint.architecture, side, "--resolution ")
-    pictures = pictures_of(given, classifier, side) if given.int8 else None
+    pictures = pictures_of(options, classifier, side) if options.int8 else None
     announce(classifier, side)
     with stage(output) as folder, in_words(classifier, side):
         file = folder / output.name
+        exact = file if pictures is None else folder / f"float-{output.name}"
         answers: dict[str, Answer] = {"torch": classifier.folded()}
-        if pictures is None:
-            answers[kind.runtime] = write_export(classifier, kind, side, file)
-            was = ""
-        else:
-            exact = folder / f"float-{output.name}"
-            answers[kind.runtime] = write_export(classifier, kind, side, exact)
-            answers["int8"] = quantize_export(exact, file, pictures, answers[kind.runtime], kind)
-            was = f", in place of {size_of(exact)}"
+        answers[kind.runtime] = write(classifier, kind, side, exact)
+        if pictures is not None:
+            answers["int8"] = quantize(exact, file, pictures, answers[kind.runtime], kind)
         report_speed(answers, side)
-        said = [f"written to  {output}: {size_of(file)}{was}"]
+        was = f", in place of {mebibytes(size_of(exact))}" if pictures is not None else ""
+        lines = [f"written to  {output}: {mebibytes(size_of(file))}{was}"]
         if beside(file).is_file():
             beside(file).replace(beside(output))
-            said.append(
+            lines.append(
                 f"            its weights are in {beside(output).name}, to be kept beside it: ONNX ends at 2 GiB"
             )
         file.replace(output)
-    print("\n".join(said))
+    print("\n".join(lines))
     return 0
 
 
-def check_combination(given: argparse.Namespace) -> None:
+def write(classifier: "AutoNFNet", kind: Format, side: int, file: Path) -> Answer:
+    """Write the network, and say how near the file's answers are; returns what gives them."""
+    from nfft.export.verify import write_export
+
+    answer, near = write_export(classifier, kind, side, file)
+    text = f"logits differ by {near.difference:.1e} from the network's, whose range is {near.spread:.3g}"
+    print(f"checked     {text}", flush=True)
+    return answer
+
+
+def quantize(exact: Path, file: Path, pictures: "Pictures", exact_answer: Answer, kind: Format) -> Answer:
+    """Write the network in `exact` in 8-bit integers, and say what that costs; returns what gives its answers."""
+    from nfft.export import int8
+
+    calibrated = int8.quantize(exact, file, pictures)
+    answer = kind.open(file)
+    cost = int8.cost(exact_answer, answer, pictures)
+    print(f"int8        ranges of activations from {calibrated:,} train images")
+    print(
+        f"top-1       {cost.before:.2%} in float, {cost.after:.2%} in int8, the same class in {cost.agreement:.1%} of "
+        f"{cost.count:,} {cost.split} images"
+    )
+    return answer
+
+
+def report_speed(answers: dict[str, Answer], side: int) -> None:
+    """Say how long each takes for one image."""
+    import torch
+
+    from nfft.export.verify import seconds_of
+
+    times = [f"{1000 * seconds_of(answer, side):.1f} ms in {name}" for name, answer in answers.items()]
+    print(f"one image   {', '.join(times)}, on a CPU, threads: {torch.get_num_threads()}")
+
+
+def mebibytes(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
+
+
+def check_combination(options: argparse.Namespace) -> None:
     """See that what was asked for goes together.
 
     Raises:
         UserError: naming what does not.
     """
-    if given.int8 and given.format != "onnx":
-        raise UserError(f"--int8 goes with --format onnx; got {given.format}. Leave one of them out.")
-    if given.int8 and given.task is None:
+    if options.int8 and options.format != "onnx":
+        raise UserError(f"--int8 goes with --format onnx; got {options.format}. Leave one of them out.")
+    if options.int8 and options.task is None:
         raise UserError(
             "--int8 needs --task: images as the network will see them, to find the range of its activations and to "
             "measure what it loses."
         )
-    if not given.int8 and (given.task is not None or given.set):
+    if not options.int8 and (options.task is not None or options.set):
         raise UserError("--task and --set go with --int8, which alone looks at images. Leave them out.")
 
 
-def default_output(given: argparse.Namespace, kind: "Format") -> Path:
+def default_output(options: argparse.Namespace, kind: Format) -> Path:
     """RUN/model.onnx, or NAME.onnx here for what is no folder of the user's."""
     from nfft.models.resolve import PACKAGED
 
-    folder = expanded(given.model)
-    is_folder = given.model != PACKAGED and folder.is_dir()
-    stem = "model" if is_folder else given.model.rstrip("/").split("/")[-1]
-    name = f"{stem}{'-int8' if given.int8 else ''}{kind.ending}"
+    folder = expanded(options.model)
+    is_folder = options.model != PACKAGED and folder.is_dir()
+    stem = "model" if is_folder else options.model.rstrip("/").split("/")[-1]
+    name = f"{stem}{'-int8' if options.int8 else ''}{kind.ending}"
     return folder / name if is_folder else Path(name)
 
 
-def check_place(output: Path, kind: "Format") -> None:
+def check_place(output: Path, kind: Format) -> None:
     """See, before any work, that what will be written replaces no more than an earlier export.
 
     Raises:
         UserError: naming the place and what is wrong with it.
     """
-    from nfft.export.formats import beside
-
     if output.is_dir():
         raise UserError(f"--output {output} is a folder. Name a file, such as {output / f'model{kind.ending}'}.")
     if output.suffix != kind.ending:
@@ -127,11 +162,11 @@ def check_place(output: Path, kind: "Format") -> None:
         raise UserError(f"{beside(output)} is there already, and would be replaced. Choose another --output.")
 
 
-def pictures_of(given: argparse.Namespace, classifier: "AutoNFNet", side: int) -> "Pictures":
+def pictures_of(options: argparse.Namespace, classifier: "AutoNFNet", side: int) -> "Pictures":
     """The images of the task that was named."""
     from nfft.export.int8 import Pictures
 
-    pictures = Pictures(read_task(given.task, split_pairs(given.set, "--set")), classifier, side)
+    pictures = Pictures(read_task(options.task, split_pairs(options.set, "--set")), classifier, side)
     for note in pictures.notes:
         print(note, file=sys.stderr)
     return pictures

@@ -4,7 +4,7 @@ import argparse
 import csv
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,85 +12,87 @@ from nfft.cli.arguments import add_model, at_least, new_parser
 from nfft.cli.errors import run_command
 from nfft.errors import UserError
 from nfft.files import write_bytes
+from nfft.text import one_line
 
 if TYPE_CHECKING:
     from nfft.auto import AutoNFNet
 
+# A class and its probability: {"label", "score"}.
+Classes = list[dict[str, Any]]
+
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of `nfft predict`."""
-    made = new_parser("predict")
-    add_model(made)
-    made.add_argument("files", nargs="+", type=Path, metavar="FILE|FOLDER", help="pictures, and folders of them")
-    made.add_argument("--top-k", type=at_least(1), default=5, help="classes to name (default: %(default)s)")
-    made.add_argument("--csv", type=Path, metavar="OUT", help="write a table instead of lines")
-    made.add_argument("--batch-size", type=at_least(1), default=32, help="pictures at once (default: %(default)s)")
-    return made
+    command = new_parser("predict")
+    add_model(command)
+    command.add_argument("files", nargs="+", type=Path, metavar="FILE|FOLDER", help="pictures, and folders of them")
+    command.add_argument("--top-k", type=at_least(1), default=5, help="classes to name (default: %(default)s)")
+    command.add_argument("--csv", type=Path, metavar="OUT", help="write a table instead of lines")
+    command.add_argument("--batch-size", type=at_least(1), default=32, help="pictures at once (default: %(default)s)")
+    return command
 
 
 def main(arguments: list[str] | None = None) -> int:
     return run_command(predict, parser().parse_args(arguments))
 
 
-def predict(given: argparse.Namespace) -> int:
+def predict(options: argparse.Namespace) -> int:
     """Classify each file, in order; those that cannot be read are named and passed over."""
+    from PIL import Image
     from tqdm import tqdm
 
     from nfft.auto import AutoNFNet
     from nfft.distributed.accelerator import best_device
-    from nfft.text import one_line
 
-    files = pictures(given.files)
-    if given.csv is not None:
-        check_table(given.csv)
-    classifier = AutoNFNet.from_pretrained(given.model, revision=given.revision).to(best_device())
-    top_k = min(given.top_k, len(classifier.labels))
-    shown = tqdm(total=len(files), desc="predicting", disable=None if given.csv else True, leave=False)
-    rows, broken = [], 0
-    for file, found in _found(classifier, files, top_k, given.batch_size):
-        shown.update()
-        if isinstance(found, str):
-            broken += 1
-            print(f"nfft: {one_line(str(file))} cannot be read: {found}", file=sys.stderr)
+    files = pictures(options.files, set(Image.registered_extensions()))
+    if options.csv is not None:
+        check_table(options.csv)
+    classifier = AutoNFNet.from_pretrained(options.model, revision=options.revision).to(best_device())
+    top_k = min(options.top_k, len(classifier.labels))
+    bar = tqdm(total=len(files), desc="predicting", disable=None if options.csv else True, leave=False)
+    rows: list[tuple[Path, Classes]] = []
+    for file, classes in classified(classifier, files, top_k, options.batch_size):
+        bar.update()
+        if isinstance(classes, str):
+            print(f"nfft: {one_line(str(file))} cannot be read: {classes}", file=sys.stderr)
             continue
-        rows.append((file, found))
-        if not given.csv:
-            classes = ", ".join(f"{one_line(each['label'])} {each['score']:.1%}" for each in found)
-            print(f"{one_line(str(file))}: {classes}", flush=True)
-    shown.close()
+        rows.append((file, classes))
+        if not options.csv:
+            names = ", ".join(f"{one_line(each['label'])} {each['score']:.1%}" for each in classes)
+            print(f"{one_line(str(file))}: {names}", flush=True)
+    bar.close()
     if not rows:
         raise UserError(f"none of the {len(files)} files is a picture that can be read.")
-    if given.csv:
-        write_table(given.csv, rows, top_k)
-        print(f"{len(rows):,} pictures: {given.csv}")
+    if options.csv:
+        write_table(options.csv, rows, top_k)
+        print(f"{len(rows):,} pictures: {options.csv}")
     return 0
 
 
-def pictures(asked: list[Path]) -> list[Path]:
+def pictures(paths: list[Path], endings: Collection[str]) -> list[Path]:
     """The files that were named, and every picture in the folders that were, in order of name.
 
     Raises:
         UserError: for what does not exist, or a folder without pictures.
     """
-    from PIL import Image
-
-    endings = set(Image.registered_extensions())
-    found: list[Path] = []
-    for path in asked:
+    files: list[Path] = []
+    for path in paths:
         if path.is_dir():
-            inside = sorted(each for each in path.rglob("*") if each.suffix.lower() in endings and each.is_file())
+            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in endings and file.is_file())
             if not inside:
                 raise UserError(f"{path} holds no pictures, such as .jpg or .png.")
-            found += inside
+            files += inside
         elif path.is_file():
-            found.append(path)
+            files.append(path)
         else:
             raise UserError(f"{path}: there is no such file or folder.")
-    return found
+    return files
 
 
-def _found(classifier: "AutoNFNet", files: list[Path], top_k: int, size: int) -> Iterator[tuple[Path, Any]]:
-    """Each file with its classes, or with the reason why it cannot be read."""
+def classified(
+    classifier: "AutoNFNet", files: list[Path], top_k: int, size: int
+) -> Iterator[tuple[Path, Classes | str]]:
+    """Each file with its classes, or with the reason why it cannot be read; `size` files at a time."""
     from nfft.data.decode import UnreadableImage, decode
 
     for start in range(0, len(files), size):
@@ -103,7 +105,7 @@ def _found(classifier: "AutoNFNet", files: list[Path], top_k: int, size: int) ->
         images = [image for _, image in opened if not isinstance(image, str)]
         classes = iter(classifier.predict(images, top_k, batch_size=size))
         for file, image in opened:
-            yield file, image if isinstance(image, str) else next(classes)
+            yield file, image if isinstance(image, str) else next(classes)  # type: ignore[misc]
 
 
 def check_table(path: Path) -> None:
@@ -124,13 +126,13 @@ def _is_table(path: Path) -> bool:
         return file.read(len(head)) == head
 
 
-def write_table(path: Path, rows: list[tuple[Path, list[dict[str, Any]]]], top_k: int) -> None:
+def write_table(path: Path, rows: list[tuple[Path, Classes]], top_k: int) -> None:
     """A CSV file with a row a picture: file, label_1, score_1, label_2, ..."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["file", *(f"{what}_{rank + 1}" for rank in range(top_k) for what in ("label", "score"))])
-    for name, found in rows:
-        writer.writerow([name, *(value for each in found for value in (each["label"], f"{each['score']:.6f}"))])
+    for file, classes in rows:
+        writer.writerow([file, *(value for each in classes for value in (each["label"], f"{each['score']:.6f}"))])
     path.parent.mkdir(parents=True, exist_ok=True)
     # Names of files need not be UTF-8: such ones are written as they are.
     write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))

@@ -5,21 +5,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nfft.auto import AutoNFNet
+from nfft.config.task import Task
 from nfft.data.splits import Split, load_data
 from nfft.errors import UserError
 from nfft.evaluation.evaluate import chosen_split, renumbered
 from nfft.evaluation.predictor import Predictor
 from nfft.export.formats import INPUT, Answer, beside
 from nfft.models.transforms import pixels_of, stored_preprocessing
-
-if TYPE_CHECKING:
-    from nfft.auto import AutoNFNet
-    from nfft.config.task import Task
-
 
 # Images that show how far activations reach, and images that the loss is measured on, at most; both drawn by SEED.
 CALIBRATED, SCORED, SEED = 256, 2000, 0
@@ -58,7 +54,7 @@ class Pictures:
         UserError: when the data cannot be had, or the checkpoint does not tell its classes apart.
     """
 
-    def __init__(self, task: "Task", classifier: "AutoNFNet", side: int) -> None:
+    def __init__(self, task: Task, classifier: AutoNFNet, side: int) -> None:
         data = load_data(task)
         classes, split = chosen_split(data)
         split, self.notes = renumbered(split, classes, classifier, task)

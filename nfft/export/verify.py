@@ -4,24 +4,30 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
+from nfft.auto import AutoNFNet
 from nfft.errors import UserError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from nfft.auto import AutoNFNet
-    from nfft.export.formats import Answer, Format
-    from nfft.export.int8 import Pictures
-
+from nfft.export.facts import facts_of
+from nfft.export.formats import Answer, Format, beside
 
 # The largest difference of logits from the network's that passes, as a share of the range of the network's.
 TOLERANCE = 1e-4
 # Images in the batches that are compared: other sizes than the one that the graph is traced with.
 BATCHES = (1, 3, 4)
 TIMED = 5
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The largest difference of a file's logits from the network's, and the range of the network's."""
+
+    difference: float
+    spread: float
 
 
 @contextmanager
@@ -44,7 +50,7 @@ def stage(output: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def in_words(classifier: "AutoNFNet", side: int) -> Iterator[None]:
+def in_words(classifier: AutoNFNet, side: int) -> Iterator[None]:
     """Puts in a sentence what exporters raise about networks that they cannot read, which is anything."""
     try:
         yield
@@ -58,75 +64,47 @@ def in_words(classifier: "AutoNFNet", side: int) -> Iterator[None]:
         ) from error
 
 
-def write_export(classifier: "AutoNFNet", kind: "Format", side: int, path: Path) -> "Answer":
+@torch.no_grad()
+def write_export(classifier: AutoNFNet, kind: Format, side: int, path: Path) -> tuple[Answer, Agreement]:
     """Write the folded network, read the file again, and see that it answers as the network itself does.
 
+    Returns:
+        What the file answers, and how near that is.
+
     Raises:
-        UserError: when it does not.
+        UserError: when it is not near enough.
     """
-    import torch
-
-    from nfft.export.formats import facts_of
-
     batches = [noise(count, side) for count in BATCHES]
-    with torch.no_grad():
-        wanted = [classifier(images) for images in batches]
-        kind.write(classifier.folded(), side, facts_of(classifier, side), path)
-        answer = kind.open(path)
-        found = [answer(images) for images in batches]
-    spread = max(float(logits.max() - logits.min()) for logits in wanted)
-    difference = float((torch.cat(found) - torch.cat(wanted)).abs().max())
+    wanted = [classifier(images) for images in batches]
+    kind.write(classifier.folded(), side, facts_of(classifier, side), path)
+    answer = kind.open(path)
+    difference = float((torch.cat([answer(images) for images in batches]) - torch.cat(wanted)).abs().max())
+    agreement = Agreement(difference, max(float(logits.max() - logits.min()) for logits in wanted))
     # Also false when there are logits that are no numbers.
-    if not difference <= TOLERANCE * spread:
+    if not agreement.difference <= TOLERANCE * agreement.spread:
         raise UserError(
             f"the exported file was deleted: in {kind.runtime} its logits differ from the network's by "
-            f"{difference:.1e}, their range is {spread:.3g}. Allowed are {TOLERANCE:.0e} of it."
+            f"{agreement.difference:.1e}, their range is {agreement.spread:.3g}. Allowed are {TOLERANCE:.0e} of it."
         )
-    print(f"checked     logits differ by {difference:.1e} from the network's, whose range is {spread:.3g}", flush=True)
-    return answer
+    return answer, agreement
 
 
-def noise(count: int, side: int) -> "Tensor":
-    """Images (count, 3, side, side) as if they were normalised."""
-    import torch
-
+def noise(count: int, side: int) -> Tensor:
+    """Images (count, 3, side, side) as if they were normalized."""
     return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(count))
 
 
-def quantize_export(exact: Path, file: Path, pictures: "Pictures", float_answer: "Answer", kind: "Format") -> "Answer":
-    """Write the network in `exact` in 8-bit integers, and say what that costs."""
-    from nfft.export.int8 import cost, quantize
-
-    calibrated = quantize(exact, file, pictures)
-    answer = kind.open(file)
-    lost = cost(float_answer, answer, pictures)
-    print(f"int8        ranges of activations from {calibrated:,} train images")
-    print(
-        f"top-1       {lost.before:.2%} in float, {lost.after:.2%} in int8, the same class in {lost.agreement:.1%} of "
-        f"{lost.count:,} {lost.split} images"
-    )
-    return answer
+@torch.no_grad()
+def seconds_of(answer: Answer, side: int) -> float:
+    """Time for one image, as the fastest of a few."""
+    image, times = noise(1, side), []
+    for _ in range(TIMED):
+        began = time.perf_counter()
+        answer(image)
+        times.append(time.perf_counter() - began)
+    return min(times)
 
 
-def report_speed(answers: dict[str, "Answer"], side: int) -> None:
-    """Say how long each takes for one image, as the fastest of a few."""
-    import torch
-
-    image, texts = noise(1, side), []
-    with torch.no_grad():
-        for name, answer in answers.items():
-            times = []
-            for _ in range(TIMED):
-                began = time.perf_counter()
-                answer(image)
-                times.append(time.perf_counter() - began)
-            texts.append(f"{1000 * min(times):.1f} ms in {name}")
-    print(f"one image   {', '.join(texts)}, on a CPU, threads: {torch.get_num_threads()}")
-
-
-def size_of(path: Path) -> str:
-    """Of a file, with the one beside it, for people."""
-    from nfft.export.formats import beside
-
-    size = sum(each.stat().st_size for each in (path, beside(path)) if each.is_file())
-    return f"{size / 2**20:.1f} MiB"
+def size_of(path: Path) -> int:
+    """Bytes of a file, with the one beside it."""
+    return sum(file.stat().st_size for file in (path, beside(path)) if file.is_file())

@@ -20,7 +20,9 @@ from torch import Tensor, nn
 from nfft import AutoNFNet
 from nfft.cli import export
 from nfft.export import formats
-from nfft.export.formats import FACTS, FORMATS
+from nfft.export.formats import FACTS, find_format
+from nfft.export.formats import onnx as onnx_format
+from nfft.export.formats import torch as torch_format
 from nfft.models.build import build_network
 from nfft.models.checkpoint import DEFAULT_PREPROCESSING, random_checkpoint
 from nfft.models.saving import save_network
@@ -143,7 +145,7 @@ def test_int8(
 ) -> None:
     if not one_file:
         # As if its weights were more than a file can hold.
-        monkeypatch.setattr(formats, "ONE_FILE", 0)
+        monkeypatch.setattr(onnx_format, "ONE_FILE", 0)
     task = image_folder("pictures", classes=["ant", "bee"], images=10)
     assert export.main([str(same), "--int8", "--task", str(task), "--output", "small.onnx"]) == 0
     said = capsys.readouterr().out
@@ -161,7 +163,14 @@ def test_int8(
         onnx.numpy_helper.to_array(each) for name, each in weights.items() if each.data_type == onnx.TensorProto.INT8
     ]
     assert max(np.abs(value.astype(int)).max() for value in values) <= 64
-    assert FORMATS["onnx"].is_ours(Path("small.onnx"))
+    assert find_format("onnx").is_ours(Path("small.onnx"))
+
+
+def test_a_format_is_a_file_that_is_found_by_its_name() -> None:
+    files = {path.stem for path in Path(formats.__file__).parent.glob("*.py")} - {"__init__"}
+    assert set(formats.names()) == files >= {"onnx", "torch"}
+    endings = [find_format(name).ending for name in files]
+    assert len(set(endings)) == len(endings)
 
 
 def complaint(capsys: pytest.CaptureFixture[str]) -> str:
@@ -216,7 +225,7 @@ def test_missing_packages(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
 @pytest.mark.parametrize("content", [b"mine", b"", onnx.ModelProto(producer_name="mine").SerializeToString()])
 def test_nothing_of_others_is_replaced(run: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     for kind in ("onnx", "torch"):
-        file = run / f"model{FORMATS[kind].ending}"
+        file = run / f"model{find_format(kind).ending}"
         file.write_bytes(content)
         assert export.main([str(run), "--format", kind]) == 2
         assert f"{file} is there already, and is no export of nfft's" in complaint(capsys)
@@ -244,11 +253,9 @@ def test_a_file_that_answers_otherwise_is_not_left(
 
         return answer
 
-    monkeypatch.setitem(
-        FORMATS,
-        "torch",
-        replace(FORMATS["torch"], write=write, open=opened, facts=lambda _: dict.fromkeys(FACTS, "")),
-    )
+    facts = dict.fromkeys(FACTS, "")
+    kind = replace(torch_format.FORMAT, write=write, open=opened, facts=lambda _: facts)
+    monkeypatch.setattr(torch_format, "FORMAT", kind)
     Path("net.pt2").write_text("earlier")
     assert export.main([str(run), "--format", "torch", "--output", "net.pt2"]) == (0 if passes else 2)
     assert Path("net.pt2").read_text() == ("new" if passes else "earlier")
@@ -276,4 +283,4 @@ def test_a_network_that_does_not_take_the_size(tmp_path: Path, capsys: pytest.Ca
 def test_where_it_is_written(asked: dict[str, Any], path: str, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     given = argparse.Namespace(**{"format": "onnx", "int8": False, **asked})
-    assert export.default_output(given, FORMATS[given.format]) == Path(path)
+    assert export.default_output(given, find_format(given.format)) == Path(path)
