@@ -66,7 +66,7 @@ def test_no_room_for_a_checkpoint(tmp_path: Path) -> None:
     kept = save_checkpoint(tmp_path, 1, {"model.weight": torch.ones(10)}, {"seconds": 0})
     with largest_file(10_000), pytest.raises(UserError, match=r"cannot be written: .* Free some space.*--resume"):
         save_checkpoint(tmp_path, 2, {"model.weight": torch.ones(10_000)}, {"seconds": 0})
-    found, torn = latest_checkpoint(tmp_path)
-    assert found is not None
-    assert found.folder == kept
+    actual, torn = latest_checkpoint(tmp_path)
+    assert actual is not None
+    assert actual.folder == kept
     assert not torn

@@ -9,8 +9,8 @@ BEFORE, AFTER = [0.70, 0.72, 0.69, 0.74], [0.73, 0.74, 0.73, 0.75]
 
 
 def test_interval_is_students() -> None:
-    wanted = stats.t.interval(0.95, 3, sum(BEFORE) / 4, stats.sem(BEFORE))
-    assert interval(BEFORE) == pytest.approx(wanted)
+    expected = stats.t.interval(0.95, 3, sum(BEFORE) / 4, stats.sem(BEFORE))
+    assert interval(BEFORE) == pytest.approx(expected)
 
 
 def test_interval_of_a_share_is_wilsons() -> None:
@@ -27,14 +27,14 @@ def test_values_without_spread_have_no_interval(values: list[float]) -> None:
 
 
 def test_paired_is_students_paired_test() -> None:
-    found, wanted = paired(BEFORE, AFTER), stats.ttest_rel(AFTER, BEFORE)
-    assert found.mean == pytest.approx(0.025)
-    assert found.p == pytest.approx(wanted.pvalue)
-    assert (found.low, found.high) == pytest.approx(tuple(wanted.confidence_interval(0.95)))
-    assert (found.larger, found.pairs) == (4, 4)
+    actual, expected = paired(BEFORE, AFTER), stats.ttest_rel(AFTER, BEFORE)
+    assert actual.mean == pytest.approx(0.025)
+    assert actual.p == pytest.approx(expected.pvalue)
+    assert (actual.low, actual.high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    assert (actual.larger, actual.pairs) == (4, 4)
 
 
 def test_what_all_pairs_have_alike_says_nothing_of_chance() -> None:
     for before, after in (([0.5], [0.6]), ([0.5, 0.25], [0.5, 0.25]), ([0.5, 0.25], [0.75, 0.5])):
-        found = paired(before, after)
-        assert (found.p, found.low, found.high) == (None, None, None)
+        actual = paired(before, after)
+        assert (actual.p, actual.low, actual.high) == (None, None, None)

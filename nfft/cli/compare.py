@@ -8,7 +8,6 @@ from nfft.cli.errors import run_command
 from nfft.cli.many_runs import run_cells
 from nfft.command_line import public_command
 from nfft.config.run_config import default_folder
-from nfft.experiments.compare import cells_of, row_of, table_of
 from nfft.experiments.runner import check_cells
 from nfft.text import in_columns
 
@@ -38,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def compare(options: argparse.Namespace) -> int:
     """Run what is missing; print the table, and write it with a plot. Returns 1 when a run failed."""
+    from nfft.experiments.compare import cells_of, row_of, table_of
+
     cells = cells_of(run_config_of(options), options.methods, options.seeds, options.model_arg)
     folder = options.output_dir or Path("runs") / f"compare-{default_folder(options.task, options.model).name}"
     # Seed by seed, so that whoever stops early has something of every method.

@@ -87,7 +87,7 @@ class Console:
         self.evaluated.append(metrics)
         if self.has_average and len(self.evaluated) < 2:
             return
-        scores = ", ".join(f"{each.weights} {each.top1:.1%}" for each in self.evaluated)
+        scores = ", ".join(f"{line.weights} {line.top1:.1%}" for line in self.evaluated)
         self.evaluated = []
         text = f"step {metrics.step}: validation top-1 {scores}"
         if self.bar is not None:

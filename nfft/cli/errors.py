@@ -17,14 +17,14 @@ OUT_OF_MEMORY = (
 )
 
 
-def run_command(action: Callable[[argparse.Namespace], int], given: argparse.Namespace) -> int:
-    """Do `action` with the arguments that were given; returns the exit status."""
+def run_command(action: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    """Do `action` with the arguments that were options; returns the exit status."""
     # Pillow warns about odd but readable metadata of users' pictures; torch about the strides of 1x1 convolutions,
     # which channels_last and row-major layouts write differently for the same memory.
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     try:
-        return action(given)
+        return action(options)
     except BrokenPipeError:
         # Whoever read the output has had enough of it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -33,7 +33,7 @@ def run_command(action: Callable[[argparse.Namespace], int], given: argparse.Nam
         print("\nnfft: interrupted", file=sys.stderr)
         return 130
     except (UserError, OSError, RuntimeError) as error:
-        text = _sentence(error, given)
+        text = _sentence(error, options)
         if text is None or os.environ.get("NFFT_DEBUG") == "1":
             raise
         # Most mistakes are met by every process of a machine, and one sentence is enough.
@@ -45,12 +45,12 @@ def run_command(action: Callable[[argparse.Namespace], int], given: argparse.Nam
         return 2
 
 
-def _sentence(error: UserError | OSError | RuntimeError, given: argparse.Namespace) -> str | None:
+def _sentence(error: UserError | OSError | RuntimeError, options: argparse.Namespace) -> str | None:
     """What to tell people; None where the mistake is not theirs."""
     if isinstance(error, OSError):
         if error.errno not in UNWRITABLE and error.filename is None:
             return None
-        then = "Mend that, then go on with --resume." if hasattr(given, "resume") else "Mend that and try again."
+        then = "Mend that, then go on with --resume." if hasattr(options, "resume") else "Mend that and try again."
         return f"{error.filename or 'the run folder'} cannot be used: {error.strerror}. {then}"
     if isinstance(error, RuntimeError):
         # By its name: torch is not imported for what needs none of it.

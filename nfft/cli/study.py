@@ -16,7 +16,6 @@ from nfft.config.study import Study, slug
 from nfft.errors import UserError, nearest
 from nfft.experiments.cells import Changes, in_order, places, tasks_of
 from nfft.experiments.records import RECORDS, finished
-from nfft.experiments.results import differences_of, table_of
 from nfft.experiments.runner import check_cells, check_study
 from nfft.text import in_columns
 
@@ -73,6 +72,7 @@ def run(options: argparse.Namespace) -> int:
 
     # It takes torch and matplotlib, which whoever mistypes something is not to wait for.
     from nfft.experiments.report import write_study
+    from nfft.experiments.results import differences_of, table_of
 
     records = write_study(study, table, folder, public_command())
     if interrupted:

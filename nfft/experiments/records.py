@@ -15,6 +15,7 @@ class ComparisonRow(Record):
     """What the runs of a method have in common and how they differ.
 
     Attributes:
+        method: its name.
         split, images: that were scored, and how many.
         top1, wall_seconds: of each seed.
         low, high: ends of the 95 % interval of the mean top-1 (Student's t); null for one seed.
@@ -38,7 +39,12 @@ class ComparisonRow(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison(Record):
-    """compare.json: what was typed, and a row a method."""
+    """compare.json: methods side by side.
+
+    Attributes:
+        command: what was typed, without paths of the machine.
+        methods: a row each.
+    """
 
     command: str
     methods: tuple[ComparisonRow, ...]
@@ -50,11 +56,11 @@ class StudyRecord(Record):
 
     Attributes:
         cell: its folder's name.
-        row, column: of the table; null for a run that others start from.
+        row, column, seed: of the table; row and column are null for a run that others start from.
         split, count, top1, loss: what the table is of: scores on test, or on validation where there is no test split
             or the study is of averaged weights.
         weights: that were kept, "raw" or "ema".
-        candidates: of which validation chose.
+        candidates, training: as in results.json.
         run: run.json, without the names of classes.
     """
 
@@ -87,7 +93,13 @@ class StudyRecord(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class FailedRun(Record):
-    """A line of runs.jsonl: where a run would stand in the table, and the last thing that it said."""
+    """A line of runs.jsonl: a run that came to nothing.
+
+    Attributes:
+        cell: its folder's name.
+        row, column, seed: where it would stand in the table; null for a run that others start from.
+        failed: the last thing that it said.
+    """
 
     cell: str
     row: str | None

@@ -25,6 +25,7 @@ R = TypeVar("R", bound="Record")
 T = TypeVar("T")
 # A number of things, no larger than a float can count.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+AtLeastOne = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 # Of a field that JSON leaves out where it is None: it is not for every method.
 OMITTED = {"omitted": True}
 
@@ -76,7 +77,9 @@ class TaskRecord(Record):
     """What was trained on.
 
     Attributes:
+        name: of the task's file, or of the folder or table.
         source: an id on the Hub, or in words where the data are local.
+        title, homepage, citation, license, note: for the card, as the task has them.
         metric: the figure that a card quotes.
     """
 
@@ -95,6 +98,7 @@ class ModelRecord(Record):
     """What was trained: the checkpoint, and the network that was made of it.
 
     Attributes:
+        name: of the checkpoint: an id on the Hub, a folder's name, or "scratch:" and an architecture.
         architecture, arguments: timm's name, and arguments of its constructor that were asked for.
         parameters, trained: how many numbers, and how many of them the method trains.
         fingerprint: SHA-256 of the checkpoint's weights; null for random ones.
@@ -103,7 +107,7 @@ class ModelRecord(Record):
 
     name: str = labeled("model")
     architecture: str = incidental()
-    parameters: Count = incidental()
+    parameters: AtLeastOne = incidental()
     trained: Count = incidental()
     arguments: dict[str, Any] = labeled("model arguments")
     fingerprint: str | None = labeled("weights fingerprint")
@@ -116,7 +120,12 @@ class ModelRecord(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeRecord(Record):
-    """The recipe's name, and every setting of `nfft.Recipe` as resolved that the method heeds."""
+    """How it was trained.
+
+    Attributes:
+        name: of the recipe.
+        settings: every field of `nfft.Recipe`, as resolved, that the method heeds.
+    """
 
     name: str = incidental()
     settings: dict[str, Any] = listed("")
@@ -124,14 +133,19 @@ class RecipeRecord(Record):
     def __post_init__(self) -> None:
         # Cards compute with these, and every method has those of scoring; any other setting is shown as it is.
         scoring = {"test_resolution", "test_margin"}
-        for name in scoring | (self.settings.keys() & {"total_steps", "batch_size", "train_resolution"}):
+        for name in sorted(scoring | (self.settings.keys() & {"total_steps", "batch_size", "train_resolution"})):
             if type(value := self.settings.get(name)) is not int:
                 raise ValueError(f"Expected a whole number, got {value!r} - at `settings.{name}`")
 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodRecord(Record):
-    """The method's name and settings, and what it saves: a whole network, or an adapter of its base."""
+    """Which part of the network was trained.
+
+    Attributes:
+        name, settings: of the method.
+        artifact: what it saves: a whole "network", or an "adapter" of its base.
+    """
 
     name: str = labeled("method", default="full")
     settings: dict[str, Any] = listed("method.", default_factory=dict)
@@ -161,7 +175,12 @@ class DataRecord(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class HardwareRecord(Record):
-    """Where it ran: "cpu" or "cuda", its name, cores of the machine, and its memory in bytes."""
+    """Where it ran.
+
+    Attributes:
+        device, name: "cpu" or "cuda", and the maker's name of it.
+        cores, memory_bytes: of the machine, whatever the device.
+    """
 
     device: str
     name: str
@@ -176,8 +195,12 @@ class RunRecord(Record):
     Attributes:
         command: what was typed, without paths of the machine.
         started: in UTC, ISO 8601.
+        task, recipe, method, data, model: what was trained on what, and how.
+        seed: of order, augmentation and new weights.
         precision: "fp32", "bf16" or "fp16".
+        processes, threads: that trained together, and of a CPU in each.
         versions: of nfft, Python and the libraries that decide the result, by name.
+        hardware: where it ran.
     """
 
     command: str = incidental()
@@ -236,7 +259,13 @@ def _decisive(record: Record) -> Iterator[tuple[str, Any]]:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScores(Record):
-    """Scores of one class, and how many images of it were scored."""
+    """Scores of one class.
+
+    Attributes:
+        name: of the class.
+        count: images of it that were scored.
+        precision, recall, f1: 0 where there are no images to tell.
+    """
 
     name: str
     count: Count
@@ -253,11 +282,16 @@ class Scores(Record):
     """Scores of one set of weights on one split.
 
     Attributes:
+        split: "train", "validation", "test" or "all".
         count, left_out: images that were scored, and that could not be read.
+        resolution: at which they were.
+        loss, top1: means over images.
         top5: null up to five classes.
         mean_per_class: mean recall.
         ece: expected calibration error, 15 bins.
+        per_class: in the order of the logits.
         confusion: (true class, predicted class, images) of each pair that occurs, classes as numbers.
+        images_per_second: of all processes together.
     """
 
     split: str
@@ -293,7 +327,11 @@ def _check_share(name: str, value: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate(Record):
-    """Validation scores of one of the sets of weights that a run ends with."""
+    """Validation scores of one of the sets of weights that a run ends with.
+
+    Attributes:
+        top1, loss: the larger top-1 is kept; of equal ones, the lower loss.
+    """
 
     top1: float
     loss: float
@@ -306,9 +344,11 @@ class TrainingRecord(Record):
     Attributes:
         steps: optimizer steps; left out for a method that takes none.
         images: that went through the network, in training.
-        seconds: in steps (or in features and solving) alone; wall_seconds with evaluation and all else.
+        seconds: in steps (or in features and solving) alone.
         clipped: share of units whose gradient AGC shortened, in the mean over steps; left out where it is not known.
         l2: the penalty of the classifier that was kept; left out where none was solved for.
+        wall_seconds: with evaluation and all else, interruptions left out.
+        images_per_second: in `seconds`.
         peak_memory_bytes: of the GPU, or of the process on a CPU.
     """
 
@@ -332,9 +372,10 @@ class Results(Record):
     """results.json: which weights were kept, and how good they are.
 
     Attributes:
-        weights: "raw", or "ema" for the average.
-        candidates: of which validation chose.
-        test: null where the task has no such split.
+        weights: that were kept: "raw", or "ema" for the average.
+        candidates: of which validation chose, by name.
+        validation, test: scores of the weights that were kept; `test` is null where the task has no such split.
+        training: what it took.
     """
 
     weights: str
@@ -354,9 +395,15 @@ class Results(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class StepMetrics(Record):
-    """One optimizer step, counted from 1, over all processes; on augmented and perhaps mixed images.
+    """One optimizer step, on its own images, augmented and perhaps mixed. A figure that is not finite is null.
 
-    `clipped` is the share of units whose gradient AGC shortened. A figure that is not finite is null.
+    Attributes:
+        kind: of the line.
+        step: counted from 1.
+        loss, top1: means over all processes; top-1 against an image's own class.
+        lr: the learning rate.
+        clipped: share of units whose gradient AGC shortened.
+        images_per_second: of all processes together.
     """
 
     kind: Literal["train"] = "train"
@@ -370,7 +417,14 @@ class StepMetrics(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationMetrics(Record):
-    """An evaluation after so many steps, of "raw" or "ema" weights."""
+    """An evaluation on validation.
+
+    Attributes:
+        kind: of the line.
+        step: after which it was.
+        weights: "raw", or "ema" for the average.
+        loss, top1: of these.
+    """
 
     kind: Literal["validation"] = "validation"
     step: int
@@ -381,7 +435,13 @@ class ValidationMetrics(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureMetrics(Record):
-    """Features of a split, all of which are there."""
+    """Features of a split, all of which are there.
+
+    Attributes:
+        kind: of the line.
+        name: of the split, or of an augmented view of it.
+        images, seconds: how many, and how long it took.
+    """
 
     kind: Literal["features"] = "features"
     name: str
@@ -391,9 +451,15 @@ class FeatureMetrics(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class SolutionMetrics(Record):
-    """The classifier that was solved for at one penalty; loss and top-1 are of validation.
+    """The classifier that was solved for at one penalty.
 
-    `settled` is false where the solver ended before it came to rest, and absent otherwise.
+    Attributes:
+        kind: of the line.
+        l2: the penalty.
+        iterations: of the solver.
+        settled: false where the solver ended before it came to rest; absent otherwise.
+        train_loss: on the features that it was solved for.
+        loss, top1: on validation.
     """
 
     kind: Literal["solution"] = "solution"
@@ -431,7 +497,13 @@ def metrics_from_json(content: Any) -> Metrics:
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped(Record):
-    """A line of skipped.jsonl: an image that could not be read, by its path or row."""
+    """A line of skipped.jsonl: an image that could not be read.
+
+    Attributes:
+        split: that it is missing from.
+        image: its path, or its row where images are embedded.
+        reason: why.
+    """
 
     split: str
     image: str
@@ -440,7 +512,11 @@ class Skipped(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedModel(Record):
-    """Whose scores these are."""
+    """Whose scores these are.
+
+    Attributes:
+        name, architecture, fingerprint: as in run.json.
+    """
 
     name: str
     architecture: str
@@ -449,7 +525,12 @@ class EvaluatedModel(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedTask(Record):
-    """What was scored; `source_hash` tells data of the same name apart, and does not say where they lie."""
+    """What was scored.
+
+    Attributes:
+        name, title, source: as in run.json.
+        source_hash: tells data of the same name apart, and does not say where they lie.
+    """
 
     name: str
     title: str | None = None
@@ -459,7 +540,13 @@ class EvaluatedTask(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class AddedEvaluation(Record):
-    """An entry of evaluations.json: what a card shows of scores on other data."""
+    """An entry of evaluations.json: what a card shows of scores on other data.
+
+    Attributes:
+        task, scores, resolution: what was scored, how good it was, and at which resolution.
+        date: in UTC, ISO 8601.
+        command: what was typed, without paths of the machine.
+    """
 
     task: EvaluatedTask
     scores: Scores
@@ -470,7 +557,13 @@ class AddedEvaluation(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation(AddedEvaluation):
-    """What `nfft evaluate` writes."""
+    """What `nfft evaluate` writes.
+
+    Attributes:
+        model: whose scores these are.
+        precision, versions, hardware: as in run.json.
+        revision: of the model's repository, where one was named.
+    """
 
     model: EvaluatedModel
     precision: str
@@ -485,7 +578,12 @@ class Evaluation(AddedEvaluation):
 
 @dataclass(frozen=True, kw_only=True)
 class PushRecord(Record):
-    """pushed.json: where the run was put last, and SHA-256 of each card that it has had there and before."""
+    """pushed.json: where the run was put.
+
+    Attributes:
+        repository: the last one.
+        cards: SHA-256 of each card that it has had there and before.
+    """
 
     repository: str | None = None
     cards: tuple[str | None, ...] = ()

@@ -49,7 +49,7 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], fact
     stage.rename(final)
     _flush(folder)
     # Those of later steps are damaged: otherwise the run would have gone on from them.
-    done = [each for each in _folders(folder) if each.name <= final.name]
+    done = [path for path in _folders(folder) if path.name <= final.name]
     for other in set(_folders(folder)) - set(done[-KEPT:]):
         shutil.rmtree(other)
     return final

@@ -51,18 +51,18 @@ class Plan:
     @property
     def notes(self) -> list[str]:
         """Lines about what is allowed and seldom meant."""
-        found = []
+        lines = []
         classes = self.data.classes
         if keeps_classifier(self.checkpoint, classes) and not self.checkpoint.config.get("label_names"):
-            found.append(
+            lines.append(
                 f"{self.checkpoint.name} does not name its {len(classes)} classes: its classifier is kept, as if they "
                 "were those of the task in the same order"
             )
         magnitude, side = self.recipe.randaugment, self.recipe.train_resolution
         if not self.method.heeds("randaugment") or magnitude is None or not randaugment.blanks(magnitude, side):
-            return found
+            return lines
         return [
-            *found,
+            *lines,
             f"randaugment={magnitude:g} can blank most of a picture of {side} px: it shifts by up to "
             f"{randaugment.SHIFT * magnitude / 10:g} px. The paper takes 5 at 192 px, 10 to 256 and 15 above; "
             f"in proportion that is --set randaugment={5 * side / 192:.2g}",
@@ -78,17 +78,16 @@ def make_plan(config: RunConfig, *, keeps: bool = False) -> Plan:
     Raises:
         UserError: for whatever the user has to put right.
     """
-    asked = read_config(config)
-    task, method, changes = asked.task, asked.method, asked.changes
+    resolved = read_config(config)
+    task, method, changes = resolved.task, resolved.method, resolved.changes
     checkpoint = find_checkpoint(config.model, dict(config.model_args))
     method.check_checkpoint(config.method, checkpoint)
-    loaded = load_data(task)
-    loaded, skipped, sizes, fingerprint = _readable(task, loaded, keeps and method.heeds("total_steps"))
+    data, skipped, sizes, fingerprint = _readable(task, load_data(task), keeps and method.heeds("total_steps"))
     if config.shots is not None:
-        loaded = draw_shots(loaded, config.shots, config.seed)
+        data = draw_shots(data, config.shots, config.seed)
     facts = Facts(
-        images=len(loaded.train),
-        classes=len(loaded.classes),
+        images=len(data.train),
+        classes=len(data.classes),
         side=round(float(np.median(np.sqrt(sizes.prod(axis=1))))),
         architecture=checkpoint.architecture,
         train_side=checkpoint.train_side,
@@ -96,42 +95,42 @@ def make_plan(config: RunConfig, *, keeps: bool = False) -> Plan:
         pretrained=checkpoint.folder is not None,
         requested_batch=changes.get("batch_size"),
     )
-    recipe = asked.recipe(facts)
+    recipe = resolved.recipe(facts)
     recipe = replace(recipe, lr=recipe.lr * method.lr_factor)
     recipe = change(change(recipe, read_changes(Recipe, task.suggests, whose="recipe")), changes)
     if method.heeds("batch_size"):
-        _check_batch(recipe, len(loaded.train))
-    pixels = int(sizes.prod(axis=1).mean() * len(loaded.train))
-    return Plan(config, task, loaded, skipped, pixels, fingerprint, checkpoint, recipe, method)
+        _check_batch(recipe, len(data.train))
+    pixels = int(sizes.prod(axis=1).mean() * len(data.train))
+    return Plan(config, task, data, skipped, pixels, fingerprint, checkpoint, recipe, method)
 
 
-def _readable(task: Task, loaded: Data, keeps: bool) -> tuple[Data, list[Skipped], np.ndarray, str]:
+def _readable(task: Task, data: Data, keeps: bool) -> tuple[Data, list[Skipped], np.ndarray, str]:
     """The data without images that cannot be read, those, sizes of training images (n, 2), and a fingerprint."""
-    digest = hashlib.sha256("\n".join(loaded.classes).encode())
+    digest = hashlib.sha256("\n".join(data.classes).encode())
     kept: dict[str, Split] = {}
     skipped = []
     total, sizes = 0, np.empty((0, 2), np.int64)
-    for split in loaded.splits:
-        found = scan_split(split, keeps=keeps and split.name == "train")
-        digest.update(split.name.encode() + split.labels.tobytes() + found.sizes.tobytes())
-        total += len(found.indices)
+    for split in data.splits:
+        scan = scan_split(split, keeps=keeps and split.name == "train")
+        digest.update(split.name.encode() + split.labels.tobytes() + scan.sizes.tobytes())
+        total += len(scan.indices)
         whole = np.ones(len(split), bool)
-        for each in found.broken:
-            whole[each.index] = False
-            skipped.append(Skipped(split=split.name, image=split.where(each.index), reason=each.reason))
+        for image in scan.broken:
+            whole[image.index] = False
+            skipped.append(Skipped(split=split.name, image=split.where(image.index), reason=image.reason))
         kept[split.name] = split.keep(whole)
         if split.name == "train":
-            sizes = found.sizes[found.sizes.all(axis=1)]
+            sizes = scan.sizes[scan.sizes.all(axis=1)]
     if len(skipped) > task.max_broken_fraction * total:
-        listed = "\n".join(f"  {each.split}: {each.image}: {each.reason}" for each in skipped[:LISTED])
+        listed = "\n".join(f"  {line.split}: {line.image}: {line.reason}" for line in skipped[:LISTED])
         more = f"\n  ... and {len(skipped) - LISTED} more" if len(skipped) > LISTED else ""
         raise UserError(
             f"{len(skipped)} of {total} images cannot be read, more than max_broken_fraction "
             f"({task.max_broken_fraction:g}) allows. Repair or remove them, or raise it with "
             f"--set task.max_broken_fraction=...\n{listed}{more}"
         )
-    check_classes(task, loaded.classes, kept)
-    return Data(loaded.classes, kept["train"], kept["validation"], kept.get("test")), skipped, sizes, digest.hexdigest()
+    check_classes(task, data.classes, kept)
+    return Data(data.classes, kept["train"], kept["validation"], kept.get("test")), skipped, sizes, digest.hexdigest()
 
 
 def _check_batch(recipe: Recipe, images: int) -> None:

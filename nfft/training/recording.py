@@ -1,4 +1,4 @@
-"""A trainer's facts as the files of its run folder: run.json, results.json, the network, plots and card."""
+"""A trainer's facts as the records of its run folder: run.json, and results.json."""
 
 import datetime
 from collections.abc import Sequence
@@ -12,13 +12,6 @@ from nfft.evaluation.metrics import scores_of
 from nfft.machine import hardware, peak_memory, versions
 from nfft.models.build import is_normalized, keeps_classifier
 from nfft.models.checkpoint import saved_classes
-from nfft.models.transforms import squash_preprocessing
-from nfft.reporting.plots.confusion import plot_confusion
-from nfft.reporting.plots.curves import plot_curves
-from nfft.reporting.plots.figure import save_figure
-from nfft.reporting.plots.penalties import plot_penalties
-from nfft.reporting.publish import write_card
-from nfft.runs.folder import CONFUSION, CURVES, read_metrics, write_results
 from nfft.runs.records import (
     Candidate,
     DataRecord,
@@ -29,7 +22,6 @@ from nfft.runs.records import (
     Results,
     RunRecord,
     Scores,
-    SolutionMetrics,
     TaskRecord,
     TrainingRecord,
 )
@@ -130,23 +122,3 @@ def results_of(trainer: BaseTrainer) -> Results | None:
             peak_memory_bytes=peak_memory(str(trainer.accelerator.device)),
         ),
     )
-
-
-def write_outputs(trainer: BaseTrainer, record: RunRecord, results: Results) -> None:
-    """The network as others load it, results.json, plots and the card."""
-    plan, folder = trainer.plan, trainer.folder
-    recipe, checkpoint = plan.recipe, plan.checkpoint
-    plan.method.save(
-        trainer.network,
-        folder,
-        checkpoint=checkpoint,
-        classes=plan.data.classes,
-        preprocessing=squash_preprocessing(checkpoint, recipe.test_resolution, recipe.test_margin),
-    )
-    write_results(folder, results)
-    title = f"{record.model.name} on {record.task.name}"
-    metrics = read_metrics(folder)
-    is_solved = any(isinstance(line, SolutionMetrics) for line in metrics)
-    save_figure((plot_penalties if is_solved else plot_curves)(metrics, title), folder / CURVES)
-    save_figure(plot_confusion(results.quoted, f"{title}, {results.quoted.split}"), folder / CONFUSION)
-    write_card(folder)

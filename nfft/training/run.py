@@ -15,13 +15,12 @@ from nfft.config.task import Task
 from nfft.data.sources.memory import task_of
 from nfft.distributed.accelerator import check_alike, lone_process, make_accelerator
 from nfft.hub.upload import check_repository, has_token
-from nfft.reporting.publish import push_run
 from nfft.runs.folder import CARD, check_folder, hold_run, read_results, read_run, resume_run, saved_setting, start_run
 from nfft.runs.records import Results, RunRecord
 from nfft.training.base import BaseTrainer
 from nfft.training.interrupt import Interrupt
 from nfft.training.plan import make_plan
-from nfft.training.recording import record_of, results_of, start_of, write_outputs
+from nfft.training.recording import record_of, results_of, start_of
 from nfft.training.tracking import Everyone, MetricsFile, ProgressBar, Tracker
 
 
@@ -198,10 +197,15 @@ def train(config: RunConfig, trackers: Sequence[Tracker] = ()) -> Run:
             raise Interrupted(trainer.reached, interrupt.exit_status)
         results = results_of(trainer)
         if results is not None:
+            # Plots and cards take libraries that would keep the first step waiting.
+            from nfft.training.outputs import write_outputs
+
             write_outputs(trainer, record, results)
             everyone.finish(folder, results)
         accelerator.end_training()
     if config.push_to is not None and is_main:
+        from nfft.reporting.publish import push_run
+
         everyone.tell(push_run(folder, config.push_to, private=config.private, revision=None, create_pr=False))
     return Run(folder)
 

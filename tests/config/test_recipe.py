@@ -29,7 +29,7 @@ RECIPE = Recipe(
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "wanted"),
+    ("name", "text", "expected"),
     [
         ("lr", "0.3", 0.3),
         ("lr", "1e-3", 0.001),
@@ -46,10 +46,10 @@ RECIPE = Recipe(
         ("flip", "true", True),
     ],
 )
-def test_reads(name: str, text: str, wanted: Any) -> None:
-    found = read_changes(Recipe, {name: text}, whose="recipe")
-    assert found == {name: wanted}
-    assert type(found[name]) is type(wanted)
+def test_reads(name: str, text: str, expected: Any) -> None:
+    settings = read_changes(Recipe, {name: text}, whose="recipe")
+    assert settings == {name: expected}
+    assert type(settings[name]) is type(expected)
 
 
 @pytest.mark.parametrize(
@@ -73,8 +73,8 @@ def test_refuses(name: str, text: str, message: str) -> None:
 
 def test_reads_a_tasks_settings() -> None:
     changes = {"source": "me/photos", "config": "none", "test_fraction": "0.2", "validation": "dev"}
-    found = read_changes(Task, changes, whose="task")
-    assert found == {"source": "me/photos", "config": None, "test_fraction": 0.2, "validation": "dev"}
+    settings = read_changes(Task, changes, whose="task")
+    assert settings == {"source": "me/photos", "config": None, "test_fraction": 0.2, "validation": "dev"}
     with pytest.raises(UserError, match="the task has no setting 'lable'; did you mean 'label'"):
         read_changes(Task, {"lable": "x"}, whose="task")
 
@@ -216,14 +216,14 @@ def test_steps() -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "wanted"),
+    ("batch_size", "expected"),
     [
         *((4096, 0.01), (2048, 0.01), (1024, 0.01)),
         *((1023, 0.02), (512, 0.02), (256, 0.04), (128, 0.08), (64, 0.16), (63, 0.16), (32, 0.16), (1, 0.16)),
     ],
 )
-def test_clipping_for_a_batch(batch_size: int, wanted: float) -> None:
-    assert clipping_for(batch_size) == pytest.approx(wanted)
+def test_clipping_for_a_batch(batch_size: int, expected: float) -> None:
+    assert clipping_for(batch_size) == pytest.approx(expected)
 
 
 def facts(architecture: str = "dm_nfnet_f0", **changes: Any) -> Facts:
@@ -240,12 +240,12 @@ def facts(architecture: str = "dm_nfnet_f0", **changes: Any) -> Facts:
 
 
 @pytest.mark.parametrize(
-    ("images", "wanted", "batch"),
+    ("images", "expected", "batch"),
     [(10_000, 2048, 2048), (2048, 2048, 2048), (2047, 2048, 1024), (1000, 4096, 512), (3, 64, 2), (1, 64, 1)],
 )
-def test_a_batch_is_as_large_as_the_data_fill(images: int, wanted: int, batch: int) -> None:
-    assert facts(images=images).batch(wanted) == batch
-    assert facts(images=images, requested_batch=48).batch(wanted) == 48
+def test_a_batch_is_as_large_as_the_data_fill(images: int, expected: int, batch: int) -> None:
+    assert facts(images=images).batch(expected) == batch
+    assert facts(images=images, requested_batch=48).batch(expected) == 48
 
 
 PAPER = ["paper-nfnet", "paper-resnet", "imagenet", "convnets-at-scale"]
@@ -328,8 +328,8 @@ VARIANTS = {
 @pytest.mark.parametrize("architecture", VARIANTS)
 def test_imagenet_has_each_variants_sizes(architecture: str) -> None:
     recipe = registry.recipe("imagenet")(facts(architecture, train_side=99, test_side=99))
-    found = (recipe.train_resolution, recipe.test_resolution, recipe.dropout, recipe.randaugment)
-    assert found == VARIANTS[architecture]
+    settings = (recipe.train_resolution, recipe.test_resolution, recipe.dropout, recipe.randaugment)
+    assert settings == VARIANTS[architecture]
     assert recipe.test_margin == 32
 
 

@@ -1,4 +1,4 @@
-"""The code on a card runs as it stands, and the templates have no word of their own to fill in."""
+"""The code on a card runs as it stands, the published card follows from its run, and templates are complete."""
 
 import re
 from pathlib import Path
@@ -8,8 +8,10 @@ from pictures import noise
 
 import nfft.cards
 from nfft.models.checkpoint import open_checkpoint
-from nfft.reporting.model_card import render_bare
+from nfft.reporting.model_card import render_bare, render_card
+from nfft.runs.records import Results, RunRecord, read_record
 
+DIGITS = Path(__file__).parents[2] / "cards" / "digits-nfnet-nano"
 TEMPLATES = sorted(Path(nfft.cards.__file__).parent.glob("*.md"))
 
 
@@ -29,3 +31,8 @@ def test_code_for_each_library_runs(checkpoint, monkeypatch, capsys):
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
 def test_templates_leave_nothing_to_fill_in(template):
     assert not re.search(r"(?i)more information needed|todo|lorem|\[.*here\]", template.read_text())
+
+
+def test_the_published_card_follows_from_its_records():
+    run, results = read_record(RunRecord, DIGITS / "run.json"), read_record(Results, DIGITS / "results.json")
+    assert render_card(run, results) == (DIGITS / "README.md").read_text()

@@ -46,21 +46,21 @@ def pixels_of(raw: bytes | str | np.ndarray) -> np.ndarray:
 
 
 def test_rgb_is_exact_from_bytes_path_and_array(tmp_path: Path) -> None:
-    wanted = np.asarray(picture())
+    expected = np.asarray(picture())
     path = tmp_path / "é ü.png"
     path.write_bytes(encoded(picture()))
-    for raw in (encoded(picture()), str(path), wanted):
-        np.testing.assert_array_equal(pixels_of(raw), wanted)
+    for raw in (encoded(picture()), str(path), expected):
+        np.testing.assert_array_equal(pixels_of(raw), expected)
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "LA"])
 def test_gray(mode: str) -> None:
     gray = picture().convert("L")
     stored = gray.convert(mode)
-    wanted = np.asarray(stored.convert("L"))
-    found = pixels_of(encoded(stored))
+    expected = np.asarray(stored.convert("L"))
+    actual = pixels_of(encoded(stored))
     for channel in range(3):
-        np.testing.assert_array_equal(found[..., channel], wanted)
+        np.testing.assert_array_equal(actual[..., channel], expected)
 
 
 def test_gray_array() -> None:
@@ -80,8 +80,8 @@ def test_gray_array() -> None:
 )
 def test_palette(form: str, options: dict) -> None:
     stored = picture().quantize(16)
-    wanted = np.asarray(stored.convert("RGB"))
-    np.testing.assert_array_equal(pixels_of(encoded(stored, form, **options)), wanted)
+    expected = np.asarray(stored.convert("RGB"))
+    np.testing.assert_array_equal(pixels_of(encoded(stored, form, **options)), expected)
 
 
 def test_rgba_keeps_its_colors() -> None:
@@ -92,8 +92,8 @@ def test_rgba_keeps_its_colors() -> None:
 
 def test_cmyk_jpeg() -> None:
     plain = Image.new("RGB", (16, 16), (200, 40, 90))
-    found = pixels_of(encoded(plain.convert("CMYK"), "JPEG", quality=100))
-    assert np.abs(found.astype(int) - [200, 40, 90]).max() <= 8
+    actual = pixels_of(encoded(plain.convert("CMYK"), "JPEG", quality=100))
+    assert np.abs(actual.astype(int) - [200, 40, 90]).max() <= 8
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -111,21 +111,21 @@ def test_exif_orientation(orientation: int) -> None:
     }[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    found = pixels_of(encoded(picture(), exif=exif))
-    np.testing.assert_array_equal(found, turn(np.asarray(picture())))
+    actual = pixels_of(encoded(picture(), exif=exif))
+    np.testing.assert_array_equal(actual, turn(np.asarray(picture())))
 
 
 def test_sixteen_bits_are_rescaled() -> None:
     values = np.linspace(0, 65535, 12 * 8).reshape(8, 12).astype(np.uint16)
-    found = pixels_of(encoded(Image.fromarray(values)))[..., 0]
-    np.testing.assert_allclose(found, values / 257, atol=0.51)
+    actual = pixels_of(encoded(Image.fromarray(values)))[..., 0]
+    np.testing.assert_allclose(actual, values / 257, atol=0.51)
 
 
 @pytest.mark.parametrize(("top", "factor"), [(1.0, 255.0), (255.0, 1.0), (1000.0, 0.255)])
 def test_float_tiff_is_rescaled(top: float, factor: float) -> None:
     values = np.linspace(0, top, 12 * 8, dtype=np.float32).reshape(8, 12)
-    found = pixels_of(encoded(Image.fromarray(values), "TIFF"))[..., 0]
-    np.testing.assert_allclose(found, values * factor, atol=0.51)
+    actual = pixels_of(encoded(Image.fromarray(values), "TIFF"))[..., 0]
+    np.testing.assert_allclose(actual, values * factor, atol=0.51)
 
 
 def test_unreadable(tmp_path: Path) -> None:
@@ -186,9 +186,9 @@ def test_a_crop_is_resized_as_by_pillow(size: tuple[int, int], side: int) -> Non
     image, recipe = Image.fromarray(pixels), replace(RECIPE, train_resolution=side, flip=False)
     for seed in range(10):
         crop = image.crop(distorted_box(*size, recipe, np.random.default_rng(seed)))
-        wanted = np.asarray(crop.resize((side, side), Image.Resampling.BICUBIC)).astype(int)
-        for each in (image, pixels):
-            np.testing.assert_allclose(train_view(each, recipe, np.random.default_rng(seed)), wanted, rtol=0, atol=2)
+        expected = np.asarray(crop.resize((side, side), Image.Resampling.BICUBIC)).astype(int)
+        for raw in (image, pixels):
+            np.testing.assert_allclose(train_view(raw, recipe, np.random.default_rng(seed)), expected, rtol=0, atol=2)
 
 
 def views(raw: RawImage, count: int = 20) -> np.ndarray:
@@ -227,7 +227,7 @@ def test_a_jpeg_is_not_decoded_to_less_than_twice_its_view(monkeypatch: pytest.M
     raw = encoded(picture().resize((480, 319)), "JPEG")
     monkeypatch.setattr(Image.Image, "crop", noted)
     views(raw, 100)
-    shorter = [min(each.size) for each in cut]
+    shorter = [min(crop.size) for crop in cut]
     # A crop of a tenth of the picture has some 110 px a side.
     assert min(shorter) >= 48 and max(shorter) < 100
 
@@ -303,7 +303,7 @@ def test_crops_are_distributed_as_tensorflows(size: tuple[int, int], crop_area: 
     theirs = measures(tensorflows_boxes(*size, count, crop_area, crop_aspect))
     for name, values in ours.items():
         at = np.union1d(values, theirs[name])
-        shares = [np.searchsorted(np.sort(each), at, side="right") / count for each in (values, theirs[name])]
+        shares = [np.searchsorted(np.sort(draws), at, side="right") / count for draws in (values, theirs[name])]
         # Kolmogorov and Smirnov's distance: of two samples from one distribution, one pair in 1,000 is further apart.
         assert np.abs(shares[0] - shares[1]).max() < 1.95 * math.sqrt(2 / count), name
 
@@ -378,9 +378,9 @@ def test_mix_up_blends_by_the_share_it_keeps() -> None:
     for seed in range(20):
         mixed, share = mix_up(image, partner, 1.0, np.random.default_rng(seed))
         assert mixed.dtype == np.uint8
-        wanted = share * image.astype(float) + (1 - share) * partner
+        expected = share * image.astype(float) + (1 - share) * partner
         # Half a step of rounding, and what single precision adds to it.
-        np.testing.assert_allclose(mixed, wanted, rtol=0, atol=0.501)
+        np.testing.assert_allclose(mixed, expected, rtol=0, atol=0.501)
     np.testing.assert_array_equal(image, np.asarray(picture(30, 20)))
 
 

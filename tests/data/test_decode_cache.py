@@ -42,14 +42,14 @@ def lose(split: Split) -> None:
 
 def test_pixels_are_those_of_the_images() -> None:
     split = make_split()
-    wanted = [np.asarray(decode(raw)) for raw in split.images]
-    for index, pixels in enumerate(wanted):
+    expected = [np.asarray(decode(raw)) for raw in split.images]
+    for index, pixels in enumerate(expected):
         np.testing.assert_array_equal(Decoded(split)[index], pixels)
     fill_cache(split, 1)
     lose(split)
-    for found in (Decoded(split), pickle.loads(pickle.dumps(Decoded(split)))):
-        for index, pixels in enumerate(wanted):
-            np.testing.assert_array_equal(found[index], pixels)
+    for decoded in (Decoded(split), pickle.loads(pickle.dumps(Decoded(split)))):
+        for index, pixels in enumerate(expected):
+            np.testing.assert_array_equal(decoded[index], pixels)
 
 
 def test_indices_are_those_of_the_split() -> None:
@@ -70,11 +70,11 @@ def test_other_data_have_another_file(other: Split) -> None:
 def test_what_cannot_be_read_says_so_when_it_is_needed() -> None:
     split = make_split(images=[jpeg(5, 3), b"", jpeg(4, 4)[:200], jpeg(2, 8)])
     fill_cache(split, 1)
-    found = Decoded(split)
-    assert found[0].shape == (3, 5, 3) and found[3].shape == (8, 2, 3)
+    decoded = Decoded(split)
+    assert decoded[0].shape == (3, 5, 3) and decoded[3].shape == (8, 2, 3)
     for index, reason in ((1, "the file is empty"), (2, ".")):
         with pytest.raises(UnreadableImage, match=reason):
-            found[index]
+            decoded[index]
 
 
 def test_nothing_is_decoded_twice(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +84,7 @@ def test_nothing_is_decoded_twice(cache: Path, monkeypatch: pytest.MonkeyPatch) 
     before = file.stat().st_ino
     lose(split)
     fill_cache(split, 1)
-    assert [each.stat().st_ino for each in cache.iterdir()] == [before]
+    assert [file.stat().st_ino for file in cache.iterdir()] == [before]
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
@@ -110,12 +110,12 @@ def test_a_folder_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    ("name", "found"), [("shutil.disk_usage", SimpleNamespace(free=599)), ("memory_of", 1199)], ids=["disk", "memory"]
+    ("name", "limit"), [("shutil.disk_usage", SimpleNamespace(free=599)), ("memory_of", 1199)], ids=["disk", "memory"]
 )
 def test_a_full_disk_and_a_small_memory_are_left_alone(
-    cache: Path, monkeypatch: pytest.MonkeyPatch, name: str, found: object
+    cache: Path, monkeypatch: pytest.MonkeyPatch, name: str, limit: object
 ) -> None:
-    monkeypatch.setattr(f"nfft.data.decode_cache.{name}", lambda where: found)
+    monkeypatch.setattr(f"nfft.data.decode_cache.{name}", lambda where: limit)
     fill_cache(make_split(), 100)
     assert not cache.exists() or list(cache.iterdir()) == []
 

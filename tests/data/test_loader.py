@@ -40,7 +40,7 @@ VIEW = partial(evaluation_view, resolution=8, margin=2)
 def make_split(images: int = 20, *, encoded: bool = True) -> Split:
     rng = np.random.default_rng(0)
     arrays = [rng.integers(256, size=(10, 12, 3), dtype=np.uint8) for _ in range(images)]
-    return Split("train", [png(each) for each in arrays] if encoded else arrays, *columns(images), "fingerprint")
+    return Split("train", [png(array) for array in arrays] if encoded else arrays, *columns(images), "fingerprint")
 
 
 def columns(images: int) -> tuple[np.ndarray, np.ndarray]:
@@ -187,17 +187,17 @@ def test_neighbors_are_mixed_and_labeled_so(mixing: dict) -> None:
         assert torch.equal(after.partners, before.labels[partner])
         assert len(set(after.ratios.tolist())) >= 4, "each image draws a ratio of its own"
         for place in range(8):
-            own, other, made = (each.permute(1, 2, 0).numpy() for each in (
+            own, other, mixed = (view.permute(1, 2, 0).numpy() for view in (
                 before.images[place], before.images[partner[place]], after.images[place]))  # fmt: skip
             ratio = after.ratios[place].item()
             is_cut = "mixup" not in mixing or ("cutmix" in mixing and place // 2 % 2 == 1)
             if is_cut:
-                from_own, from_other = (made == own).all(-1), (made == other).all(-1)
+                from_own, from_other = (mixed == own).all(-1), (mixed == other).all(-1)
                 assert (from_own | from_other).all()
                 assert from_own.mean() == pytest.approx(ratio)
             else:
                 blended = ratio * own.astype(float) + (1 - ratio) * other
-                np.testing.assert_allclose(made, blended, rtol=0, atol=0.501)
+                np.testing.assert_allclose(mixed, blended, rtol=0, atol=0.501)
 
 
 @pytest.mark.parametrize("mixing", [{"mixup": 0.2}, {"cutmix": True}, {"mixup": 0.2, "cutmix": True}])
@@ -269,8 +269,8 @@ def test_an_image_that_breaks_later_is_replaced_and_reported() -> None:
     reports = [broken for batch in batches for broken in batch.broken]
     assert [(broken.index, broken.reason) for broken in reports] == [(3, "cannot identify image file")] * 2
     for batch in batches:
-        wanted = [split.labels[4 if index == 3 else index] for index in batch.indices.tolist()]
-        assert batch.labels.tolist() == wanted
+        expected = [split.labels[4 if index == 3 else index] for index in batch.indices.tolist()]
+        assert batch.labels.tolist() == expected
 
 
 def test_when_no_image_is_left_it_says_so() -> None:
@@ -309,8 +309,8 @@ def test_evaluation_leaves_broken_images_out() -> None:
 
 def test_making_batches_leaves_the_global_generator_alone() -> None:
     torch.manual_seed(0)
-    wanted = torch.rand(3)
+    expected = torch.rand(3)
     torch.manual_seed(0)
     batches_of(make_split(), RECIPE, range(2))
     list(evaluation_loader(EvaluationImages(make_split(), VIEW), batch_size=4, rank=0, processes=1, workers=0))
-    assert torch.equal(torch.rand(3), wanted)
+    assert torch.equal(torch.rand(3), expected)

@@ -125,18 +125,18 @@ TOLERANCE = {"color": 2, "contrast": 1, "brightness": 1, "sharpness": 2}
 @pytest.mark.parametrize("name", FORMULAS)
 def test_colors(name: str, picture: str, level: float) -> None:
     pixels = PICTURES[picture]
-    found, wanted = apply(getattr(randaugment, name), pixels, level), FORMULAS[name](pixels, level)
+    actual, expected = apply(getattr(randaugment, name), pixels, level), FORMULAS[name](pixels, level)
     tolerance = TOLERANCE.get(name, 0)
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance)
     if tolerance and picture in ("noise", "smooth", "large"):
-        assert (found == wanted).mean() > 0.97, "but for rounding it is the formula"
+        assert (actual == expected).mean() > 0.97, "but for rounding it is the formula"
 
 
 def test_the_gray_of_contrast_is_by_size() -> None:
     # Whatever is in the picture: a black one shows the gray alone, at a factor of 0.64.
     for side, gray in ((16, 1), (192, 144), (224, 196), (256, 255), (300, 255)):
-        found = apply(randaugment.contrast, np.zeros((side, side, 3), np.uint8), 0.3)
-        assert set(np.unique(found)) == {int(gray * 0.36)}
+        actual = apply(randaugment.contrast, np.zeros((side, side, 3), np.uint8), 0.3)
+        assert set(np.unique(actual)) == {int(gray * 0.36)}
 
 
 def test_magnitude_5_leaves_the_enhancing_operations_out() -> None:
@@ -192,11 +192,11 @@ MOVES: dict[str, tuple[tuple[int, int], Callable[[float], tuple[float, ...]]]] =
 def test_moves(name: str, level: float) -> None:
     size, mapping = MOVES[name]
     pixels = noise(*size, high=120)
-    found = [apply(getattr(randaugment, name), pixels, level, seed) for seed in range(9)]
-    assert len({each.tobytes() for each in found}) == 2, "one way or the other"
-    wanted = [moved(pixels, *mapping(sign * level)) for sign in (1, -1)]
-    for picture, clear in wanted:
-        assert any(np.array_equal(each[clear], picture[clear]) for each in found)
+    actual = [apply(getattr(randaugment, name), pixels, level, seed) for seed in range(9)]
+    assert len({image.tobytes() for image in actual}) == 2, "one way or the other"
+    expected = [moved(pixels, *mapping(sign * level)) for sign in (1, -1)]
+    for picture, clear in expected:
+        assert any(np.array_equal(image[clear], picture[clear]) for image in actual)
         assert (picture != pixels).any()
 
 
@@ -232,7 +232,7 @@ def test_cutout(level: float, pad: int) -> None:
     assert np.mean(rows) / 2 == pytest.approx((height - 1) / 2, abs=2)
     if pad == 4:
         # Far from the borders a box is whole, and its center can be told: each column as often as the next.
-        whole = [each for each in columns if pad < each / 2 < width - pad - 1]
+        whole = [column for column in columns if pad < column / 2 < width - pad - 1]
         assert np.std(whole) / 2 == pytest.approx((width - 2 * pad) / math.sqrt(12), rel=0.1)
 
 
@@ -261,7 +261,7 @@ def test_distort_depends_on_its_generator_alone(magnitude: float) -> None:
 
 def test_distort_takes_mirrored_views() -> None:
     view = noise(20, 20)[:, ::-1]
-    mirrored, copied = (distort(each, 5, 4, np.random.default_rng(3)) for each in (view, view.copy()))
+    mirrored, copied = (distort(image, 5, 4, np.random.default_rng(3)) for image in (view, view.copy()))
     np.testing.assert_array_equal(mirrored, copied)
 
 
@@ -291,8 +291,8 @@ def test_operations_are_equally_likely(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_layers_follow_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(randaugment, "OPERATIONS", [randaugment.invert])
     view = noise(6, 5)
-    for layers, wanted in ((1, 255 - view), (2, view), (3, 255 - view)):
-        np.testing.assert_array_equal(distort(view, 5, layers, np.random.default_rng(0)), wanted)
+    for layers, expected in ((1, 255 - view), (2, view), (3, 255 - view)):
+        np.testing.assert_array_equal(distort(view, 5, layers, np.random.default_rng(0)), expected)
 
 
 @pytest.mark.parametrize(

@@ -34,18 +34,18 @@ IMAGES = [png(5, 3), b"", png(4, 4), png(9, 7)[:40], png(2, 8)]
 
 
 def test_finds_sizes_and_what_is_broken() -> None:
-    found = scan_split(make_split(IMAGES))
-    assert found.sizes.tolist() == [[5, 3], [0, 0], [4, 4], [0, 0], [2, 8]]
-    assert found.broken[0] == BrokenImage(1, "the file is empty")
-    assert found.broken[1].index == 3
-    assert found.broken[1].reason
-    assert len(found.broken) == 2
+    scanned = scan_split(make_split(IMAGES))
+    assert scanned.sizes.tolist() == [[5, 3], [0, 0], [4, 4], [0, 0], [2, 8]]
+    assert scanned.broken[0] == BrokenImage(1, "the file is empty")
+    assert scanned.broken[1].index == 3
+    assert scanned.broken[1].reason
+    assert len(scanned.broken) == 2
 
 
 def test_indices_are_those_of_the_split() -> None:
-    found = scan_split(make_split(IMAGES).keep(np.array([3, 4])))
-    assert [broken.index for broken in found.broken] == [0]
-    assert found.sizes.tolist() == [[0, 0], [2, 8]]
+    scanned = scan_split(make_split(IMAGES).keep(np.array([3, 4])))
+    assert [broken.index for broken in scanned.broken] == [0]
+    assert scanned.sizes.tolist() == [[0, 0], [2, 8]]
 
 
 def test_of_a_large_split_a_part_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,14 +53,14 @@ def test_of_a_large_split_a_part_is_looked_at(monkeypatch: pytest.MonkeyPatch) -
     split = make_split([png(2 + index, 3) if index != 4 else b"" for index in range(7)])
     looked = []
     monkeypatch.setattr(scan, "decode", lambda raw: (looked.append(raw), decode(raw))[1])
-    found = scan_split(split)
-    assert found.indices.tolist() == [0, 2, 4]
-    assert found.sizes.tolist() == [[2, 3], [4, 3], [0, 0]]
-    assert found.broken == [BrokenImage(4, "the file is empty")]
+    scanned = scan_split(split)
+    assert scanned.indices.tolist() == [0, 2, 4]
+    assert scanned.sizes.tolist() == [[2, 3], [4, 3], [0, 0]]
+    assert scanned.broken == [BrokenImage(4, "the file is empty")]
     assert len(looked) == 3
     again = scan_split(split)
-    assert again.indices.tolist() == found.indices.tolist()
-    assert again.broken == found.broken
+    assert again.indices.tolist() == scanned.indices.tolist()
+    assert again.broken == scanned.broken
     monkeypatch.setattr(scan, "MOST_SCANNED", 7)
     assert len(scan_split(split).indices) == 7
 
@@ -84,11 +84,11 @@ def test_outcome_is_kept_until_the_data_changes(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_small_split_is_decoded_once_to_be_looked_at_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     split = make_split(list(IMAGES))
-    wanted = np.asarray(decode(IMAGES[4]))
-    found = scan_split(split, keeps=True)
-    assert found.sizes.tolist() == scan_split(make_split(IMAGES, "as it was")).sizes.tolist()
+    expected = np.asarray(decode(IMAGES[4]))
+    scanned = scan_split(split, keeps=True)
+    assert scanned.sizes.tolist() == scan_split(make_split(IMAGES, "as it was")).sizes.tolist()
     split.images[:] = [b""] * len(IMAGES)
-    np.testing.assert_array_equal(Decoded(split)[4], wanted)
+    np.testing.assert_array_equal(Decoded(split)[4], expected)
     with pytest.raises(UnreadableImage):
         Decoded(split)[1]
 
@@ -104,7 +104,7 @@ def test_what_may_pass_is_looked_at_again(tmp_path: Path, cache: Path) -> None:
     file = tmp_path / "a.png"
     file.write_bytes(png(5, 3))
     split = make_split([str(file), str(tmp_path / "b.png")])
-    assert [each.index for each in scan_split(split).broken] == [1]
+    assert [image.index for image in scan_split(split).broken] == [1]
     (tmp_path / "b.png").write_bytes(png(4, 4))
     assert scan_split(split).broken == []
     (outcome,) = (cache / "nfft" / "scans").iterdir()
@@ -113,9 +113,9 @@ def test_what_may_pass_is_looked_at_again(tmp_path: Path, cache: Path) -> None:
 
 
 def test_arrays_are_not_cached(cache: Path) -> None:
-    found = scan_split(make_split([np.zeros((3, 5), np.uint8), np.zeros((7, 2, 3), np.uint8)], None))
-    assert found.sizes.tolist() == [[5, 3], [2, 7]]
-    assert found.broken == []
+    scanned = scan_split(make_split([np.zeros((3, 5), np.uint8), np.zeros((7, 2, 3), np.uint8)], None))
+    assert scanned.sizes.tolist() == [[5, 3], [2, 7]]
+    assert scanned.broken == []
     assert not cache.exists()
 
 

@@ -167,13 +167,13 @@ def test_a_split_serves_once(tmp_path: Path) -> None:
     for split in ("train", "test"):
         write_images(tmp_path / split, {"ant": 3, "bee": 3})
     with pytest.raises(UserError, match=r"must be different splits; got train=train, validation=None, test=train"):
-        load_data(Task(name="made", source=str(tmp_path), test="train"))
+        load_data(Task(name="photos", source=str(tmp_path), test="train"))
 
 
 def test_fewer_training_images_leave_no_class_without() -> None:
     labels = np.repeat([0, 1, 2], [60, 30, 2])
     task = Task(
-        name="made",
+        name="photos",
         source=lambda: {"image": np.zeros((92, 8, 8), np.uint8), "label": labels, "names": ["a", "b", "c"]},
         train_images=12,
         validation_fraction=0.3,

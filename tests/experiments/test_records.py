@@ -13,8 +13,8 @@ from nfft.config.study import Study
 from nfft.errors import UserError
 from nfft.experiments.card import render_study
 from nfft.experiments.cells import Cell, Changes, in_order, places
-from nfft.experiments.compare import row_of
-from nfft.experiments.records import FailedRun, StudyRecord, failed, finished, read_study_lines
+from nfft.experiments.compare import row_of, table_of
+from nfft.experiments.records import Comparison, FailedRun, StudyRecord, failed, finished, read_study_lines
 from nfft.experiments.results import record_of
 from nfft.experiments.runner import check_cells, run_all
 from nfft.files import write_json
@@ -47,6 +47,15 @@ def test_a_finished_run_becomes_a_line_without_its_classes(cells: list[Cell], tm
     assert "classes" not in record.to_json()["run"]["data"]
     (read,) = finished(read_study_lines(tmp_path / "runs.jsonl"))
     assert read == replace(record, run=replace(record.run, data=replace(record.run.data, classes=())))
+
+
+def test_a_row_of_a_comparison_is_of_what_is_done(cells: list[Cell], tmp_path: Path) -> None:
+    row, results = row_of("full", cells, tmp_path), make_results()
+    assert row is not None
+    assert (row.top1, row.low, row.wall_seconds) == ((results.quoted.top1,), None, (4000.0,))
+    assert Comparison.from_json(Comparison(command="c", methods=(row,)).to_json()).methods == (row,)
+    assert table_of([row])[1][:4] == ("full", "80.00", "–", "71,489,094 (100.0%)")
+    assert row_of("full", cells[1:], tmp_path) is None
 
 
 def test_a_study_of_averaged_weights_takes_those_of_validation(cells: list[Cell], tmp_path: Path) -> None:

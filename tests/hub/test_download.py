@@ -4,9 +4,17 @@ import json
 import re
 from pathlib import Path
 
+import datasets
+import numpy as np
 import pytest
 from hub_server import WRITER, HubServer
+from PIL import Image
 from processes import run
+
+from nfft.models.build import build_network
+from nfft.models.checkpoint import random_checkpoint
+from nfft.models.saving import save_network
+from nfft.models.transforms import squash_preprocessing
 
 # One process plays all of it against a server of its own: the client reads the address when it is imported.
 PLAY = """
@@ -160,11 +168,6 @@ EXPECTED = {
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    from nfft.models.build import build_network
-    from nfft.models.checkpoint import random_checkpoint
-    from nfft.models.saving import save_network
-    from nfft.models.transforms import squash_preprocessing
-
     folder = tmp_path_factory.mktemp("play")
     source = random_checkpoint("test_nfnet", {})
     network = build_network(source, list("abcdefg"), dropout=0, stochastic_depth=0)
@@ -187,10 +190,6 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def photos(folder: Path) -> None:
     """A dataset repository: 21 images of three classes in one Parquet file, and 3 to validate."""
-    import datasets
-    import numpy as np
-    from PIL import Image
-
     datasets.disable_progress_bars()
     draw = np.random.default_rng(0)
     names = datasets.ClassLabel(names=["ant", "bee", "wasp"])

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import datasets
 import processes
 import pytest
 from hub_server import HubServer
@@ -45,8 +46,6 @@ def complaint(run: subprocess.CompletedProcess[str]) -> str:
 @pytest.fixture
 def dataset(tmp_path: Path, image_folder: Callable[..., Path]) -> Path:
     """A dataset repository: one Parquet file with images and named classes."""
-    import datasets
-
     datasets.disable_progress_bars()
     images = datasets.load_dataset(str(image_folder(classes=["ant", "bee", "wasp"])), split="train")
     folder = tmp_path / "dataset"
@@ -76,8 +75,6 @@ def test_a_checkpoint_and_a_dataset_are_fetched_once_and_then_cached(hub, finetu
 
 
 def test_a_dataset_of_the_hub_opens_no_files_of_this_machine(hub, finetune, checkpoint, dataset):
-    import datasets
-
     (file,) = (dataset / "data").iterdir()
     table = datasets.Dataset.from_parquet(str(file)).cast_column("image", datasets.Image(decode=False))
     mine = file.parents[2] / "photos" / "ant" / "0.png"

@@ -145,14 +145,16 @@ def knock(tokens: dict[str, str]) -> dict[str, list[str]]:
 
     said = {}
     for name, token in tokens.items():
-        api, found = HfApi(token=token or False), []
+        api, answers = HfApi(token=token or False), []
         for address in ("user/open", "user/secret", "user/none"):
-            found.append(outcome(lambda api=api, address=address: api.model_info(address)))
+            answers.append(outcome(lambda api=api, address=address: api.model_info(address)))
         for address in ("user/open", "user/secret"):
             file = {"path_or_fileobj": b"new", "path_in_repo": f"{name}.txt"}
-            found.append(outcome(lambda api=api, address=address, file=file: api.upload_file(repo_id=address, **file)))
-        found.append(outcome(lambda api=api, name=name: api.create_repo(f"team/{name}", private=True)))
-        said[name] = found
+            answers.append(
+                outcome(lambda api=api, address=address, file=file: api.upload_file(repo_id=address, **file))
+            )
+        answers.append(outcome(lambda api=api, name=name: api.create_repo(f"team/{name}", private=True)))
+        said[name] = answers
     return said
 
 
@@ -234,10 +236,10 @@ def load_datasets(folder: str) -> dict[str, Any]:
     table = load_dataset("user/table", split="train")
     streams = [load_dataset(name, split="train", streaming=True) for name in ("user/photos", "user/table")]
     return {
-        "classes": [each.features["label"].names for each in (photos, table)],
+        "classes": [dataset.features["label"].names for dataset in (photos, table)],
         "labels": list(photos["label"]),
         "pixels": pixels(photos),
-        "same": [pixels(each) == pixels(photos) for each in (table, *streams)],
+        "same": [pixels(dataset) == pixels(photos) for dataset in (table, *streams)],
         "missing": outcome(lambda: load_dataset("user/none")),
         "busy": outcome(lambda: load_dataset("user/busy")),
     }

@@ -44,14 +44,20 @@ def shapes(network: nn.Module) -> dict[str, torch.Size]:
 def convolutions(network: nn.Module) -> dict[str, tuple]:
     """What each convolution but the classifier is, under the name that timm's nf_resnet would give it."""
     return {
-        name.replace("blocks.", ""): (each.weight.shape, each.stride, each.padding, each.dilation, each.groups)
-        for name, each in network.named_modules()
-        if isinstance(each, nn.Conv2d) and each is not network.get_classifier()
+        name.replace("blocks.", ""): (
+            module.weight.shape,
+            module.stride,
+            module.padding,
+            module.dilation,
+            module.groups,
+        )
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d) and module is not network.get_classifier()
     }
 
 
 def pools(network: nn.Module) -> list[str]:
-    return [repr(each) for each in network.modules() if isinstance(each, (nn.MaxPool2d, nn.AvgPool2d))]
+    return [repr(module) for module in network.modules() if isinstance(module, (nn.MaxPool2d, nn.AvgPool2d))]
 
 
 @pytest.mark.parametrize("name", counting.PAPER)

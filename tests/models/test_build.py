@@ -76,7 +76,7 @@ def test_new_classifier_starts_as_in_the_paper() -> None:
 
 def test_classifier_is_replaced_only_when_the_classes_differ(tmp_path: Path) -> None:
     original = saved(tmp_path)
-    checkpoint = open_checkpoint("made", tmp_path)
+    checkpoint = open_checkpoint("net", tmp_path)
     assert saved_classes(checkpoint) == 5
     same = build_network(checkpoint, names(5), dropout=0, stochastic_depth=0)
     assert torch.equal(same.head.fc.weight, original.head.fc.weight)
@@ -113,7 +113,7 @@ def test_timm_loads_what_was_saved(tmp_path: Path, architecture: str, arguments:
     loaded = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
     loaded = loaded.to(memory_format=torch.channels_last)
     assert (answers(loaded) - answers(network)).abs().max().item() == 0.0
-    again = build_network(open_checkpoint("made", tmp_path), names(5), dropout=0.5, stochastic_depth=0.1)
+    again = build_network(open_checkpoint("net", tmp_path), names(5), dropout=0.5, stochastic_depth=0.1)
     assert (answers(again) - answers(network)).abs().max().item() == 0.0
 
 
@@ -150,7 +150,7 @@ def test_fine_tuning_what_was_fine_tuned_keeps_its_arguments(tmp_path: Path) -> 
     (tmp_path / "first").mkdir()
     (tmp_path / "second").mkdir()
     saved(tmp_path / "first", skipinit=True)
-    checkpoint = open_checkpoint("made", tmp_path / "first")
+    checkpoint = open_checkpoint("net", tmp_path / "first")
     assert (checkpoint.train_side, checkpoint.test_side) == (64, 64)
     network = build_network(checkpoint, names(2), dropout=0.1, stochastic_depth=0.1)
     save_network(
@@ -171,7 +171,7 @@ def test_labels_of_the_source_do_not_stay(tmp_path: Path) -> None:
     (tmp_path / "first").mkdir()
     (tmp_path / "second").mkdir()
     saved(tmp_path / "first")
-    checkpoint = open_checkpoint("made", tmp_path / "first")
+    checkpoint = open_checkpoint("net", tmp_path / "first")
     network = build_network(checkpoint, names(5), dropout=0, stochastic_depth=0)
     save_network(
         network,
@@ -211,9 +211,9 @@ def test_normalize() -> None:
     assert images.flatten().tolist() == [0, 51, 255]
 
 
-@pytest.mark.parametrize(("architecture", "wanted"), [("test_nfnet", False), ("test_resnet", True)])
-def test_is_normalized(architecture: str, wanted: bool) -> None:
-    assert is_normalized(scratch(architecture)[1]) == wanted
+@pytest.mark.parametrize(("architecture", "expected"), [("test_nfnet", False), ("test_resnet", True)])
+def test_is_normalized(architecture: str, expected: bool) -> None:
+    assert is_normalized(scratch(architecture)[1]) == expected
 
 
 def test_smallest_side() -> None:
@@ -244,25 +244,25 @@ def write_checkpoint(folder: Path, config: object = None, weights: bool = True) 
 )  # fmt: skip
 def test_refuses_a_config(tmp_path: Path, config: object, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        open_checkpoint("made", write_checkpoint(tmp_path, config))
+        open_checkpoint("net", write_checkpoint(tmp_path, config))
 
 
 def test_refuses_a_folder_without_config_or_weights(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"config\.json is missing"):
-        open_checkpoint("made", tmp_path)
+        open_checkpoint("net", tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match=r"config\.json is not JSON"):
-        open_checkpoint("made", tmp_path)
+        open_checkpoint("net", tmp_path)
     write_checkpoint(tmp_path, weights=False)
     with pytest.raises(UserError, match="there are no weights"):
-        open_checkpoint("made", tmp_path)
+        open_checkpoint("net", tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(b"never opened")
     with pytest.raises(UserError, match=r"found only pytorch_model\.bin, a pickle"):
-        open_checkpoint("made", tmp_path)
+        open_checkpoint("net", tmp_path)
 
 
 def test_refuses_weights_that_do_not_fit(tmp_path: Path) -> None:
-    checkpoint = open_checkpoint("made", write_checkpoint(tmp_path))
+    checkpoint = open_checkpoint("net", write_checkpoint(tmp_path))
     with pytest.raises(UserError, match=r"the weights do not fit.*: final_conv.bias is missing; .* and \d+ more"):
         build_network(checkpoint, names(5), dropout=0, stochastic_depth=0)
     (tmp_path / "model.safetensors").write_bytes(b"torn")
@@ -303,5 +303,5 @@ def test_stochastic_depth_drops_or_keeps_whole_branches_as_they_are() -> None:
 
 def test_networks_with_normalization_keep_timms_stochastic_depth() -> None:
     network = build_network(random_checkpoint("resnetv2_50", {}), NAMES, dropout=0, stochastic_depth=0.5)
-    depths = [each for each in network.modules() if type(each).__name__ == "DropPath"]
-    assert max(each.drop_prob for each in depths) == 0.5 and all(each.scale_by_keep for each in depths)
+    depths = [layer for layer in network.modules() if type(layer).__name__ == "DropPath"]
+    assert max(layer.drop_prob for layer in depths) == 0.5 and all(layer.scale_by_keep for layer in depths)

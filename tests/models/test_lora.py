@@ -61,7 +61,7 @@ def attached(network: nn.Module, **settings: Any) -> nn.Module:
 
 def learn(network: nn.Module, steps: int = 12) -> float:
     """Train what can be trained; returns the loss that is left."""
-    optimizer = torch.optim.AdamW([each for each in network.parameters() if each.requires_grad], lr=1e-2)
+    optimizer = torch.optim.AdamW([parameter for parameter in network.parameters() if parameter.requires_grad], lr=1e-2)
     network.train()
     for _ in range(steps):
         optimizer.zero_grad()
@@ -135,7 +135,7 @@ def by_formula(layer: lora.WeightSpaceConv2d) -> np.ndarray:
             rows_seen = slice(row * step, row * step + stride * (height - 1) + 1, stride)
             columns_seen = slice(column * step, column * step + stride * (width - 1) + 1, stride)
             own = np.split(weight[:, :, row, column], base.groups)
-            seen = [each[:, :, rows_seen, columns_seen] for each in groups]
+            seen = [group[:, :, rows_seen, columns_seen] for group in groups]
             answer += np.concatenate([np.einsum("oi,nihw->nohw", *pair) for pair in zip(own, seen, strict=True)], 1)
     return answer + parts.get("base_layer.bias", np.zeros(len(b))).reshape(-1, 1, 1)
 
@@ -180,7 +180,7 @@ def test_a_unit_of_zeros_stays_finite() -> None:
         layer.base.weight[0] = 0
         layer.lora_magnitude_vector[lora.ADAPTER].weight[0] = 0
     layer(PIXELS).square().sum().backward()
-    assert all(bool(each.grad.isfinite().all()) for each in layer.parameters() if each.grad is not None)
+    assert all(bool(parameter.grad.isfinite().all()) for parameter in layer.parameters() if parameter.grad is not None)
 
 
 def test_merging_what_is_not_finite() -> None:
@@ -216,7 +216,7 @@ def test_from_nothing_to_a_merge_without_loss(name: str, dora: bool) -> None:
 
 def test_only_adapters_and_classifier_are_trained() -> None:
     network = attached(network_of("dm_nfnet_f0"), dora=True)
-    trained = {name for name, each in network.named_parameters() if each.requires_grad}
+    trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
     assert all(".lora_" in name or name.startswith("head.fc") for name in trained)
     assert {"head.fc.weight", "head.fc.bias"} < trained
     targets = {name for name, _ in lora.adapted(network)}
@@ -230,10 +230,10 @@ def test_disabled_the_body_is_that_of_the_checkpoint() -> None:
     learn(attached(network, dora=True))
     with torch.no_grad():
         learned = network.forward_features(IMAGES)
-        for enabled, wanted in ((False, before), (True, learned)):
+        for enabled, expected in ((False, before), (True, learned)):
             for _, layer in lora.adapted(network):
                 layer.enable_adapters(enabled)
-            assert torch.equal(network.forward_features(IMAGES), wanted)
+            assert torch.equal(network.forward_features(IMAGES), expected)
 
 
 def gradients(network: nn.Module, call: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
@@ -241,7 +241,7 @@ def gradients(network: nn.Module, call: Callable[[Tensor], Tensor]) -> dict[str,
     torch.manual_seed(0)
     network.zero_grad()
     F.cross_entropy(call(IMAGES), LABELS).backward()
-    return {name: each.grad.clone() for name, each in network.named_parameters() if each.requires_grad}
+    return {name: parameter.grad.clone() for name, parameter in network.named_parameters() if parameter.requires_grad}
 
 
 @pytest.mark.parametrize("targets", [None, "stages.2.*"])
@@ -308,8 +308,8 @@ def test_two_adapters_add_up() -> None:
         for name in layer.lora_A:
             disturb(layer, name)
     layer = layers[second[0]]
-    wanted = layer.base.weight + layer.get_delta_weight("one") + layer.get_delta_weight("two")
-    torch.testing.assert_close(layer.changed(["one", "two"])["weight"], wanted)
+    expected = layer.base.weight + layer.get_delta_weight("one") + layer.get_delta_weight("two")
+    torch.testing.assert_close(layer.changed(["one", "two"])["weight"], expected)
 
     said = {}
     for active in (["one"], ["two"], ["one", "two"]):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -23,8 +24,6 @@ GOOD = {
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import timm
-
     file = tmp_path_factory.mktemp("weights") / "model.safetensors"
     save_file(timm.create_model("test_nfnet", num_classes=3).state_dict(), file)
     return file

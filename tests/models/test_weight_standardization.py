@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 from reference import Value, standardize
+from safetensors.torch import save_file
 from timm.layers import ScaledStdConv2d, ScaledStdConv2dSame
 from torch import nn
 
@@ -40,8 +41,6 @@ def network_of(**arguments: Any) -> nn.Module:
 
 def write(folder: Path, network: nn.Module, *, tag: str = "dm_in1k", **entries: Any) -> Path:
     """What the Hub holds of `network`, as timm's own repositories are laid out."""
-    from safetensors.torch import save_file
-
     preprocessing = {"input_size": [3, 64, 64], "mean": [0.5] * 3, "std": [0.5] * 3, "tag": tag, "num_classes": 1000}
     config = {"architecture": "dm_nfnet_f0", "num_classes": 1000, "model_args": SMALL, "pretrained_cfg": preprocessing}
     config |= entries
@@ -69,34 +68,34 @@ def effective_weight(convolution: nn.Module) -> np.ndarray:
 
 def authors_weight(convolution: nn.Module) -> np.ndarray:
     """The same by the paper's formula, in float64."""
-    weight, gain = (Value(each.detach().double().numpy()) for each in (convolution.weight, convolution.gain))
+    weight, gain = (Value(tensor.detach().double().numpy()) for tensor in (convolution.weight, convolution.gain))
     return standardize(weight, gain).data
 
 
 def convolutions(network: nn.Module) -> list[nn.Module]:
-    return [each for each in network.modules() if isinstance(each, (ScaledStdConv2d, ScaledStdConv2dSame))]
+    return [module for module in network.modules() if isinstance(module, (ScaledStdConv2d, ScaledStdConv2dSame))]
 
 
 def test_authors_weights_are_standardized_by_their_formula_even_where_the_maximum_bites(tmp_path: Path) -> None:
     trained = network_of()
-    wanted = []
+    expected = []
     with torch.no_grad():
         for convolution in convolutions(trained):
             # sqrt(variance x fan-in) on both sides of where the maximum begins to bite, far below it, and dead.
             for row, root in zip(convolution.weight, [0.0098, 0.0102, 1e-3, 1e-6, 0], strict=False):
                 row.sub_(row.mean()).mul_(root / (row.std(correction=0) * row.numel() ** 0.5)).add_(0.1 * root)
-            wanted.append(authors_weight(convolution))
+            expected.append(authors_weight(convolution))
     checkpoint = open_checkpoint("theirs", write(tmp_path, trained))
     assert checkpoint.is_authors and checkpoint.arguments["std_conv_eps"] == AUTHORS_EPS
     loaded = build_network(checkpoint, [str(n) for n in range(1000)], dropout=0, stochastic_depth=0)
-    for convolution, weight in zip(convolutions(loaded), wanted, strict=True):
+    for convolution, weight in zip(convolutions(loaded), expected, strict=True):
         np.testing.assert_allclose(effective_weight(convolution), weight, rtol=0, atol=2e-6 * np.abs(weight).max())
 
 
 def test_timms_own_formula_is_far_off() -> None:
     convolution = convolutions(network_of())[-1]
-    wanted = authors_weight(convolution)
-    off = np.abs(effective_weight(convolution) - wanted).max() / np.abs(wanted).max()
+    expected = authors_weight(convolution)
+    off = np.abs(effective_weight(convolution) - expected).max() / np.abs(expected).max()
     assert off > 2e-4
 
 
@@ -113,8 +112,8 @@ def test_what_was_settled_once_stays_settled(tmp_path: Path) -> None:
     again = open_checkpoint("ours", folder)
     assert not again.is_authors and again.arguments["std_conv_eps"] == AUTHORS_EPS
     answers = [
-        each.eval()(IMAGES)
-        for each in (
+        reader.eval()(IMAGES)
+        for reader in (
             network,
             timm.create_model(f"local-dir:{folder}", pretrained=True),
             build_network(again, names, dropout=0, stochastic_depth=0),

@@ -13,7 +13,7 @@ from nfft.optim.param_groups import clipped
 CLIPPING = 0.02
 
 
-def expected(
+def reference_clipping(
     weight: np.ndarray, gradient: np.ndarray, clipping: float, eps: float = 1e-3
 ) -> tuple[np.ndarray, int, int]:
     """Clipped gradient, units clipped and units, one unit at a time in float64.
@@ -34,9 +34,9 @@ def expected(
 
 
 def parameter(weight: torch.Tensor, gradient: torch.Tensor) -> nn.Parameter:
-    made = nn.Parameter(weight)
-    made.grad = gradient
-    return made
+    leaf = nn.Parameter(weight)
+    leaf.grad = gradient
+    return leaf
 
 
 def random_parameter(shape: tuple[int, ...], scale: float = 0.01, seed: int = 0) -> nn.Parameter:
@@ -60,10 +60,10 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 @pytest.mark.parametrize("scale", [1e-4, 0.018, 1.0])
 def test_agrees_with_float64_reference(shape: tuple[int, ...], scale: float) -> None:
-    each = random_parameter(shape, scale)
-    wanted, over, units = expected(each.detach().numpy(), each.grad.numpy(), CLIPPING)
-    share = clip_gradients([each], CLIPPING)
-    np.testing.assert_allclose(each.grad.numpy(), wanted, rtol=2e-6, atol=1e-12)
+    weight = random_parameter(shape, scale)
+    expected, over, units = reference_clipping(weight.detach().numpy(), weight.grad.numpy(), CLIPPING)
+    share = clip_gradients([weight], CLIPPING)
+    np.testing.assert_allclose(weight.grad.numpy(), expected, rtol=2e-6, atol=1e-12)
     assert share.item() == np.float32(over) / np.float32(units)
 
 
@@ -80,7 +80,7 @@ def test_gain_is_one_unit() -> None:
 
 def test_gains_by_element_are_timms() -> None:
     gain, weight, bias = (random_parameter(shape, 1.0) for shape in ((16, 1, 1, 1), (16, 4, 3, 3), (16,)))
-    theirs = [parameter(each.detach().clone(), each.grad.clone()) for each in (gain, weight, bias)]
+    theirs = [parameter(tensor.detach().clone(), tensor.grad.clone()) for tensor in (gain, weight, bias)]
     adaptive_clip_grad(theirs, CLIPPING)
     clip_gradients([gain, weight, bias], CLIPPING, whole_gains=False)
     for mine, other in zip((gain, weight, bias), theirs, strict=True):
@@ -114,11 +114,11 @@ def test_fraction_counts_units_of_all_parameters() -> None:
 
 
 def test_a_clipped_gradient_is_within_its_limit_and_keeps_its_direction() -> None:
-    each = random_parameter((16, 8, 3, 3), 1.0)
-    before = each.grad.flatten(1).clone()
-    clip_gradients([each], CLIPPING)
-    after = each.grad.flatten(1)
-    assert (after.norm(dim=1) <= CLIPPING * each.detach().flatten(1).norm(dim=1) * (1 + 1e-6)).all()
+    weight = random_parameter((16, 8, 3, 3), 1.0)
+    before = weight.grad.flatten(1).clone()
+    clip_gradients([weight], CLIPPING)
+    after = weight.grad.flatten(1)
+    assert (after.norm(dim=1) <= CLIPPING * weight.detach().flatten(1).norm(dim=1) * (1 + 1e-6)).all()
     torch.testing.assert_close(torch.cosine_similarity(before, after), torch.ones(16))
 
 
@@ -142,11 +142,11 @@ def test_norms_of_bfloat16_are_taken_in_float32() -> None:
 
 @pytest.mark.parametrize("clipping", [0, 0.0, -0.01, float("nan")])
 def test_lambda_must_be_above_0(clipping: float) -> None:
-    each = random_parameter((4, 3))
-    before = each.grad.clone()
+    weight = random_parameter((4, 3))
+    before = weight.grad.clone()
     with pytest.raises(ValueError, match=f"AGC's lambda must be above 0; got {clipping}"):
-        clip_gradients([each], clipping)
-    assert torch.equal(each.grad, before)
+        clip_gradients([weight], clipping)
+    assert torch.equal(weight.grad, before)
 
 
 def test_parameter_without_gradient_is_passed_over() -> None:
@@ -160,16 +160,16 @@ def test_whole_network(skipinit: bool) -> None:
     torch.manual_seed(0)
     network = timm.create_model("test_nfnet", num_classes=5, skipinit=skipinit)
     network(torch.randn(2, 3, 32, 32)).square().sum().mul(100).backward()
-    before = {name: each.grad.numpy().copy() for name, each in network.named_parameters()}
+    before = {name: weight.grad.numpy().copy() for name, weight in network.named_parameters()}
     share = clip_gradients(clipped(network), CLIPPING).item()
 
     over = units = 0
-    for name, each in network.named_parameters():
+    for name, weight in network.named_parameters():
         if name == "head.fc.weight":
-            np.testing.assert_array_equal(each.grad.numpy(), before[name])
+            np.testing.assert_array_equal(weight.grad.numpy(), before[name])
             continue
-        wanted, over_here, units_here = expected(each.detach().numpy(), before[name], CLIPPING)
-        np.testing.assert_allclose(each.grad.numpy(), wanted, rtol=2e-5, atol=1e-9, err_msg=name)
+        expected, over_here, units_here = reference_clipping(weight.detach().numpy(), before[name], CLIPPING)
+        np.testing.assert_allclose(weight.grad.numpy(), expected, rtol=2e-5, atol=1e-9, err_msg=name)
         over, units = over + over_here, units + units_here
     assert share == pytest.approx(over / units)
     assert np.linalg.norm(network.head.fc.bias.grad) < np.linalg.norm(before["head.fc.bias"])

@@ -122,7 +122,7 @@ def test_sam_in_transformers_trainer(tmp_path: Path) -> None:
 
     class SamTrainer(Trainer):
         def training_step(self, model: nn.Module, inputs: dict[str, Any], *rest: Any) -> Tensor:
-            part = {name: each[: BATCH // 5] for name, each in inputs.items()}
+            part = {name: tensor[: BATCH // 5] for name, tensor in inputs.items()}
             with perturbed(model.parameters(), self.compute_loss(model, part), rho=0.3):
                 return super().training_step(model, inputs, *rest)
 

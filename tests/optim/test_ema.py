@@ -29,17 +29,17 @@ def move(network: nn.Module, draw: torch.Generator) -> None:
 def test_agrees_with_float64_reference(decay: float) -> None:
     network, draw = make(), torch.Generator().manual_seed(1)
     ema = Ema(network, decay)
-    wanted = {name: tensor.numpy().astype(np.float64) for name, tensor in network.state_dict().items()}
+    expected = {name: tensor.numpy().astype(np.float64) for name, tensor in network.state_dict().items()}
     for step in range(20):
         move(network, draw)
         assert ema.step == step
         ema.update(network)
         d = min(decay, (1 + step) / (10 + step))
         for name, tensor in network.state_dict().items():
-            wanted[name] = d * wanted[name] + (1 - d) * tensor.numpy().astype(np.float64)
+            expected[name] = d * expected[name] + (1 - d) * tensor.numpy().astype(np.float64)
     for name, tensor in ema.average.items():
         if tensor.is_floating_point():
-            np.testing.assert_allclose(tensor.numpy(), wanted[name], rtol=1e-5, atol=1e-6, err_msg=name)
+            np.testing.assert_allclose(tensor.numpy(), expected[name], rtol=1e-5, atol=1e-6, err_msg=name)
         else:
             assert tensor.item() == 20, name
 

@@ -41,9 +41,9 @@ def test_groups_partition_what_is_trained(name: str, frozen: bool) -> None:
     if frozen:
         for part in list(network.children())[:1]:
             part.requires_grad_(False)
-    trained = [each for each, parameter in network.named_parameters() if parameter.requires_grad]
+    trained = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
     groups = optimizer_groups(network, 1e-4)
-    both = [each for group in groups for each in names_of(network, group["params"])]
+    both = [name for group in groups for name in names_of(network, group["params"])]
     assert sorted(both) == sorted(trained)
     assert [group["weight_decay"] for group in groups] == [1e-4, 0.0]
     assert all(group["params"] for group in groups)

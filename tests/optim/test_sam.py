@@ -160,18 +160,18 @@ def test_ascent_is_by_the_first_fifth_of_the_same_batch(accelerator: Accelerator
 
 def test_each_part_of_an_accumulated_batch_climbs_by_itself(accelerator: Accelerator) -> None:
     network, parts = Small(), [batch_of(10, seed=0), batch_of(10, seed=1)]
-    by_hand, wanted = Small(), None
+    by_hand, expected = Small(), None
     for part in parts:
         first = Batch(part.images[:2], part.labels[:2], part.partners[:2], part.ratios[:2], part.indices[:2], [])
         with perturbed(by_hand.parameters(), loss_of(by_hand, first), 0.4):
-            found = torch.autograd.grad(loss_of(by_hand, part) / 2, list(by_hand.parameters()))
-        wanted = found if wanted is None else [a + b for a, b in zip(wanted, found, strict=True)]
-    assert wanted is not None
+            gradients = torch.autograd.grad(loss_of(by_hand, part) / 2, list(by_hand.parameters()))
+        expected = gradients if expected is None else [a + b for a, b in zip(expected, gradients, strict=True)]
+    assert expected is not None
     recipe = replace(RECIPE, clipping=None, weight_decay=0, momentum=0, accumulation_steps=2)
     before = weights_of(network)
     training = prepare_training(network, recipe, accelerator)
     optimizer_step(training, parts, recipe, accelerator, Tensor.float)
-    for old, new, gradient in zip(before, weights_of(network), wanted, strict=True):
+    for old, new, gradient in zip(before, weights_of(network), expected, strict=True):
         torch.testing.assert_close(new, old - 0.3 * gradient)
 
 

@@ -12,23 +12,23 @@ def rates(total: int, warmup: int, peak: float = 0.4) -> list[float]:
 
 
 def test_values() -> None:
-    found = rates(15_000, 5_000)
-    assert found[0] == 0
-    assert found[1] == pytest.approx(0.4 / 5_000)
-    assert found[2_500] == pytest.approx(0.2)
-    assert found[5_000] == 0.4
-    assert found[10_000] == pytest.approx(0.2)
+    curve = rates(15_000, 5_000)
+    assert curve[0] == 0
+    assert curve[1] == pytest.approx(0.4 / 5_000)
+    assert curve[2_500] == pytest.approx(0.2)
+    assert curve[5_000] == 0.4
+    assert curve[10_000] == pytest.approx(0.2)
     # 1 + cos(π - x) is x²/2 for small x.
-    assert found[-1] == pytest.approx(0.2 * (math.pi / 10_000) ** 2 / 2, rel=1e-6)
+    assert curve[-1] == pytest.approx(0.2 * (math.pi / 10_000) ** 2 / 2, rel=1e-6)
 
 
 @pytest.mark.parametrize(("total", "warmup"), [(100, 33), (100, 0), (7, 1), (50, 49), (50, 50)])
 def test_monotone_on_each_side_of_the_peak(total: int, warmup: int) -> None:
-    found = rates(total, warmup)
-    rise, fall = found[: warmup + 1], found[warmup:]
+    curve = rates(total, warmup)
+    rise, fall = curve[: warmup + 1], curve[warmup:]
     assert rise == sorted(rise) and len(set(rise)) == len(rise)
     assert fall == sorted(fall, reverse=True) and len(set(fall)) == len(fall)
-    assert all(0 <= rate <= 0.4 for rate in found)
+    assert all(0 <= rate <= 0.4 for rate in curve)
 
 
 def test_no_warm_up_starts_at_the_peak() -> None:

@@ -33,24 +33,28 @@ PROGRAM = Path(update_run.__file__)
 UNCLIPPED = "head.weight"
 
 
-def expected(case: Case) -> dict[str, np.ndarray]:
+def reference_steps(case: Case) -> dict[str, np.ndarray]:
     """The steps of a case in float64, by the reference's formulas."""
-    made = network(case.last)
-    weights = {name: each.detach().double().numpy() for name, each in made.named_parameters() if each.requires_grad}
+    shapes = network(case.last)
+    weights = {
+        name: parameter.detach().double().numpy()
+        for name, parameter in shapes.named_parameters()
+        if parameter.requires_grad
+    }
     average, momentum = dict(weights), {}
     decayed = {
         f"{name}.weight"
-        for name, each in made.named_modules()
-        if isinstance(each, (nn.modules.conv._ConvNd, nn.Linear))
+        for name, module in shapes.named_modules()
+        if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear))
     }
     shares = []
     for step in range(STEPS):
-        over, found = [], gradients(made, step, case)
-        finite = all(bool(gradient.isfinite().all()) for gradient in found.values())
-        for name, gradient in found.items():
+        over, draws = [], gradients(shapes, step, case)
+        finite = all(bool(gradient.isfinite().all()) for gradient in draws.values())
+        for name, gradient in draws.items():
             g, w = gradient.double().numpy(), weights[name]
             if case.clipping is not None and name != UNCLIPPED:
-                least = floors(made)[made.get_parameter(name)].numpy() if case.floors and name == FLOORED else 1e-3
+                least = floors(shapes)[shapes.get_parameter(name)].numpy() if case.floors and name == FLOORED else 1e-3
                 with np.errstate(invalid="ignore"):
                     g, clipped = clip(w, g, case.clipping, least)
                 over.append(np.where(np.isfinite(g).all(), clipped, np.nan).ravel())
@@ -60,17 +64,17 @@ def expected(case: Case) -> dict[str, np.ndarray]:
         for name, w in weights.items():
             average[name] = ema_decay(step, EMA_DECAY) * average[name] + (1 - ema_decay(step, EMA_DECAY)) * w
         shares.append(np.concatenate(over).mean() if over else 0.0 if finite else np.nan)
-    found = {f"weights {name}": array for name, array in weights.items()} | {"shares": np.array(shares)}
+    outcome = {f"weights {name}": array for name, array in weights.items()} | {"shares": np.array(shares)}
     if case.momentum:
-        found |= {f"momentum {name}": array for name, array in momentum.items()}
+        outcome |= {f"momentum {name}": array for name, array in momentum.items()}
     if case.ema:
-        found |= {f"average {name}": array for name, array in average.items()}
-    return found
+        outcome |= {f"average {name}": array for name, array in average.items()}
+    return outcome
 
 
 @pytest.fixture(scope="module")
 def in_one_pass(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, np.ndarray]]:
-    """What the kernel makes of each case, on a CPU: Triton's interpreter must be on before Triton is imported."""
+    """What the kernel does in each case, on a CPU: Triton's interpreter must be on before Triton is imported."""
     pytest.importorskip("triton")
     folder = tmp_path_factory.mktemp("update")
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
@@ -80,19 +84,19 @@ def in_one_pass(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str,
 
 @pytest.mark.parametrize("name", CASES)
 def test_one_pass_equals_the_pieces_in_turn(name: str, in_one_pass: dict[str, dict[str, np.ndarray]]) -> None:
-    found, wanted = in_one_pass[name], take_steps(CASES[name], SequentialUpdate)
-    assert found.keys() == wanted.keys()
-    for key, array in wanted.items():
-        np.testing.assert_allclose(found[key], array, rtol=3e-6, atol=3e-7, err_msg=key)
+    actual, expected = in_one_pass[name], take_steps(CASES[name], SequentialUpdate)
+    assert actual.keys() == expected.keys()
+    for key, array in expected.items():
+        np.testing.assert_allclose(actual[key], array, rtol=3e-6, atol=3e-7, err_msg=key)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_both_are_the_papers_step(name: str, in_one_pass: dict[str, dict[str, np.ndarray]]) -> None:
-    wanted = expected(CASES[name])
-    assert CASES[name].clipping is None or 0.2 < wanted["shares"][0] < 0.8, "some units must be clipped, and some not"
-    for found in (in_one_pass[name], take_steps(CASES[name], SequentialUpdate)):
-        for key, array in wanted.items():
-            np.testing.assert_allclose(found[key], array, rtol=3e-6, atol=3e-7, err_msg=key)
+    expected = reference_steps(CASES[name])
+    assert CASES[name].clipping is None or 0.2 < expected["shares"][0] < 0.8, "some units must be clipped, and some not"
+    for actual in (in_one_pass[name], take_steps(CASES[name], SequentialUpdate)):
+        for key, array in expected.items():
+            np.testing.assert_allclose(actual[key], array, rtol=3e-6, atol=3e-7, err_msg=key)
 
 
 def test_the_rehearsal_tells_a_step_that_differs() -> None:
@@ -113,5 +117,5 @@ def test_the_kernel_compiles_for_a_gpu_that_is_not_here() -> None:
     for units, columns in (MANY, ONE):
         settings = {"UNITS": units, "COLUMNS": columns, "EPS": 1e-3, "TINY": 1e-6}
         source = ASTSource(move_units, dict(zip(names, kinds, strict=True)), settings)
-        made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"enable_fp_fusion": True})
-        assert made.asm["cubin"]
+        compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"enable_fp_fusion": True})
+        assert compiled.asm["cubin"]

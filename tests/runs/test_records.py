@@ -1,12 +1,16 @@
 """Records say in JSON what they hold, and read what earlier releases wrote."""
 
 import json
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from run_records import make_results, make_run, make_scores, make_steps, make_validation
 
+import nfft.experiments.records as of_studies
+import nfft.runs.records as of_runs
 from nfft.files import write_json
 from nfft.runs.records import (
     EvaluatedModel,
@@ -26,6 +30,18 @@ from nfft.runs.records import (
 
 DIGITS = Path(__file__).parents[2] / "cards" / "digits-nfnet-nano"
 PROBE = TrainingRecord(l2=0.001, images=10, seconds=1.0, wall_seconds=2.0, images_per_second=10.0, peak_memory_bytes=0)
+
+
+def kinds(module: ModuleType) -> list[type[Record]]:
+    own = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
+    return [value for value in own if isinstance(value, type) and issubclass(value, Record)]
+
+
+@pytest.mark.parametrize("kind", [*kinds(of_runs), *kinds(of_studies)], ids=lambda kind: kind.__name__)
+def test_every_entry_is_described(kind: type[Record]) -> None:
+    text = "\n".join(base.__doc__ or "" for base in kind.__mro__)
+    named = re.findall(r"^ +([a-z0-9_, ]+): ", text, re.MULTILINE)
+    assert {field.name for field in fields(kind)} <= {name for names in named for name in names.split(", ")}
 
 
 @pytest.mark.parametrize(("kind", "name"), [(RunRecord, "run.json"), (Results, "results.json")])

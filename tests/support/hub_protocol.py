@@ -157,7 +157,7 @@ class Handler(BaseHTTPRequestHandler):
     def _whoami(self) -> Any:
         user = self._signed_in()
         token = {"displayName": "test", "role": "write" if user.may_write else "read"}
-        organizations = [{"type": "org", "name": each} for each in user.namespaces[1:]]
+        organizations = [{"type": "org", "name": namespace} for namespace in user.namespaces[1:]]
         about = {"type": "user", "name": user.name, "orgs": organizations}
         return {**about, "auth": {"type": "access_token", "accessToken": token}}
 
@@ -165,15 +165,15 @@ class Handler(BaseHTTPRequestHandler):
         return {"errors": [], "warnings": []}
 
     def _create(self) -> Any:
-        user, wanted = self._signed_in(), json.loads(self.body)
-        kind, name = wanted.get("type", "model"), f"{wanted['organization'] or user.name}/{wanted['name']}"
+        user, request = self._signed_in(), json.loads(self.body)
+        kind, name = request.get("type", "model"), f"{request['organization'] or user.name}/{request['name']}"
         address = f"datasets/{name}" if kind == "dataset" else name
         if not (user.may_write and user.owns(address)):
             raise Refused(403, message=f"You don't have the rights to create a {kind} under this namespace")
         about = {"name": name, "url": f"{self.hub.endpoint}/{address}"}
         if address in self.hub.repositories:
             return Answer(json.dumps({"error": f"You already created this {kind} repo", **about}).encode(), 409)
-        self.hub.add(address, private=wanted.get("visibility") == "private")
+        self.hub.add(address, private=request.get("visibility") == "private")
         return about
 
     def _branch(self, address: str, revision: str) -> Any:
@@ -200,7 +200,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _paths_info(self, address: str, revision: str) -> Any:
         entries = _commit(self._repository(address), revision).entries(is_deep=True)
-        return [each for each in entries if each["path"] in parse_qs(self.body.decode())["paths"]]
+        return [entry for entry in entries if entry["path"] in parse_qs(self.body.decode())["paths"]]
 
     def _resolve(self, address: str, revision: str, path: str) -> Any:
         commit = _commit(self._repository(address), revision)
@@ -208,10 +208,10 @@ class Handler(BaseHTTPRequestHandler):
         if file is None:
             raise Refused(404, "EntryNotFound", "Entry not found", headers)
         headers |= {"ETag": f'"{file.oid}"', "Accept-Ranges": "bytes"}
-        wanted = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
-        if not wanted:
+        span = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
+        if not span:
             return Answer(file.content, 200, headers)
-        first, last = wanted.groups()
+        first, last = span.groups()
         size = len(file.content)
         start = int(first) if first else max(size - int(last), 0)
         part = file.content[start : int(last) + 1 if first and last else size]
@@ -232,14 +232,14 @@ class Handler(BaseHTTPRequestHandler):
         return {"files": files}
 
     def _batch(self, address: str) -> Any:
-        wanted = json.loads(self.body)
+        request = json.loads(self.body)
         # For a pull request the client names no branch.
-        stored = self._writable(address, is_proposal="ref" not in wanted).stored
+        stored = self._writable(address, is_proposal="ref" not in request).stored
         objects = []
-        for each in wanted["objects"]:
-            href = f"{self.hub.endpoint}/lfs/{address}/{each['oid']}"
+        for blob in request["objects"]:
+            href = f"{self.hub.endpoint}/lfs/{address}/{blob['oid']}"
             actions = {"upload": {"href": href}, "verify": {"href": f"{href}/verify"}}
-            objects.append(each if each["oid"] in stored else {**each, "actions": actions})
+            objects.append(blob if blob["oid"] in stored else {**blob, "actions": actions})
         return {"transfer": "basic", "objects": objects}
 
     def _store(self, address: str, oid: str) -> Any:
@@ -298,8 +298,8 @@ def _file(value: dict[str, Any], repository: Repository) -> File:
 
 
 def _delete(path: str, files: dict[str, File]) -> None:
-    gone = [each for each in files if each == path or each.startswith(f"{path.rstrip('/')}/")]
+    gone = [file for file in files if file == path or file.startswith(f"{path.rstrip('/')}/")]
     if not gone:
         raise Refused(404, "EntryNotFound", f"A file with this name doesn't exist: {path}")
-    for each in gone:
-        del files[each]
+    for file in gone:
+        del files[file]

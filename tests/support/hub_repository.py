@@ -60,19 +60,19 @@ class Commit:
     def entries(self, below: str = "", *, is_deep: bool) -> list[dict[str, Any]]:
         """The listing of a folder ("" is the repository), with `is_deep` of the folders in it too."""
         top = f"{below}/" if below else ""
-        found: dict[str, dict[str, Any]] = {}
+        by_path: dict[str, dict[str, Any]] = {}
         for path, file in sorted(self.files.items()):
             if not path.startswith(top):
                 continue
             ends = [end for end, letter in enumerate(path) if letter == "/" and end >= len(top)]
             for end in ends if is_deep else ends[:1]:
                 oid = hashlib.sha1(path[:end].encode()).hexdigest()
-                found[path[:end]] = {"type": "directory", "path": path[:end], "size": 0, "oid": oid}
+                by_path[path[:end]] = {"type": "directory", "path": path[:end], "size": 0, "oid": oid}
             if is_deep or not ends:
-                found[path] = {"type": "file", "path": path, "size": len(file.content), "oid": file.blob}
-            if file.is_large and path in found:
-                found[path]["lfs"] = {"oid": file.sha256, "size": len(file.content), "pointerSize": len(file.pointer)}
-        return list(found.values())
+                by_path[path] = {"type": "file", "path": path, "size": len(file.content), "oid": file.blob}
+            if file.is_large and path in by_path:
+                by_path[path]["lfs"] = {"oid": file.sha256, "size": len(file.content), "pointerSize": len(file.pointer)}
+        return list(by_path.values())
 
 
 class Repository:

@@ -238,9 +238,9 @@ class _Connections(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def hang_up(self) -> None:
-        for each in list(self.open):
+        for connection in list(self.open):
             with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: socket.socket, client_address: tuple[str, int]) -> None:
         # A client may leave whenever it likes.

@@ -37,18 +37,20 @@ class Value:
 
 def gradients(loss: Value, parameters: dict[str, Value]) -> Arrays:
     """Gradient of the scalar `loss` by each of `parameters`."""
-    found = {id(loss): np.ones(())}
+    by_value = {id(loss): np.ones(())}
     for value in reversed(_parents_first(loss)):
         for parent, pull_back in value.parents:
-            gradient = _summed_to(parent.data.shape, pull_back(found[id(value)]))
-            found[id(parent)] = found.get(id(parent), 0.0) + gradient
-    return {name: np.asarray(found[id(value)]) for name, value in parameters.items()}
+            gradient = _summed_to(parent.data.shape, pull_back(by_value[id(value)]))
+            by_value[id(parent)] = by_value.get(id(parent), 0.0) + gradient
+    return {name: np.asarray(by_value[id(value)]) for name, value in parameters.items()}
 
 
 def _parents_first(value: Value, seen: set[int] | None = None) -> list[Value]:
     seen = set() if seen is None else seen
     seen.add(id(value))
-    before = [each for parent, _ in value.parents if id(parent) not in seen for each in _parents_first(parent, seen)]
+    before = [
+        ancestor for parent, _ in value.parents if id(parent) not in seen for ancestor in _parents_first(parent, seen)
+    ]
     return [*before, value]
 
 
@@ -284,7 +286,7 @@ def decays(name: str) -> bool:
 
 def ascent(weights: Arrays, gradient: Arrays, rho: float) -> Arrays:
     """The weights at w + ρ · g/‖g‖, with one norm over all parameters. Source: section 5."""
-    norm = math.sqrt(sum((each**2).sum() for each in gradient.values()))
+    norm = math.sqrt(sum((array**2).sum() for array in gradient.values()))
     return {name: weight + rho / norm * gradient[name] for name, weight in weights.items()}
 
 
@@ -324,7 +326,7 @@ class Reference:
     def step(self, micro_batches: Sequence[MicroBatch]) -> None:
         """One step of the optimizer and of the average."""
         settings, t = self.settings, len(self.losses)
-        results = [self.gradient(*each) for each in micro_batches]
+        results = [self.gradient(*micro_batch) for micro_batch in micro_batches]
         gradient = {name: np.mean([g[name] for _, g in results], axis=0) for name in self.weights}
         if settings.clipping is not None:
             gradient = self.clip(gradient, settings.clipping)

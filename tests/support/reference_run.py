@@ -106,7 +106,7 @@ def by_nfft(recipe: Recipe, accelerator: Accelerator, *, double: bool) -> tuple[
     assert training.ema is not None
     momentum = {name: training.optimizer.state[p]["momentum_buffer"] for name, p in model.named_parameters()}
     kinds = {"weights": model.state_dict(), "momentum": momentum, "average": training.ema.average}
-    return flat({kind: {n: t.double().numpy() for n, t in each.items()} for kind, each in kinds.items()}), reports
+    return flat({kind: {n: t.double().numpy() for n, t in tensors.items()} for kind, tensors in kinds.items()}), reports
 
 
 def in_double() -> AbstractContextManager:
@@ -120,7 +120,7 @@ def by_reference(recipe: Recipe, **changes: object) -> Reference:
     names = {field.name for field in fields(Settings)} & {field.name for field in fields(Recipe)}
     settings = {name: getattr(recipe, name) for name in names}
     settings["warmup_steps"] = round(recipe.warmup_fraction * recipe.total_steps)
-    micro_batches = [(each.images.double().numpy(), probabilities(each)) for each in batches(recipe, double=True)]
+    micro_batches = [(batch.images.double().numpy(), probabilities(batch)) for batch in batches(recipe, double=True)]
     steps = zip(*[iter(micro_batches)] * (recipe.accumulation_steps or 1), strict=True)
     return Reference(state(network()), Settings(**{**settings, **changes})).run(steps)
 
@@ -141,12 +141,12 @@ def result(reference: Reference) -> Arrays:
     return flat({kind: getattr(reference, kind) for kind in ("weights", "momentum", "average")})
 
 
-def distance(found: Arrays, wanted: Arrays, kind: str = "") -> float:
+def distance(actual: Arrays, expected: Arrays, kind: str = "") -> float:
     """The largest difference between arrays of a kind, as a share of the array's largest element."""
-    assert found.keys() == wanted.keys()
+    assert actual.keys() == expected.keys()
     # numpy's maximum lets no NaN pass for a number.
     return float(
-        np.max([np.abs(found[n] - w).max() / np.abs(w).max() for n, w in wanted.items() if n.startswith(kind)])
+        np.max([np.abs(actual[n] - w).max() / np.abs(w).max() for n, w in expected.items() if n.startswith(kind)])
     )
 
 
@@ -155,10 +155,10 @@ def main(folder: Path) -> None:
     accelerator = make_accelerator("fp32")
     for case, recipe in SHARED.items():
         for double in (False, True):
-            found, reports = by_nfft(recipe, accelerator, double=double)
+            actual, reports = by_nfft(recipe, accelerator, double=double)
             precision = "double" if double else "single"
             seen = {name: np.array([getattr(report, name) for report in reports]) for name in ("loss", "clipped")}
-            np.savez(folder / f"{case}-{precision}-{accelerator.process_index}.npz", **found, **seen)
+            np.savez(folder / f"{case}-{precision}-{accelerator.process_index}.npz", **actual, **seen)
     accelerator.end_training()
 
 

@@ -70,20 +70,20 @@ CASES = {
 
 def network(last: bool, device: str = "cpu") -> Shapes:
     """Weights drawn at random, some units of them zero."""
-    made, rng = Shapes(), np.random.default_rng(0)
-    for name, parameter in made.named_parameters():
+    shapes, rng = Shapes(), np.random.default_rng(0)
+    for name, parameter in shapes.named_parameters():
         draw = rng.standard_normal(parameter.shape, np.float32) if parameter.ndim else np.float32(0)
         if parameter.ndim > 1 and len(parameter) > 2:
             draw[1] = 0
         if parameter.requires_grad and name != "unused":
             parameter.data = torch.tensor(draw)
-    return made.to(device, memory_format=torch.channels_last if last else torch.contiguous_format)
+    return shapes.to(device, memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
-def gradients(made: Shapes, step: int, case: Case) -> dict[str, Tensor]:
+def gradients(shapes: Shapes, step: int, case: Case) -> dict[str, Tensor]:
     """Of each parameter that is used: about half of the units are over the limit."""
-    rng, found = np.random.default_rng([1, step]), {}
-    for name, parameter in made.named_parameters():
+    rng, draws = np.random.default_rng([1, step]), {}
+    for name, parameter in shapes.named_parameters():
         if not parameter.requires_grad or name == "unused":
             continue
         sizes = 0.2 * rng.random((len(parameter) if parameter.ndim else 1, *[1] * (parameter.ndim - 1)), np.float32)
@@ -94,44 +94,44 @@ def gradients(made: Shapes, step: int, case: Case) -> dict[str, Tensor]:
             draw[2, 1, 0, 2] = case.broken
         if draw.ndim == 4:
             draw = draw.to(memory_format=torch.channels_last if case.gradients_last else torch.contiguous_format)
-        found[name] = draw.to(parameter.device)
-    return found
+        draws[name] = draw.to(parameter.device)
+    return draws
 
 
-def floors(made: Shapes) -> dict[Tensor, Tensor]:
-    weight = made.get_parameter(FLOORED)
+def floors(shapes: Shapes) -> dict[Tensor, Tensor]:
+    weight = shapes.get_parameter(FLOORED)
     return {weight: FLOOR * torch.linspace(0, 2, len(weight), device=weight.device)[:, None]}
 
 
 def take_steps(case: Case, kind: type[Update], device: str = "cpu") -> dict[str, np.ndarray]:
     """What steps by `kind` come to: weights, momentum and average by name, and the share of units clipped in each."""
-    made = network(case.last, device)
-    scales = {made.get_parameter(SCALED): SCALE}
-    groups = optimizer_groups(made, DECAY, scales)
+    shapes = network(case.last, device)
+    scales = {shapes.get_parameter(SCALED): SCALE}
+    groups = optimizer_groups(shapes, DECAY, scales)
     for group in groups:
         group["lr"] = LR * group["scale"]
     optimizer = torch.optim.SGD(groups, lr=LR, momentum=case.momentum, nesterov=case.momentum > 0)
-    ema = Ema(made, EMA_DECAY) if case.ema else None
-    updates = [kind(made, optimizer, ema)] * STEPS
+    ema = Ema(shapes, EMA_DECAY) if case.ema else None
+    updates = [kind(shapes, optimizer, ema)] * STEPS
     if case.in_turn_first:
-        updates[0] = SequentialUpdate(made, optimizer, ema)
+        updates[0] = SequentialUpdate(shapes, optimizer, ema)
     shares = []
     for step, update in enumerate(updates):
-        for name, gradient in gradients(made, step, case).items():
-            made.get_parameter(name).grad = gradient
-        made.norm.running_mean += 1
-        made.norm.num_batches_tracked += 1
-        share = update(clipping=case.clipping, floors=floors(made) if case.floors else None)
+        for name, gradient in gradients(shapes, step, case).items():
+            shapes.get_parameter(name).grad = gradient
+        shapes.norm.running_mean += 1
+        shapes.norm.num_batches_tracked += 1
+        share = update(clipping=case.clipping, floors=floors(shapes) if case.floors else None)
         shares.append(share.item())
         optimizer.zero_grad()
-    found = {f"weights {name}": tensor.cpu().numpy() for name, tensor in made.state_dict().items()}
-    for name, parameter in made.named_parameters():
+    outcome = {f"weights {name}": tensor.cpu().numpy() for name, tensor in shapes.state_dict().items()}
+    for name, parameter in shapes.named_parameters():
         buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
         if buffer is not None:
-            found[f"momentum {name}"] = buffer.cpu().numpy()
+            outcome[f"momentum {name}"] = buffer.cpu().numpy()
     if ema is not None:
-        found |= {f"average {name}": tensor.cpu().numpy() for name, tensor in ema.average.items()}
-    return found | {"shares": np.array(shares)}
+        outcome |= {f"average {name}": tensor.cpu().numpy() for name, tensor in ema.average.items()}
+    return outcome | {"shares": np.array(shares)}
 
 
 def main(folder: Path) -> None:

@@ -62,7 +62,7 @@ def test_standardise_below_and_above_its_floor() -> None:
 
     def loss(weight: np.ndarray) -> Value:
         inputs["weight"] = Value(weight)
-        made = reference.standardise(inputs["weight"], inputs["gain"])
+        made = reference.standardize(inputs["weight"], inputs["gain"])
         rows.append(made.data.reshape(2, 27))
         total = reference.mean(made * Value(upstream.reshape(made.data.shape)), (0, 1, 2, 3))
         return reference.reshape(total)

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -26,6 +27,12 @@ class Table(Protocol):
 
     def fingerprint(self) -> str | None:
         """Changes when the images do; None where nothing could be broken."""
+
+
+def is_dataset(source: object) -> bool:
+    """Whether a program has handed over a data set of `datasets`: only one that has imported it can."""
+    library = sys.modules.get("datasets")
+    return library is not None and isinstance(source, library.Dataset | library.DatasetDict)
 
 
 def in_order(classes: Iterable[str]) -> list[str]:

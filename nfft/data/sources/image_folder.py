@@ -1,10 +1,8 @@
 """How a folder of images is laid out: which of its folders are splits, and which are classes."""
 
-import glob
 import os
+from collections.abc import Iterator
 from pathlib import Path
-
-from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 
 from nfft.errors import UserError
 
@@ -13,7 +11,16 @@ SPLIT_NAMES = {
     "validation": ("validation", "val", "valid", "dev"),
     "test": ("test", "testing"),
 }
-ENDINGS = frozenset(ImageFolder.EXTENSIONS)
+# Of files that are taken for images, as `datasets` has them.
+ENDINGS = frozenset({
+    ".apng", ".blp", ".bmp", ".bufr", ".bw", ".cur", ".dcx", ".dds", ".dib", ".emf", ".eps", ".fit", ".fits", ".flc",
+    ".fli", ".ftc", ".ftu", ".gbr", ".gif", ".grib", ".icb", ".icns", ".ico", ".iim", ".im", ".j2c", ".j2k", ".jfif",
+    ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".mpeg", ".mpg", ".msp", ".pbm", ".pcd", ".pcx", ".pgm",
+    ".png", ".pnm", ".ppm", ".ps", ".psd", ".pxr", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".tif", ".tiff", ".vda",
+    ".vst", ".webp", ".wmf", ".xbm", ".xpm",
+})  # fmt: skip
+# Files that say more of the images beside them; `datasets` reads these.
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 WORDS = {word for names in SPLIT_NAMES.values() for word in names}
 
 
@@ -29,8 +36,8 @@ def is_repository(folder: Path) -> bool:
     return has("README.md", "*.json*", "*.csv") and not any(map(_holds_images, _folders(folder)))
 
 
-def files_by_split(folder: Path) -> dict[str, list[str]]:
-    """Patterns of a folder's images by split, in lower case: its own folders are splits if all are named so.
+def folders_by_split(folder: Path) -> dict[str, list[Path]]:
+    """The folders of each split, by its name in lower case: a folder's own are splits if all are named so.
 
     Else they are classes, of one split. `datasets` would take any word in a path for a split, a class "train station"
     for train, and a folder at any depth for a class.
@@ -48,12 +55,29 @@ def files_by_split(folder: Path) -> dict[str, list[str]]:
         )
     if others or not splits:
         _check_classes(folder, subfolders)
-        return {"train": [_pattern(folder)]}
-    patterns: dict[str, list[str]] = {}
+        return {"train": [folder]}
+    folders: dict[str, list[Path]] = {}
     for split in splits:
         _check_classes(split, _image_folders(split))
-        patterns.setdefault(split.name.lower(), []).append(_pattern(split))
-    return patterns
+        folders.setdefault(split.name.lower(), []).append(split)
+    return folders
+
+
+def has_metadata(folders: dict[str, list[Path]]) -> bool:
+    """Whether a table beside the images of a split says what they are."""
+    return any((root / name).is_file() for roots in folders.values() for root in roots for name in METADATA)
+
+
+def image_names(folder: str) -> Iterator[str]:
+    """Images in a folder and those below it, by their paths from there, in no order."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir() and not entry.name.startswith("__"):
+                yield from (f"{entry.name}/{name}" for name in image_names(entry.path))
+            elif os.path.splitext(entry.name)[1].lower() in ENDINGS and entry.is_file():  # noqa: PTH122
+                yield entry.name
 
 
 def _check_classes(folder: Path, classes: list[Path]) -> None:
@@ -68,10 +92,6 @@ def _check_classes(folder: Path, classes: list[Path]) -> None:
                 f"folder. Move them up, or, if {deeper.name} is a class itself, name the folder it is in: "
                 f"{class_folder}."
             )
-
-
-def _pattern(folder: Path) -> str:
-    return f"{glob.escape(str(folder))}/**"
 
 
 def _is_card(readme: Path) -> bool:

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, DatasetDict
 from PIL import Image
 
 from nfft.config.task import Task
 from nfft.data.decode import RawImage, UnreadableImage, decode
 from nfft.data.sources.arrays import Arrays, check_lengths
-from nfft.data.sources.base import in_order
+from nfft.data.sources.base import in_order, is_dataset
 from nfft.errors import UserError
 
 IMAGES = "uint8 arrays (height, width, 3) or (height, width), images of Pillow, or paths or bytes of files"
@@ -30,7 +29,7 @@ def task_of(data: Any, name: str = "data") -> Task:
     Raises:
         UserError: when it is neither, or images and labels do not belong together.
     """
-    if isinstance(data, Dataset | DatasetDict):
+    if is_dataset(data):
         return Task(name=name, source=data)
     if isinstance(data, tuple | list) and len(data) == 2:
         images = _images(name, data[0])
@@ -44,15 +43,15 @@ def task_of(data: Any, name: str = "data") -> Task:
 
 def is_in_memory(task: Task) -> bool:
     """Whether the task's data were handed over by a program."""
-    return isinstance(task.source, Arrays | Dataset | DatasetDict)
+    return isinstance(task.source, Arrays) or is_dataset(task.source)
 
 
 def content_hash(task: Task) -> str:
     """What tells a task's data in memory from others."""
     if isinstance(task.source, Arrays):
         return task.source.content_hash()
-    assert isinstance(task.source, Dataset | DatasetDict)
-    splits = {"": task.source} if isinstance(task.source, Dataset) else task.source
+    assert is_dataset(task.source)
+    splits: Any = task.source if isinstance(task.source, dict) else {"": task.source}
     prints = "\n".join(f"{name} {split._fingerprint}" for name, split in splits.items())
     return hashlib.sha256(prints.encode()).hexdigest()
 

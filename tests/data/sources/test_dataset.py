@@ -30,7 +30,7 @@ def png(row: int) -> bytes:
 
 
 def open_one(source: Path, **settings: object) -> Table:
-    tables = open_tables(Task(name="made", source=str(source), **settings))
+    tables = open_tables(Task(name="photos", source=str(source), **settings))
     assert list(tables) == ["train"]
     return tables["train"]
 
@@ -106,9 +106,12 @@ BYTES = [png(row) for row in range(4)]
 @pytest.mark.parametrize(
     ("column", "feature"),
     [
-        ([{"bytes": each, "path": None} for each in BYTES], ImageFeature()),
+        ([{"bytes": content, "path": None} for content in BYTES], ImageFeature()),
         (BYTES, Value("binary")),
-        ([{"bytes": each, "path": "x.png"} for each in BYTES], {"bytes": Value("binary"), "path": Value("string")}),
+        (
+            [{"bytes": content, "path": "x.png"} for content in BYTES],
+            {"bytes": Value("binary"), "path": Value("string")},
+        ),
     ],
     ids=["image feature", "binary", "struct"],
 )
@@ -149,15 +152,15 @@ def test_minus_one_hides_a_split(tmp_path: Path) -> None:
 
 def test_folders(tmp_path: Path) -> None:
     for row, name in enumerate(["b", "b", "ä é", "c"]):
-        (tmp_path / "made" / name).mkdir(parents=True, exist_ok=True)
-        (tmp_path / "made" / name / f"{row}.png").write_bytes(png(row))
-    table = open_one(tmp_path / "made")
+        (tmp_path / "photos" / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name / f"{row}.png").write_bytes(png(row))
+    table = open_one(tmp_path / "photos")
     assert table.class_names() == ["b", "c", "ä é"]
-    found = {
+    actual = {
         (decode(raw).tobytes(), label)
         for raw, label in zip(table.images(), table.labels(["b", "c", "ä é"]).tolist(), strict=True)
     }
-    assert found == {(pixels(row).tobytes(), label) for row, label in enumerate([0, 0, 2, 1])}
+    assert actual == {(pixels(row).tobytes(), label) for row, label in enumerate([0, 0, 2, 1])}
 
 
 def test_a_column_with_the_name_of_images_and_none_in_it_is_passed_over(tmp_path: Path) -> None:
@@ -216,9 +219,9 @@ def test_fingerprint_follows_the_data(tmp_path: Path, kind: str) -> None:
         content = write_parquet(tmp_path / "other.parquet", {"image": BYTES, "label": [0, 1, 1, 1]}).read_bytes()
     else:
         for row in range(4):
-            (tmp_path / "made" / "ab"[row % 2]).mkdir(parents=True, exist_ok=True)
-            (tmp_path / "made" / "ab"[row % 2] / f"{row}.png").write_bytes(png(row))
-        source, changed, content = tmp_path / "made", tmp_path / "made" / "a" / "0.png", png(9)
+            (tmp_path / "photos" / "ab"[row % 2]).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "photos" / "ab"[row % 2] / f"{row}.png").write_bytes(png(row))
+        source, changed, content = tmp_path / "photos", tmp_path / "photos" / "a" / "0.png", png(9)
     before = open_one(source).fingerprint()
     assert open_one(source).fingerprint() == before
     changed.write_bytes(content)
@@ -253,9 +256,9 @@ def test_a_class_unknown_to_train_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_images(tmp_path: Path) -> None:
-    (tmp_path / "made" / "empty").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"no images found in .*made.*one folder a class"):
-        open_one(tmp_path / "made")
+    (tmp_path / "photos" / "empty").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"no images found in .*photos.*one folder a class"):
+        open_one(tmp_path / "photos")
 
 
 @pytest.mark.parametrize(
@@ -269,13 +272,13 @@ def test_a_folder_without_images(tmp_path: Path) -> None:
 )
 def test_a_function_that_returns_nonsense(columns: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        open_tables(Task(name="made", source=lambda: columns))
+        open_tables(Task(name="photos", source=lambda: columns))
 
 
 def test_a_function_may_return_bytes_and_paths(tmp_path: Path) -> None:
     (tmp_path / "3.png").write_bytes(png(3))
     columns = {"image": [png(0), png(1), pixels(2), str(tmp_path / "3.png")], "label": [0, 0, 1, 1], "names": [3, 8]}
-    table = open_tables(Task(name="made", source=lambda: columns))["train"]
+    table = open_tables(Task(name="photos", source=lambda: columns))["train"]
     assert_images(table)
     assert table.class_names() == ["3", "8"]
     before = table.fingerprint()
@@ -288,7 +291,7 @@ def test_a_function_that_fails() -> None:
         raise FileNotFoundError("digits.gz")
 
     with pytest.raises(UserError, match=r"its function load fails: FileNotFoundError: digits\.gz"):
-        open_tables(Task(name="made", source=load))
+        open_tables(Task(name="photos", source=load))
 
 
 @pytest.mark.parametrize(
@@ -302,10 +305,10 @@ def test_a_function_that_fails() -> None:
 )
 def test_class_folders_may_bear_the_names_of_splits(tmp_path: Path, classes: list[str]) -> None:
     for name in classes:
-        (tmp_path / "made" / name).mkdir(parents=True)
+        (tmp_path / "photos" / name).mkdir(parents=True)
         for row in range(2):
-            (tmp_path / "made" / name / f"train_test_{row}.png").write_bytes(png(row))
-    table = open_one(tmp_path / "made")
+            (tmp_path / "photos" / name / f"train_test_{row}.png").write_bytes(png(row))
+    table = open_one(tmp_path / "photos")
     assert table.class_names() == sorted(classes)
     assert table.labels(table.class_names()).tolist() == [0, 0, 1, 1, 2, 2][: 2 * len(classes)]
 
@@ -313,9 +316,9 @@ def test_class_folders_may_bear_the_names_of_splits(tmp_path: Path, classes: lis
 def test_folders_all_named_as_splits_are_splits(tmp_path: Path) -> None:
     for split in ("train", "val", "test"):
         for name in ("test tube", "train"):
-            (tmp_path / "made" / split / name).mkdir(parents=True)
-            (tmp_path / "made" / split / name / "val.png").write_bytes(png(0))
-    tables = open_tables(Task(name="made", source=str(tmp_path / "made")))
+            (tmp_path / "photos" / split / name).mkdir(parents=True)
+            (tmp_path / "photos" / split / name / "val.png").write_bytes(png(0))
+    tables = open_tables(Task(name="photos", source=str(tmp_path / "photos")))
     assert sorted(tables) == ["test", "train", "val"]
     assert all(len(table) == 2 and table.class_names() == ["test tube", "train"] for table in tables.values())
 
@@ -330,7 +333,7 @@ def test_splits_may_begin_with_a_capital_and_lie_beside_folders_without_images(t
     lay_out(
         tmp_path, "Train/a/1.png", "Train/b/1.png", "Test/a/1.png", "Test/b/2.png", "notes/a.txt", "__MACOSX/a/1.png"
     )
-    tables = open_tables(Task(name="made", source=str(tmp_path)))
+    tables = open_tables(Task(name="photos", source=str(tmp_path)))
     assert {name: len(table) for name, table in tables.items()} == {"train": 2, "test": 2}
 
 
@@ -350,7 +353,7 @@ def test_splits_may_begin_with_a_capital_and_lie_beside_folders_without_images(t
 def test_folders_whose_classes_or_splits_would_be_mistaken(tmp_path: Path, paths: list[str], message: str) -> None:
     lay_out(tmp_path, *paths)
     with pytest.raises(UserError, match=message):
-        open_tables(Task(name="made", source=str(tmp_path)))
+        open_tables(Task(name="photos", source=str(tmp_path)))
 
 
 @pytest.mark.parametrize("beside", ["README.md", "notes.json", "list.csv", "notes/a.csv"])
@@ -368,5 +371,5 @@ def test_a_configuration_to_be_named_is_listed(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"several configurations, \['large', 'small'\]: name one with --set task\.config"
     ):
-        open_tables(Task(name="made", source=str(tmp_path)))
+        open_tables(Task(name="photos", source=str(tmp_path)))
     assert len(open_one(tmp_path, config="small")) == 4

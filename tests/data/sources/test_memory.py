@@ -11,6 +11,7 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image
 from PIL import Image as Pillow
 
+from nfft.config.task import Task
 from nfft.data.decode import decode
 from nfft.data.scan import scan_split
 from nfft.data.sources.memory import task_of
@@ -170,6 +171,11 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         pytest.raises(UserError, match="task data: image 1 cannot be read: "),
     ):
         task_of(([pillow()[0], cut], [0, 1]))
+
+
+def test_a_source_of_no_kind_is_refused() -> None:
+    with pytest.raises(UserError, match=r"task mine: its source must be a path, .* or data in memory; got list\.$"):
+        load_data(Task(name="mine", source=[1, 2]))
 
 
 @pytest.mark.parametrize(
