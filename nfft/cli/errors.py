@@ -18,7 +18,7 @@ OUT_OF_MEMORY = (
 
 
 def run_command(action: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
-    """Do `action` with the arguments that were options; returns the exit status."""
+    """Do `action` with the options of a command; returns the exit status."""
     # Pillow warns about odd but readable metadata of users' pictures; torch about the strides of 1x1 convolutions,
     # which channels_last and row-major layouts write differently for the same memory.
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")

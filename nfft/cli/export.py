@@ -1,6 +1,7 @@
 """`nfft export`: a network as a file that runs without nfft, in onnxruntime or as torch.export leaves it."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -130,7 +131,10 @@ def pictures_of(given: argparse.Namespace, classifier: "AutoNFNet", side: int) -
     """The images of the task that was named."""
     from nfft.export.int8 import Pictures
 
-    return Pictures(read_task(given.task, split_pairs(given.set, "--set")), classifier, side)
+    pictures = Pictures(read_task(given.task, split_pairs(given.set, "--set")), classifier, side)
+    for note in pictures.notes:
+        print(note, file=sys.stderr)
+    return pictures
 
 
 def announce(classifier: "AutoNFNet", side: int) -> None:

@@ -270,9 +270,20 @@ def train_loader(
 
 
 def evaluation_loader(
-    images: EvaluationImages, *, batch_size: int, rank: int, processes: int, workers: int, first: int = 0
+    images: EvaluationImages,
+    *,
+    batch_size: int,
+    rank: int,
+    processes: int,
+    workers: int,
+    first: int = 0,
+    persistent: bool = False,
 ) -> DataLoader:
-    """Every `processes`-th image from `first` + `rank` on, each once: shards of unequal length, nothing padded."""
+    """Every `processes`-th image from `first` + `rank` on, each once: shards of unequal length, nothing padded.
+
+    Args:
+        persistent: whether the workers live as long as the loader, for images that are read several times.
+    """
     mine = list(range(first + rank, len(images), processes))
     batches = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
     return DataLoader(
@@ -280,6 +291,7 @@ def evaluation_loader(
         batch_sampler=batches,
         collate_fn=collate_evaluation,
         num_workers=workers,
+        persistent_workers=persistent and workers > 0,
         worker_init_fn=ignore_interrupts,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),

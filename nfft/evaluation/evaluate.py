@@ -1,85 +1,107 @@
 """Scores of any checkpoint on any split, preprocessed as wherever it is loaded."""
 
 import datetime
-import sys
-from typing import TYPE_CHECKING, Any
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from nfft.command_line import public_command
+from nfft.config.task import Task
+from nfft.data.splits import Data, Split, load_data, load_whole_data, public_source, source_hash
+from nfft.distributed.accelerator import check_alike, default_workers, precision_of
 from nfft.errors import UserError
+from nfft.evaluation.metrics import scores_of
+from nfft.evaluation.predictor import Predictor
+from nfft.machine import hardware, versions
+from nfft.models.build import check_side
+from nfft.models.transforms import pixels_of, stored_preprocessing
+from nfft.runs.records import EvaluatedModel, EvaluatedTask, Evaluation, HardwareRecord
 
 if TYPE_CHECKING:
-    import numpy as np
     from accelerate import Accelerator
 
     from nfft.auto import AutoNFNet
-    from nfft.config.task import Task
-    from nfft.data.splits import Data, Split
 
-from nfft.evaluation.predictor import predict_split
+BATCH = 64
 
 
-def evaluate_split(
-    classifier: "AutoNFNet", task: "Task", split: "Split", resolution: int, accelerator: "Accelerator"
-) -> dict[str, Any]:
-    """The content of results.json."""
-    from nfft.data.splits import public_source, source_hash
-    from nfft.distributed.accelerator import precision_of
-    from nfft.evaluation.metrics import scores_of
-    from nfft.machine import hardware, versions
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """What is to be scored on what, once it is seen to fit.
 
-    predictions = predict_split(classifier, split, resolution, accelerator)
+    Attributes:
+        split: its labels are places among the model's classes.
+        resolution: px.
+        revision: of the model's repository, where one was asked for.
+        notes: lines about what is taken for granted.
+    """
+
+    classifier: "AutoNFNet"
+    task: Task
+    split: Split
+    resolution: int
+    revision: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def plan_evaluation(
+    classifier: "AutoNFNet",
+    task: Task,
+    *,
+    split: str | None = None,
+    resolution: int | None = None,
+    revision: str | None = None,
+) -> EvaluationPlan:
+    """Find the images, before any is scored.
+
+    Args:
+        split: "train", "validation", "test", or "all" of data with one split; test, or else validation, when absent.
+        resolution: px; the checkpoint's when absent.
+
+    Raises:
+        UserError: when there is no such split, or the model does not take this resolution or tell these classes apart.
+    """
     checkpoint = classifier.checkpoint
-    return {
-        "model": {
-            "name": checkpoint.title,
-            "architecture": checkpoint.architecture,
-            "fingerprint": checkpoint.fingerprint,
-        },
-        "task": {
-            "name": task.name,
-            "title": task.title,
-            "source": public_source(task),
-            "source_hash": source_hash(task),
-        },
-        "scores": scores_of(predictions, split=split.name, classes=classifier.labels, resolution=resolution),
-        "resolution": resolution,
-        "precision": precision_of(accelerator),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": public_command(),
-        "versions": versions(),
-        "hardware": hardware(str(accelerator.device)),
-    }
+    resolution = resolution or checkpoint.test_side
+    check_side(classifier.network, checkpoint.architecture, resolution, "--resolution ")
+    classes, images = load_whole_data(task) if split == "all" else chosen_split(load_data(task), split)
+    images, notes = renumbered(images, classes, classifier, task)
+    return EvaluationPlan(classifier, task, images, resolution, revision, notes)
 
 
-def chosen_split(loaded: "Data", asked: str | None) -> tuple[list[str], "Split"]:
-    """The classes, and the split that was asked for; else test, or validation where there is no test."""
-    name = asked or ("test" if loaded.test is not None else "validation")
-    found = {split.name: split for split in loaded.splits}
-    if name not in found:
-        raise UserError(f"--split {name}: the task has none; it has {', '.join(found)}.")
-    return loaded.classes, found[name]
+def chosen_split(data: Data, name: str | None = None) -> tuple[list[str], Split]:
+    """The classes, and the split of this name; else test, or validation where there is no test."""
+    name = name or ("test" if data.test is not None else "validation")
+    splits = {split.name: split for split in data.splits}
+    if name not in splits:
+        raise UserError(f"--split {name}: the task has none; it has {', '.join(splits)}.")
+    return data.classes, splits[name]
 
 
-def places_in_model(classifier: "AutoNFNet", task: "Task", classes: list[str]) -> "np.ndarray":
-    """For each class of the data, its place among the model's.
+def renumbered(split: Split, classes: list[str], classifier: "AutoNFNet", task: Task) -> tuple[Split, list[str]]:
+    """The split with its classes numbered as the model's, and lines about what is taken for granted.
 
     By name; in order where the model's classes have no names of their own and are as many.
+
+    Args:
+        classes: of the split, by their numbers.
 
     Raises:
         UserError: when the model does not tell these classes apart.
     """
-    import numpy as np
-
     labels = classifier.labels
     if not classifier.checkpoint.config.get("label_names") and len(labels) == len(classes):
-        print("the model's classes have no names: they are taken to be in the order of the task's", file=sys.stderr)
-        return np.arange(len(labels))
-    places = {name: place for place, name in enumerate(labels) if labels.count(name) == 1}
+        return split, ["the model's classes have no names: they are taken to be in the order of the task's"]
+    counts = Counter(labels)
+    places = {name: place for place, name in enumerate(labels) if counts[name] == 1}
     strange = [name for name in classes if name not in places]
     if not strange:
-        return np.array([places[name] for name in classes])
+        return replace(split, labels=np.array([places[name] for name in classes])[split.labels]), []
     if list(labels) == list(classes):
-        return np.arange(len(labels))
+        return split, []
     raise UserError(
         f"the model tells {len(labels)} classes apart ({_some(labels)}); task {task.name} has {len(classes)}, "
         f"among them {_some(strange)}, which it does not know. Fine-tune it on the task first."
@@ -88,3 +110,39 @@ def places_in_model(classifier: "AutoNFNet", task: "Task", classes: list[str]) -
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def run_evaluation(plan: EvaluationPlan, accelerator: "Accelerator") -> Evaluation:
+    """Score what was planned, each process its share of the images; every one has the outcome.
+
+    Raises:
+        UserError: when none of the images can be read, or processes have found other images or weights.
+    """
+    classifier, task, split = plan.classifier, plan.task, plan.split
+    checkpoint = classifier.checkpoint
+    check_alike({"images": hashlib.sha256(split.labels.tobytes()).hexdigest(), "weights": checkpoint.fingerprint})
+    preprocessing = stored_preprocessing(checkpoint, plan.resolution)
+    predictor = Predictor(
+        accelerator,
+        pixels_of(preprocessing),
+        preprocessing["mean"],
+        preprocessing["std"],
+        workers=default_workers(accelerator),
+        batch_size=BATCH,
+    )
+    network = predictor.folded(classifier.network.to(accelerator.device))
+    predictions = predictor.predict({"": network}, split, "scoring")[""]
+    return Evaluation(
+        model=EvaluatedModel(
+            name=checkpoint.title, architecture=checkpoint.architecture, fingerprint=checkpoint.fingerprint
+        ),
+        task=EvaluatedTask(name=task.name, title=task.title, source=public_source(task), source_hash=source_hash(task)),
+        scores=scores_of(predictions, split=split.name, classes=classifier.labels, resolution=plan.resolution),
+        resolution=plan.resolution,
+        precision=precision_of(accelerator),
+        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        command=public_command(),
+        revision=plan.revision,
+        versions=versions(),
+        hardware=HardwareRecord(**hardware(str(accelerator.device))),
+    )

@@ -1,15 +1,9 @@
 """Metrics over a split: every image counted once, however many processes share them."""
 
 import heapq
-from collections import defaultdict
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
-
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,13 +13,19 @@ from torch import Tensor
 from nfft.data.loader import Batch
 from nfft.data.scan import BrokenImage
 from nfft.errors import UserError
+from nfft.runs.records import ClassScores, Scores
+
+# Indices, labels, best classes, confidences, losses.
+Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+CALIBRATION_BINS = 15
+TOP = 5
 
 
-def most_confused(confusion: list[list[int]], limit: int) -> list[tuple[int, int, int, int]]:
+def most_confused(confusion: Sequence[Sequence[int]], limit: int) -> list[tuple[int, int, int, int]]:
     """The largest entries off the diagonal.
 
     Args:
-        confusion: [true class, predicted class, images], each pair once.
+        confusion: (true class, predicted class, images), each pair once.
         limit: entries to return, at most.
 
     Returns:
@@ -34,16 +34,10 @@ def most_confused(confusion: list[list[int]], limit: int) -> list[tuple[int, int
     totals: dict[int, int] = defaultdict(int)
     for true, _, count in confusion:
         totals[true] += count
-    mistakes = [each for each in confusion if each[0] != each[1]]
+    mistakes = [(true, predicted, count) for true, predicted, count in confusion if true != predicted]
     # Of equally many and as large a share, the first classes.
-    largest = heapq.nsmallest(limit, mistakes, key=lambda each: (-each[2], -each[2] / totals[each[0]], each[:2]))
+    largest = heapq.nsmallest(limit, mistakes, key=lambda pair: (-pair[2], -pair[2] / totals[pair[0]], pair[:2]))
     return [(true, predicted, count, totals[true]) for true, predicted, count in largest]
-
-
-# Indices, labels, best classes, confidences, losses.
-Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-CALIBRATION_BINS = 15
-TOP = 5
 
 
 @dataclass(frozen=True)
@@ -82,7 +76,8 @@ def predict_batches(
     """What each of several networks says of this process's `batches`, read once, with every process's outcome.
 
     Args:
-        networks: by name, uint8 images (n, 3, h, w) -> logits (n, classes), without communication between processes.
+        networks: by name, a batch's images -> logits (n, classes), without communication between processes; rows
+            beyond the batch's labels are dropped.
         gather: concatenates the lists of all processes; the identity for one.
     """
     began, spent = time.perf_counter(), dict.fromkeys(networks, 0.0)
@@ -93,11 +88,12 @@ def predict_batches(
         if len(batch.labels):
             for name, logits_of in networks.items():
                 before = time.perf_counter()
-                rows[name].append(_outcome(batch.indices.numpy(), batch.labels, logits_of(batch.images)))
+                logits = logits_of(batch.images)[: len(batch.labels)]
+                rows[name].append(_outcome(batch.indices.numpy(), batch.labels, logits))
                 spent[name] += time.perf_counter() - before
     shared = time.perf_counter() - began - sum(spent.values())
     broken = gather(broken)
-    return {name: _joined(gather(found), broken, shared + spent[name]) for name, found in rows.items()}
+    return {name: _joined(gather(parts), broken, shared + spent[name]) for name, parts in rows.items()}
 
 
 def predictions_of_logits(
@@ -109,8 +105,8 @@ def predictions_of_logits(
         seconds: that it took to get as far as what the logits were made of.
     """
     began = time.perf_counter()
-    found = [_outcome(*each) for each in rows]
-    return _joined(found, broken, seconds + time.perf_counter() - began)
+    outcomes = [_outcome(indices, labels, logits) for indices, labels, logits in rows]
+    return _joined(outcomes, broken, seconds + time.perf_counter() - began)
 
 
 def _outcome(indices: np.ndarray, labels: Tensor, logits: Tensor) -> Rows:
@@ -128,37 +124,44 @@ def _joined(rows: list[Rows], broken: list[BrokenImage], seconds: float) -> Pred
     return Predictions(labels[order], top[order], confidence[order], losses[order], broken, seconds)
 
 
-def scores_of(predictions: Predictions, *, split: str, classes: list[str], resolution: int) -> dict:
-    """The figures of results.json for one split (see docs/run-folder.md)."""
+def scores_of(predictions: Predictions, *, split: str, classes: list[str], resolution: int) -> Scores:
+    """The scores of one split.
+
+    Args:
+        split: its name.
+        classes: names, by the numbers in the predictions.
+        resolution: px that the images were shown at.
+    """
+    # Takes a second, and is wanted at the end.
     from sklearn.metrics import precision_recall_fscore_support
 
     labels, first = predictions.labels, predictions.top[:, 0]
     every = np.arange(len(classes))
-    precision, recall, f1, count = precision_recall_fscore_support(labels, first, labels=every, zero_division=0)
-    per_class = [
-        {"name": name, "count": int(n), "precision": float(p), "recall": float(r), "f1": float(f)}
-        for name, n, p, r, f in zip(classes, count, precision, recall, f1, strict=True)
-    ]
-    return {
-        "split": split,
-        "count": len(labels),
-        "left_out": len(predictions.broken),
-        "resolution": resolution,
-        "loss": predictions.loss,
-        "top1": predictions.top1,
-        "top5": float((predictions.top == labels[:, None]).any(1).mean()) if len(classes) > TOP else None,
-        "mean_per_class": float(np.mean([each["recall"] for each in per_class if each["count"]])),
-        "ece": calibration_error(predictions.confidence, first == labels),
-        "per_class": per_class,
-        "confusion": confusion(labels, first),
-        "images_per_second": len(labels) / predictions.seconds,
-    }
+    columns = precision_recall_fscore_support(labels, first, labels=every, zero_division=0)
+    per_class = tuple(
+        ClassScores(name=name, count=int(count), precision=float(precision), recall=float(recall), f1=float(f1))
+        for name, precision, recall, f1, count in zip(classes, *columns, strict=True)
+    )
+    return Scores(
+        split=split,
+        count=len(labels),
+        left_out=len(predictions.broken),
+        resolution=resolution,
+        loss=predictions.loss,
+        top1=predictions.top1,
+        top5=float((predictions.top == labels[:, None]).any(1).mean()) if len(classes) > TOP else None,
+        mean_per_class=float(np.mean([scores.recall for scores in per_class if scores.count])),
+        ece=calibration_error(predictions.confidence, first == labels),
+        per_class=per_class,
+        confusion=confusion(labels, first),
+        images_per_second=len(labels) / predictions.seconds,
+    )
 
 
-def confusion(labels: np.ndarray, predicted: np.ndarray) -> list[list[int]]:
-    """[true class, predicted class, images] of each pair that occurs: the whole matrix is huge for many classes."""
+def confusion(labels: np.ndarray, predicted: np.ndarray) -> tuple[tuple[int, int, int], ...]:
+    """(true class, predicted class, images) of each pair that occurs: the whole matrix is huge for many classes."""
     pairs, counts = np.unique(np.stack([labels, predicted], axis=1), axis=0, return_counts=True)
-    return np.column_stack([pairs, counts]).tolist()
+    return tuple((true, other, count) for (true, other), count in zip(pairs.tolist(), counts.tolist(), strict=True))
 
 
 def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:

@@ -1,23 +1,19 @@
 """An exported ONNX file in 8-bit integers, and what that costs in accuracy."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from nfft.data.loader import Batch, EvaluationImages, evaluation_loader
 from nfft.data.splits import Split, load_data
 from nfft.errors import UserError
-from nfft.evaluation.evaluate import chosen_split, places_in_model
-from nfft.evaluation.metrics import predict_batches
+from nfft.evaluation.evaluate import chosen_split, renumbered
+from nfft.evaluation.predictor import Predictor
 from nfft.export.formats import INPUT, Answer, beside
-from nfft.models.build import normalize_images
 from nfft.models.transforms import pixels_of, stored_preprocessing
 
 if TYPE_CHECKING:
@@ -53,25 +49,23 @@ class Pictures:
     Args:
         side: px that they are shown at.
 
+    Attributes:
+        predictor: shows them.
+        train, scored: which ones.
+        notes: lines about what is taken for granted.
+
     Raises:
         UserError: when the data cannot be had, or the checkpoint does not tell its classes apart.
     """
 
     def __init__(self, task: "Task", classifier: "AutoNFNet", side: int) -> None:
-        loaded = load_data(task)
-        classes, split = chosen_split(loaded, None)
-        split = replace(split, labels=places_in_model(classifier, task, classes)[split.labels])
-        self.preprocessing = stored_preprocessing(classifier.checkpoint, side)
-        self.train, self.scored = some(loaded.train, CALIBRATED), some(split, SCORED)
-
-    def batches(self, split: Split) -> Iterable[Batch]:
-        images = EvaluationImages(split, pixels_of(self.preprocessing))
-        return evaluation_loader(images, batch_size=BATCH, rank=0, processes=1, workers=0)
-
-    def normalised(self, images: Tensor) -> Tensor:
-        """uint8 images (n, 3, h, w) -> the network's input."""
-        mean, std = (torch.tensor(self.preprocessing[name]).view(3, 1, 1) for name in ("mean", "std"))
-        return normalize_images(images, mean, std)
+        data = load_data(task)
+        classes, split = chosen_split(data)
+        split, self.notes = renumbered(split, classes, classifier, task)
+        self.train, self.scored = some(data.train, CALIBRATED), some(split, SCORED)
+        preprocessing = stored_preprocessing(classifier.checkpoint, side)
+        mean, std = preprocessing["mean"], preprocessing["std"]
+        self.predictor = Predictor(None, pixels_of(preprocessing), mean, std, workers=0, batch_size=BATCH)
 
 
 def some(split: Split, most: int) -> Split:
@@ -116,14 +110,14 @@ class Reader:
     """The images to calibrate on, as onnxruntime asks for them; counts those that could be read."""
 
     def __init__(self, pictures: Pictures) -> None:
-        self.pictures, self.count = pictures, 0
-        self.batches = iter(pictures.batches(pictures.train))
+        self.predictor, self.count = pictures.predictor, 0
+        self.batches = iter(pictures.predictor.batches(pictures.train))
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         for batch in self.batches:
             if len(batch.labels):
                 self.count += len(batch.labels)
-                return {INPUT: self.pictures.normalised(batch.images).contiguous().numpy()}
+                return {INPUT: self.predictor.inputs(batch).contiguous().numpy()}
         if not self.count:
             raise UserError("none of the train images to calibrate on can be read.")
         return None
@@ -142,13 +136,7 @@ def quiet() -> Iterator[None]:
 
 def cost(before: Answer, after: Answer, pictures: Pictures) -> Cost:
     """What `after` loses against `before`."""
-    from tqdm import tqdm
-
-    def of_pixels(answer: Answer) -> Any:
-        return lambda images: answer(pictures.normalised(images))
-
-    shown = tqdm(pictures.batches(pictures.scored), "scoring", disable=None, leave=False, delay=2)
-    found = predict_batches({"before": of_pixels(before), "after": of_pixels(after)}, shown, list)
-    first, second = found["before"], found["after"]
+    predictions = pictures.predictor.predict({"before": before, "after": after}, pictures.scored, "scoring")
+    first, second = predictions["before"], predictions["after"]
     agreement = float((first.top[:, 0] == second.top[:, 0]).mean())
     return Cost(first.top1, second.top1, agreement, pictures.scored.name, len(first.labels))

@@ -2,22 +2,23 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor
 
+from nfft.data.decode import evaluation_view
 from nfft.data.scan import BrokenImage
 from nfft.data.splits import Split
-from nfft.distributed.accelerator import autocast_dtype, default_workers, set_threads
+from nfft.distributed.accelerator import default_workers, set_threads
 from nfft.evaluation.metrics import Predictions
+from nfft.evaluation.predictor import Predictor
 from nfft.models.build import build_network, check_side, normalize_images
-from nfft.models.folding import fold
 from nfft.runs.folder import add_skipped
 from nfft.runs.records import Skipped
 from nfft.training.plan import Plan
@@ -124,9 +125,18 @@ class BaseTrainer(ABC):
         """uint8 images (n, 3, h, w) -> normalized floats on the device."""
         return normalize_images(images.to(self.accelerator.device, non_blocking=True), self.mean, self.std)
 
-    def folded(self, tensors: Mapping[str, Tensor] | None = None) -> Any:
-        """The network as it is now, or with other weights, as it is fastest at inference."""
-        return fold(self.network, tensors, autocast_dtype(self.accelerator)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def new_predictor(self, batch_size: int, *, keeps_views: bool = False) -> Predictor:
+        """What scores this run's splits, as the saved network will be evaluated; arguments as for `Predictor`."""
+        recipe, preprocessing = self.plan.recipe, self.plan.checkpoint.preprocessing
+        return Predictor(
+            self.accelerator,
+            partial(evaluation_view, resolution=recipe.test_resolution, margin=recipe.test_margin),
+            preprocessing["mean"],
+            preprocessing["std"],
+            workers=self.workers,
+            batch_size=batch_size,
+            keeps_views=keeps_views,
+        )
 
     def note_broken(self, split: Split, broken: Sequence[BrokenImage]) -> None:
         """Add images that could not be read after all to skipped.jsonl, each once; from the main process."""

@@ -105,7 +105,7 @@ def results_of(trainer: BaseTrainer) -> Results | None:
     def scores(split: str) -> Scores:
         predictions = outcome.test if split == "test" else outcome.validation[outcome.weights]
         assert predictions is not None
-        return Scores.from_json(scores_of(predictions, split=split, classes=classes, resolution=resolution))
+        return scores_of(predictions, split=split, classes=classes, resolution=resolution)
 
     return Results(
         weights=outcome.weights,

@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,13 +13,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from nfft.config.recipe import Recipe
-from nfft.data.decode import evaluation_view
 from nfft.data.decode_cache import Decoded, fill_cache, fits_cache
-from nfft.data.loader import EvaluationImages, evaluation_loader, train_loader
+from nfft.data.loader import train_loader
 from nfft.data.scan import BrokenImage
 from nfft.data.splits import Split
 from nfft.errors import LocalError, UserError
-from nfft.evaluation.metrics import Predictions, predict_batches
+from nfft.evaluation.metrics import Predictions
 from nfft.optim.schedule import learning_rate
 from nfft.runs.folder import CHECKPOINTS
 from nfft.runs.records import StepMetrics, ValidationMetrics
@@ -89,6 +87,9 @@ class Trainer(BaseTrainer):
         plan.method.prepare(self.network)
         self.training = prepare_training(self.network, recipe, accelerator, plan.method)
         self.decoded = self._decode()
+        # No gradients are kept, so more images fit than a process has in a training step.
+        room = 4 * recipe.batch_size // (recipe.parts * accelerator.num_processes)
+        self.predictor = self.new_predictor(min(EVALUATION_BATCH, room), keeps_views=True)
         self.tally = Tally()
         self.validation: dict[str, Predictions] = {}
         self.saved: Path | None = None
@@ -286,33 +287,13 @@ class Trainer(BaseTrainer):
 
     def predict(self, split: Split, candidates: list[str]) -> dict[str, Predictions]:
         """Predictions over all of `split` with "raw" and "ema" weights, gathered from every process."""
-        recipe, accelerator = self.plan.recipe, self.accelerator
-        batches = evaluation_loader(
-            EvaluationImages(
-                split, partial(evaluation_view, resolution=recipe.test_resolution, margin=recipe.test_margin)
-            ),
-            # No gradients are kept, so more images fit than a process has in a training step.
-            batch_size=min(EVALUATION_BATCH, 4 * recipe.batch_size // (recipe.parts * accelerator.num_processes)),
-            rank=accelerator.process_index,
-            processes=accelerator.num_processes,
-            workers=self.workers,
-        )
         self._share_buffers()
-        networks = {weights: self._logits_of(weights) for weights in candidates}
-        predictions = predict_batches(networks, batches, self._of_all)
+        ema = self.training.ema
+        tensors = {"raw": None, "ema": ema.average if ema is not None else None}
+        networks = {weights: self.predictor.folded(self.network, tensors[weights]) for weights in candidates}
+        predictions = self.predictor.predict(networks, split)
         self.note_broken(split, next(iter(predictions.values())).broken)
         return predictions
-
-    def _logits_of(self, weights: str) -> Callable[[Tensor], Tensor]:
-        """uint8 images -> logits by the "raw" or "ema" weights as they are now."""
-        ema = self.training.ema
-        folded = self.folded(ema.average if weights == "ema" and ema is not None else None)
-
-        def logits(images: Tensor) -> Tensor:
-            with self.accelerator.autocast():
-                return folded(self.to_input(images))
-
-        return logits
 
     def _of_all(self, items: Sequence) -> list:
         """The items of every process."""

@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,8 +60,8 @@ def test_the_runs_own_scores_come_out_again(run: Path, capsys: pytest.CaptureFix
 
 def test_another_split_and_resolution_are_added_to_the_card(run: Path) -> None:
     asked = ["--model", str(run), "--task", "digits", "--split", "validation", "--resolution", "64"]
-    card = run / "README.md"
-    card.write_text(card.read_text() + "\n## My notes\n\nKept, with `## no heading` in it.\n")
+    readme = run / "README.md"
+    readme.write_text(readme.read_text() + "\n## My notes\n\nKept, with `## no heading` in it.\n")
     for _ in range(2):
         AcceleratorState._reset_state(reset_partial_state=True)
         assert evaluate.main([*asked, "--add-to", str(run), "--output", "out/own.json"]) == 0
@@ -68,9 +70,26 @@ def test_another_split_and_resolution_are_added_to_the_card(run: Path) -> None:
     add_evaluation(run, AddedEvaluation.from_json(of_others))
     assert len(json.loads((run / "evaluations.json").read_text())) == 2, "data of the same name, from elsewhere"
     assert added["scores"]["split"] == "validation" and added["resolution"] == 64
-    assert "Kept, with `## no heading` in it." in card.read_text()
-    assert f"{100 * added['scores']['top1']:.2f}" in card.read_text()
+    assert "Kept, with `## no heading` in it." in readme.read_text()
+    assert f"{100 * added['scores']['top1']:.2f}" in readme.read_text()
     assert Path("out/own.json").is_file()
+
+
+def test_two_processes_equal_one(run: Path) -> None:
+    asked = ["evaluate", "--model", str(run), "--task", "digits", "--precision", "fp32"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "nfft"]
+    scores, said = [], ""
+    for start in ([sys.executable, "-m", "nfft"], launcher):
+        output = f"{len(scores)}.json"
+        done = subprocess.run([*start, *asked, "--output", output], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        scores.append(json.loads(Path(output).read_text())["scores"])
+        said = done.stdout
+    assert said.count("top-1 ") == said.count("written to ") == 1
+    alone, shared = scores
+    assert shared["loss"] == pytest.approx(alone["loss"], abs=1e-6)
+    for name in ("count", "left_out", "top1", "top5", "confusion", "per_class"):
+        assert shared[name] == alone[name], name
 
 
 def test_classes_are_matched_by_name(run: Path, image_folder: Callable[..., Path]) -> None:

@@ -1,5 +1,6 @@
 """Scores agree with scikit-learn and with sums done by hand, in whatever order images come."""
 
+import json
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +13,7 @@ from nfft.data.loader import Batch
 from nfft.data.scan import BrokenImage
 from nfft.errors import UserError
 from nfft.evaluation.metrics import Predictions, calibration_error, predict_batches, scores_of
+from nfft.runs.records import ClassScores, Scores
 
 IMAGES, CLASSES = 60, 7
 
@@ -51,23 +53,23 @@ def test_agrees_with_scikit_learn() -> None:
     got = scores_of(found(), split="test", classes=names, resolution=64)
 
     every = np.arange(CLASSES)
-    assert (got["split"], got["count"], got["left_out"], got["resolution"]) == ("test", IMAGES, 0, 64)
-    assert got["top1"] == pytest.approx(metrics.accuracy_score(true, first))
-    assert got["top5"] == pytest.approx(metrics.top_k_accuracy_score(true, probabilities, k=5, labels=every))
-    assert got["loss"] == pytest.approx(metrics.log_loss(true, probabilities, labels=every), rel=1e-6)
-    assert got["mean_per_class"] == pytest.approx(metrics.balanced_accuracy_score(true, first))
+    assert (got.split, got.count, got.left_out, got.resolution) == ("test", IMAGES, 0, 64)
+    assert got.top1 == pytest.approx(metrics.accuracy_score(true, first))
+    assert got.top5 == pytest.approx(metrics.top_k_accuracy_score(true, probabilities, k=5, labels=every))
+    assert got.loss == pytest.approx(metrics.log_loss(true, probabilities, labels=every), rel=1e-6)
+    assert got.mean_per_class == pytest.approx(metrics.balanced_accuracy_score(true, first))
     matrix = np.zeros((CLASSES, CLASSES), int)
-    for each, predicted_as, images in got["confusion"]:
+    for each, predicted_as, images in got.confusion:
         assert images > 0 and not matrix[each, predicted_as], "each pair that occurs, once"
         matrix[each, predicted_as] = images
     assert (matrix == metrics.confusion_matrix(true, first, labels=every)).all()
     report = metrics.classification_report(true, first, labels=every, target_names=names, output_dict=True)
-    for each in got["per_class"]:
-        wanted = report[each["name"]]
-        assert each["count"] == wanted["support"]
+    for each in got.per_class:
+        wanted = report[each.name]
+        assert each.count == wanted["support"]
         for mine, theirs in (("precision", "precision"), ("recall", "recall"), ("f1", "f1-score")):
-            assert each[mine] == pytest.approx(wanted[theirs])
-    assert got["images_per_second"] > 0
+            assert getattr(each, mine) == pytest.approx(wanted[theirs])
+    assert got.images_per_second > 0
 
 
 def test_by_hand() -> None:
@@ -75,22 +77,22 @@ def test_by_hand() -> None:
     labels = torch.tensor([0, 1, 1, 0])
     predictions = predicted(lambda images: images, make_batches(logits, labels, [4]), list)
     got = scores_of(predictions, split="validation", classes=["a", "b"], resolution=8)
-    assert got["top1"] == 0.75
-    assert got["top5"] is None, "five of two classes are no achievement"
-    assert got["mean_per_class"] == 0.75
-    assert got["confusion"] == [[0, 0, 2], [1, 0, 1], [1, 1, 1]]
-    assert got["loss"] == pytest.approx(-np.log([0.9, 0.2, 0.7, 0.6]).mean(), rel=1e-6)
+    assert got.top1 == 0.75
+    assert got.top5 is None, "five of two classes are no achievement"
+    assert got.mean_per_class == 0.75
+    assert got.confusion == ((0, 0, 2), (1, 0, 1), (1, 1, 1))
+    assert got.loss == pytest.approx(-np.log([0.9, 0.2, 0.7, 0.6]).mean(), rel=1e-6)
     # Each falls into a bin of its own.
-    assert got["ece"] == pytest.approx((0.1 + 0.8 + 0.3 + 0.4) / 4, rel=1e-6)
-    assert [each["recall"] for each in got["per_class"]] == [1.0, 0.5]
+    assert got.ece == pytest.approx((0.1 + 0.8 + 0.3 + 0.4) / 4, rel=1e-6)
+    assert [each.recall for each in got.per_class] == [1.0, 0.5]
 
 
 def test_a_class_without_images_does_not_count_in_the_mean() -> None:
     logits = torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]])
     predictions = predicted(lambda images: images, make_batches(logits, torch.tensor([0, 1]), [2]), list)
     got = scores_of(predictions, split="test", classes=["a", "b", "never"], resolution=8)
-    assert got["mean_per_class"] == 0.5
-    assert got["per_class"][2] == {"name": "never", "count": 0, "precision": 0.0, "recall": 0.0, "f1": 0.0}
+    assert got.mean_per_class == 0.5
+    assert got.per_class[2] == ClassScores(name="never", count=0, precision=0.0, recall=0.0, f1=0.0)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +143,7 @@ def test_shards_are_gathered() -> None:
     one = found()
     for name in ("labels", "top", "confidence", "losses"):
         np.testing.assert_array_equal(getattr(both, name), getattr(one, name))
-    assert scores_of(both, split="test", classes=list("abcdefg"), resolution=8)["left_out"] == 1
+    assert scores_of(both, split="test", classes=list("abcdefg"), resolution=8).left_out == 1
 
 
 def test_unreadable_images_are_left_out() -> None:
@@ -162,3 +164,16 @@ def test_half_precision_logits_are_scored_in_float32() -> None:
     half = predicted(lambda images: images.bfloat16(), make_batches(logits, labels, [IMAGES]), list)
     exact = predicted(lambda images: images.bfloat16().float(), make_batches(logits, labels, [IMAGES]), list)
     np.testing.assert_array_equal(half.losses, exact.losses)
+
+
+def test_rows_that_a_batch_was_filled_up_with_are_dropped() -> None:
+    logits, labels = made_up()
+    padded = predicted(
+        lambda images: torch.cat([images, images.new_zeros(3, CLASSES)]), make_batches(logits, labels, [IMAGES]), list
+    )
+    np.testing.assert_array_equal(padded.losses, found().losses)
+
+
+def test_scores_survive_their_way_through_json() -> None:
+    scores = scores_of(found(), split="test", classes=list("abcdefg"), resolution=64)
+    assert Scores.from_json(json.loads(json.dumps(scores.to_json()))) == scores

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import math
 import os
 import time
 from collections.abc import Callable
@@ -15,12 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
-from nfft.data.loader import Batch, EvaluationImages, evaluation_loader
+from nfft.data.loader import EvaluationImages
 from nfft.data.scan import BrokenImage
 from nfft.errors import UserError
+from nfft.evaluation.predictor import Predictor
 from nfft.files import write_json
 
 BATCH = 128
@@ -57,7 +57,7 @@ class Features:
     @cached_property
     def readable(self) -> np.ndarray:
         """Indices of the images that could be read, ascending."""
-        return np.setdiff1d(np.arange(len(self.labels)), [each.index for each in self.broken])
+        return np.setdiff1d(np.arange(len(self.labels)), [image.index for image in self.broken])
 
     def chunks(self, size: int) -> "list[np.ndarray]":
         """The readable rows' indices, `size` at a time."""
@@ -71,33 +71,33 @@ class Features:
 def find_features(path: Path, labels: np.ndarray, facts: dict[str, Any], accelerator: Accelerator) -> Features:
     """The features in a file, as far as they were computed from the same `facts`; no rows otherwise."""
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    found = Features(path, labels, key)
+    features = Features(path, labels, key)
     if accelerator.is_main_process:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             noted = json.loads(_beside(path).read_text(encoding="utf-8"))
-            broken = [BrokenImage(**each) for each in noted["broken"]]
+            broken = [BrokenImage(**image) for image in noted["broken"]]
             before = Features(path, labels, noted["key"], int(noted["rows"]), float(noted["seconds"]), broken)
             if noted["key"] == key and len(before.values) == len(labels) >= before.rows:
-                found = before
-    (found.rows, found.broken) = broadcast_object_list([found.rows, found.broken])
-    return found
+                features = before
+    (features.rows, features.broken) = broadcast_object_list([features.rows, features.broken])
+    return features
 
 
 def extract_features(
-    found: Features,
+    features: Features,
     images: EvaluationImages,
-    features_of: Callable[[Tensor], Tensor],
+    predictor: Predictor,
+    body: Callable[[Tensor], Tensor],
     width: int,
     accelerator: Accelerator,
     *,
-    workers: int,
     stop_requested: Callable[[], bool],
     show: Callable[[int], None],
 ) -> bool:
     """Compute the rows that are missing, each process its share; the main one writes them.
 
     Args:
-        features_of: uint8 images (n, 3, h, w) -> features (n, width).
+        body: normalized images (n, 3, side, side) -> features (n, width), float16.
         stop_requested: polled once a batch; when any process says yes, all stop, and what there is stays.
         show: is told after each batch how many rows there are.
 
@@ -107,71 +107,50 @@ def extract_features(
     Raises:
         UserError: for features that are not finite.
     """
-    processes, total = accelerator.num_processes, len(found.labels)
-    values = _open_file(found, width) if accelerator.is_main_process else None
-    batches = iter(
-        evaluation_loader(
-            images,
-            batch_size=BATCH,
-            rank=accelerator.process_index,
-            processes=processes,
-            workers=workers,
-            first=found.rows,
-        )
-    )
-    for count in range(1, math.ceil((total - found.rows) / (processes * BATCH)) + 1):
-        began = time.perf_counter()
-        # The last batches may leave a process nothing to do; it gathers all the same.
-        batch = next(batches, None)
-        mine = [] if batch is None else [(batch.indices.numpy(), _rows(batch, features_of, width), batch.broken)]
-        for indices, rows, broken in gather_object(mine) if processes > 1 else mine:
-            # Every process sees the rows of all, and says the same.
-            if not np.isfinite(rows).all():
-                raise UserError(
-                    "some features are not finite, or beyond 65,504. Instead of --precision fp16 use bf16 or fp32; "
-                    "else this checkpoint cannot be probed: use another --method."
-                )
-            if values is not None:
-                values[indices] = rows
-            found.broken += broken
-        found.rows = min(total, found.rows + processes * BATCH)
-        found.seconds += time.perf_counter() - began
-        show(found.rows)
+    values = _open_file(features, width) if accelerator.is_main_process else None
+    began = time.perf_counter()
+    for count, outputs in enumerate(predictor.outputs(body, images, features.rows), start=1):
+        # Every process sees the rows of all, and says the same.
+        if not np.isfinite(outputs.rows).all():
+            raise UserError(
+                "some features are not finite, or beyond 65,504. Instead of --precision fp16 use bf16 or fp32; "
+                "else this checkpoint cannot be probed: use another --method."
+            )
+        if values is not None and len(outputs.rows):
+            values[outputs.indices] = outputs.rows
+        features.broken += outputs.broken
+        features.rows = outputs.done
+        features.seconds += time.perf_counter() - began
+        show(features.rows)
         stop = torch.tensor(float(stop_requested()), device=accelerator.device)
         stops = accelerator.reduce(stop, reduction="sum").item() > 0
-        if values is not None and (found.is_complete or stops or count % NOTED == 0):
+        if values is not None and (features.is_complete or stops or count % NOTED == 0):
             values.flush()
-            _note(found)
+            _note(features)
         if stops:
             break
-    return found.is_complete
+        began = time.perf_counter()
+    return features.is_complete
 
 
-def _open_file(found: Features, width: int) -> np.memmap:
-    if not found.rows:
-        found.path.parent.mkdir(parents=True, exist_ok=True)
-        _beside(found.path).unlink(missing_ok=True)
-        values = np.lib.format.open_memmap(found.path, mode="w+", dtype=KEPT, shape=(len(found.labels), width))
+def _open_file(features: Features, width: int) -> np.memmap:
+    if not features.rows:
+        features.path.parent.mkdir(parents=True, exist_ok=True)
+        _beside(features.path).unlink(missing_ok=True)
+        values = np.lib.format.open_memmap(features.path, mode="w+", dtype=KEPT, shape=(len(features.labels), width))
         # A page that is written later without room on the disk would end the process without a word.
         if hasattr(os, "posix_fallocate"):
-            with found.path.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, found.path.stat().st_size)
+            with features.path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, features.path.stat().st_size)
         return values
-    return np.lib.format.open_memmap(found.path, mode="r+")
-
-
-def _rows(batch: Batch, features_of: Callable[[Tensor], Tensor], width: int) -> np.ndarray:
-    if not len(batch.labels):
-        return np.empty((0, width), KEPT)
-    with np.errstate(over="ignore"):
-        return features_of(batch.images).float().cpu().numpy().astype(KEPT)
+    return np.lib.format.open_memmap(features.path, mode="r+")
 
 
 def _beside(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def _note(found: Features) -> None:
-    broken = [{"index": each.index, "reason": each.reason} for each in found.broken]
-    noted = {"key": found.key, "rows": found.rows, "seconds": found.seconds, "broken": broken}
-    write_json(_beside(found.path), noted)
+def _note(features: Features) -> None:
+    broken = [{"index": image.index, "reason": image.reason} for image in features.broken]
+    noted = {"key": features.key, "rows": features.rows, "seconds": features.seconds, "broken": broken}
+    write_json(_beside(features.path), noted)

@@ -23,7 +23,7 @@ from nfft.optim.param_groups import classifier
 from nfft.runs.records import FeatureMetrics, SolutionMetrics
 from nfft.training.base import BaseTrainer, Effort, Outcome
 from nfft.training.plan import Plan
-from nfft.training.probe.features import Features, extract_features, find_features
+from nfft.training.probe.features import BATCH, Features, extract_features, find_features
 from nfft.training.probe.solver import CHUNK, L2, Rows, Solution, path
 from nfft.training.tracking import Tracker
 
@@ -52,22 +52,22 @@ class ProbeTrainer(BaseTrainer):
             )
         if self.views:
             self.check_side("train_resolution")
-        self.network.to(self.accelerator.device)
-        self.body = self.folded()
+        self.predictor = self.new_predictor(BATCH)
+        self.body: Any = self.predictor.folded(self.network.to(self.accelerator.device))
         self._check_features()
         self.found: dict[str, Features] = {}
         self.best: tuple[Solution, Predictions] | None = None
         self.solving = 0.0
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _check_features(self) -> None:
         """See that the classifier gets the features as they are kept, and nothing else."""
-        side = self.plan.recipe.test_resolution
+        side, inference = self.plan.recipe.test_resolution, self.predictor.inference
         images = torch.zeros(2, 3, side, side, dtype=torch.uint8)
         images[1] = 255
-        with self.accelerator.autocast():
-            expected = self.body(self.to_input(images)).float()
-        features = self._features(images).float()
+        pixels = inference.normalized(images)
+        expected = inference.answers(self.body, pixels).float()
+        features = inference.answers(self._features, pixels)
         weight, bias = self.head.weight.flatten(1), self.head.bias
         found = F.linear(features, weight, bias) if features.shape[1] == weight.shape[1] else None
         if found is None or (found - expected).abs().max() > 0.1 * expected.abs().max() + 1e-3:
@@ -97,10 +97,15 @@ class ProbeTrainer(BaseTrainer):
             found = self.found[name] = self.found.get(name) or self._find(name, images.split, facts)
             if not found.is_complete:
                 complete = extract_features(
-                    found, images, self._features, self.head.weight.shape[1], self.accelerator,
-                    workers=self.workers, stop_requested=stop_requested,
+                    found,
+                    images,
+                    self.predictor,
+                    lambda pixels: self._features(pixels).half(),
+                    self.head.weight.shape[1],
+                    self.accelerator,
+                    stop_requested=stop_requested,
                     show=partial(tracker.progress, f"features of {name}", total=len(found.labels)),
-                )  # fmt: skip
+                )
                 if not complete:
                     return False
                 self.note_broken(images.split, found.broken)
@@ -159,11 +164,9 @@ class ProbeTrainer(BaseTrainer):
         }
         return find_features(self.folder / FOLDER / f"{name}.npy", split.labels, everything, self.accelerator)
 
-    @torch.inference_mode()
-    def _features(self, images: Tensor) -> Tensor:
-        with self.accelerator.autocast():
-            pixels = self.to_input(images).contiguous(memory_format=torch.channels_last)
-            return self.body.forward_head(self.body.forward_features(pixels), pre_logits=True).flatten(1)
+    def _features(self, pixels: Tensor) -> Tensor:
+        """Normalized images (n, 3, side, side) -> what the classifier gets of them, (n, width)."""
+        return self.body.forward_head(self.body.forward_features(pixels), pre_logits=True).flatten(1).float()
 
     def _solve(self, tracker: Tracker, stop_requested: Callable[[], bool]) -> bool:
         """Keep the solution of the path that does best on validation; False when a stop was asked for."""

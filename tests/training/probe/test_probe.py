@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +14,9 @@ from safetensors.torch import load_file
 
 import nfft
 from nfft.cli import finetune
-from nfft.training import run
-from nfft.training.probe import features
-from nfft.training.probe.features import BATCH, _rows
+from nfft.data.loader import EvaluationImages
+from nfft.training.probe import trainer
+from nfft.training.probe.features import BATCH, extract_features
 
 ASKED = ["--task", "digits", "--method", "probe", "--precision", "fp32"]
 
@@ -76,13 +77,16 @@ def test_a_stopped_probe_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytes
     noted = json.loads((tmp_path / "stopped/features/train.json").read_text())
     assert noted["rows"] == 3 * BATCH
 
-    seen = []
-    original = _rows
-    monkeypatch.setattr(
-        features, "_rows", lambda batch, *rest: seen.append(len(batch.labels)) or original(batch, *rest)
-    )
+    seen: list[int] = []
+    view_of = EvaluationImages.view_of
+
+    def noted_view(self: EvaluationImages, index: int) -> np.ndarray:
+        seen.append(index)
+        return view_of(self, index)
+
+    monkeypatch.setattr(EvaluationImages, "view_of", noted_view)
     probe(tmp_path / "stopped", "--resume")
-    assert sum(seen) == 1259 + 269 + 269 - noted["rows"]
+    assert len(seen) == 1259 + 269 + 269 - noted["rows"]
     one, two = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
     assert all(one[name].equal(two[name]) for name in one)
 
@@ -126,13 +130,12 @@ def test_an_image_that_breaks_after_the_scan_is_left_out(
     tmp_path: Path, image_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = image_folder(images=20)
-    start = run.start_run
 
-    def break_one(*arguments: object) -> None:
+    def break_one(*arguments: Any, **settings: Any) -> bool:
         (folder / "ant" / "3.png").write_bytes(b"")
-        start(*arguments)
+        return extract_features(*arguments, **settings)
 
-    monkeypatch.setattr(run, "start_run", break_one)
+    monkeypatch.setattr(trainer, "extract_features", break_one)
     asked = ["--task", str(folder), "--method", "probe", "--output-dir", str(tmp_path / "run")]
     assert finetune.main(asked) == 0
     assert "3.png" in (tmp_path / "run/skipped.jsonl").read_text()
