@@ -27,7 +27,7 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
-    asked = ["--task", "digits", "--steps", "40", "--set", "evaluations=1", "--precision", "fp32"]
+    asked = ["--task", "digits", "--steps", "4", "--batch-size", "16", "--set", "evaluations=1", "--precision", "fp32"]
     assert finetune.main([*asked, "--output-dir", str(folder)]) == 0
     return folder
 

@@ -74,12 +74,12 @@ def test_layer_decay_slows_what_is_far_from_the_classifier() -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_learns_and_comes_back_as_it_was_scored(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    asked = ["--task", "digits", "--method", name, "--precision", "fp32"]
+    asked = ["--task", "digits", "--method", name, "--precision", "fp32", "--set", "test_resolution=32"]
     if registry.method(name).heeds("total_steps"):
-        asked += ["--steps", "30", "--set", "evaluations=2"]
+        asked += ["--steps", "30", "--batch-size", "32", "--set", "train_resolution=32", "--set", "evaluations=1"]
     assert finetune.main([*asked, "--output-dir", str(folder)]) == 0
     results = json.loads((folder / "results.json").read_text())
-    assert results["test"]["top1"] > 0.5
+    assert results["test"]["top1"] > 0.4
     run = json.loads((folder / "run.json").read_text())
     assert run["method"]["name"] == name and 0 < run["model"]["trained"] <= run["model"]["parameters"]
     before, after = find_checkpoint("nfnet-nano", {}), nfft.AutoNFNet.from_pretrained(folder)
@@ -102,7 +102,8 @@ def test_an_adapter_resumes_to_the_bit_and_is_merged(tmp_path: Path) -> None:
     from nfft.cli import merge
     from nfft.training.checkpointing import latest_checkpoint
 
-    asked = ["--task", "digits", "--method", "lora", "--steps", "8", "--set", "evaluations=2", "--set", "method.rank=2"]
+    asked = ["--task", "digits", "--method", "lora", "--set", "method.rank=2", "--steps", "8", "--batch-size", "16"]
+    asked += ["--set", "evaluations=2", "--set", "train_resolution=32", "--set", "test_resolution=32"]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     assert finetune.main([*asked, "--output-dir", str(whole)]) == 0
     AcceleratorState._reset_state(reset_partial_state=True)

@@ -14,7 +14,11 @@ import nfft
 from nfft.cli import finetune
 from nfft.runs.records import Results, RunRecord
 
-SETTINGS = {"epochs": 1, "batch_size": 32, "evaluations": 2}
+SETTINGS = {"total_steps": 3, "batch_size": 16, "evaluations": 1, "train_resolution": 32, "test_resolution": 32}
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
+INSECTS = ["ant", "bee"] * 20
 
 
 def run(folder: Path, **changes: object) -> nfft.Run:
@@ -24,8 +28,8 @@ def run(folder: Path, **changes: object) -> nfft.Run:
 def test_it_is_the_command_to_the_bit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(tmp_path / "call", seed=3)
     assert capsys.readouterr().out == ""
-    words = ["--task", "digits", "--epochs", "1", "--batch-size", "32", "--set", "evaluations=2", "--seed", "3"]
-    assert finetune.main([*words, "--output-dir", str(tmp_path / "command")]) == 0
+    words = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
+    assert finetune.main(["--task", "digits", "--seed", "3", *words, "--output-dir", str(tmp_path / "command")]) == 0
     files = [{path.name for path in (tmp_path / name).iterdir()} for name in ("call", "command")]
     assert files[0] == files[1]
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("call", "command"))
@@ -33,7 +37,8 @@ def test_it_is_the_command_to_the_bit(tmp_path: Path, capsys: pytest.CaptureFixt
     records = [nfft.Run(tmp_path / name).record for name in ("call", "command")]
     assert records[0].decisive() == records[1].decisive()
     assert records[0].command == (
-        "nfft.fine_tune('digits', model='nfnet-nano', seed=3, epochs=1, batch_size=32, evaluations=2)"
+        "nfft.fine_tune('digits', model='nfnet-nano', seed=3, total_steps=3, batch_size=16, evaluations=1, "
+        "train_resolution=32, test_resolution=32)"
     )
 
 
@@ -64,13 +69,12 @@ def test_settings_of_the_task_and_the_method(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["arrays", "dataset", "task"])
 def test_data_in_memory(tmp_path: Path, kind: str) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
-    labels = ["ant", "bee"] * 20
-    columns = {"image": [Image.fromarray(image) for image in pixels], "label": labels}
+    columns = {"image": [Image.fromarray(image) for image in PIXELS], "label": INSECTS}
+    rows = {"image": PIXELS, "label": [0, 1] * 20, "names": INSECTS[:2]}
     data = {
-        "arrays": (pixels, labels),
+        "arrays": (PIXELS, INSECTS),
         "dataset": datasets.Dataset.from_dict(columns),
-        "task": nfft.Task(name="insects", source=lambda: {"image": pixels, "label": [0, 1] * 20, "names": labels[:2]}),
+        "task": nfft.Task(name="insects", source=lambda: rows),
     }[kind]
     settings = {"output_dir": tmp_path / "run", "total_steps": 2, "evaluations": 1, "task_test_fraction": 0.2}
     finished = nfft.fine_tune(data, **settings)
@@ -82,17 +86,16 @@ def test_data_in_memory(tmp_path: Path, kind: str) -> None:
 
 def test_one_process_trains_twice_in_other_precisions(tmp_path: Path) -> None:
     for precision in ("fp32", "bf16", "fp32"):
-        finished = run(
-            tmp_path / f"{precision}-{len(list(tmp_path.iterdir()))}", precision=precision, total_steps=1, epochs=None
-        )
+        folder = tmp_path / f"{precision}-{len(list(tmp_path.iterdir()))}"
+        finished = nfft.fine_tune((PIXELS, INSECTS), output_dir=folder, precision=precision, **SETTINGS)
         assert finished.record.precision == precision
 
 
 def test_it_trains_in_a_thread_and_is_taken_up(tmp_path: Path) -> None:
-    thread = threading.Thread(target=lambda: run(tmp_path / "run", total_steps=2, epochs=None))
+    thread = threading.Thread(target=lambda: run(tmp_path / "run", total_steps=2))
     thread.start()
     thread.join()
-    assert run(tmp_path / "run", total_steps=2, epochs=None, resume=True).results.training.steps == 2
+    assert run(tmp_path / "run", total_steps=2, resume=True).results.training.steps == 2
 
 
 @pytest.mark.parametrize(
