@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nfft.runs.records import Candidate, Count, Record, RunRecord, TrainingRecord, check_version, read_records
+from nfft.runs.record import Count, Record, check_version, read_records
+from nfft.runs.records import Candidate, RunRecord, TrainingRecord
 
 RECORDS = "runs.jsonl"
 

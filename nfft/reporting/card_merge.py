@@ -11,7 +11,7 @@ import yaml
 from markdown_it import MarkdownIt
 
 from nfft.errors import UserError
-from nfft.runs.records import Record
+from nfft.runs.record import Record
 
 # As the Hub finds the metadata of a card.
 HEAD = re.compile(r"\A\s*---\n(?:(.*?)\n)??---[ \t]*(?:\n|\Z)", re.DOTALL)

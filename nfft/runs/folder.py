@@ -11,19 +11,8 @@ from typing import Any
 from nfft.config.recipe import Recipe
 from nfft.errors import UserError
 from nfft.files import locked, write_json, write_text
-from nfft.runs.records import (
-    AddedEvaluation,
-    Metrics,
-    PushRecord,
-    Record,
-    Results,
-    RunRecord,
-    Skipped,
-    check_version,
-    metrics_from_json,
-    read_record,
-    read_records,
-)
+from nfft.runs.record import Record, check_version, read_record, read_records
+from nfft.runs.records import AddedEvaluation, Metrics, PushRecord, Results, RunRecord, Skipped, metrics_from_json
 
 RUN, RESULTS, METRICS, SKIPPED = "run.json", "results.json", "metrics.jsonl", "skipped.jsonl"
 # A network, or an adapter, as others load it.

@@ -7,11 +7,7 @@ from nfft.reporting.plots.figure import save_figure
 from nfft.reporting.plots.penalties import plot_penalties
 from nfft.reporting.publish import write_card
 from nfft.runs.folder import CONFUSION, CURVES, read_metrics, write_results
-from nfft.runs.records import (
-    Results,
-    RunRecord,
-    SolutionMetrics,
-)
+from nfft.runs.records import Results, RunRecord, SolutionMetrics
 from nfft.training.base import BaseTrainer
 
 

@@ -9,7 +9,8 @@ from pictures import noise
 import nfft.cards
 from nfft.models.checkpoint import open_checkpoint
 from nfft.reporting.model_card import render_bare, render_card
-from nfft.runs.records import Results, RunRecord, read_record
+from nfft.runs.record import read_record
+from nfft.runs.records import Results, RunRecord
 
 DIGITS = Path(__file__).parents[2] / "cards" / "digits-nfnet-nano"
 TEMPLATES = sorted(Path(nfft.cards.__file__).parent.glob("*.md"))

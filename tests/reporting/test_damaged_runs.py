@@ -10,7 +10,8 @@ import nfft
 from nfft.errors import UserError
 from nfft.reporting.publish import add_evaluation, push_run, write_card
 from nfft.runs.folder import write_evaluations, write_push
-from nfft.runs.records import AddedEvaluation, EvaluatedTask, PushRecord, Results, read_record
+from nfft.runs.record import read_record
+from nfft.runs.records import AddedEvaluation, EvaluatedTask, PushRecord, Results
 
 DIGITS = Path(__file__).parents[2] / "cards" / "digits-nfnet-nano"
 RESULTS = read_record(Results, DIGITS / "results.json")

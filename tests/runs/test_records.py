@@ -12,6 +12,7 @@ from run_records import make_results, make_run, make_scores, make_steps, make_va
 import nfft.experiments.records as of_studies
 import nfft.runs.records as of_runs
 from nfft.files import write_json
+from nfft.runs.record import Record, read_record
 from nfft.runs.records import (
     EvaluatedModel,
     EvaluatedTask,
@@ -19,13 +20,11 @@ from nfft.runs.records import (
     FeatureMetrics,
     Metrics,
     RecipeRecord,
-    Record,
     Results,
     RunRecord,
     SolutionMetrics,
     TrainingRecord,
     metrics_from_json,
-    read_record,
 )
 
 DIGITS = Path(__file__).parents[2] / "cards" / "digits-nfnet-nano"
