@@ -155,9 +155,8 @@ class Trainer(BaseTrainer):
             # ---- evaluate and save, where it is time
             if is_evaluated:
                 self._validate(tracker)
-            if stopping or is_evaluated or time.monotonic() - self.saved_at > SAVE_SECONDS:
-                if previous is not None:
-                    self._finite(previous)
+            is_late = accelerator.is_main_process and time.monotonic() - self.saved_at > SAVE_SECONDS
+            if (stopping or is_evaluated or is_late) and (previous is None or self._is_sound(previous)):
                 self.save()
                 self.measured_at = time.perf_counter()
         return training.step == total_steps
@@ -200,6 +199,14 @@ class Trainer(BaseTrainer):
         if not math.isfinite(clipped) and not skipped:
             raise Diverged(f"a gradient at step {launched.step}", clipped, recipe)
         return totals
+
+    def _is_sound(self, launched: Launched) -> bool:
+        """Whether a step may be saved; where not, every process says why when it tells of the step."""
+        try:
+            self._finite(launched)
+        except Diverged:
+            return False
+        return True
 
     def _train_loader(self) -> DataLoader:
         """This process's micro-batches, of what is left of the run."""
