@@ -69,7 +69,7 @@ def parameters_and_macs(architecture: str, resolution: int) -> tuple[int, int]:
     """Parameters, and multiply-adds of convolutions and linear layers for one image; no other operation counts.
 
     Args:
-        architecture: timm's name, or one of nfft.architectures.
+        architecture: timm's name, or one of nfft.models.architectures.
         resolution: side of the image in px.
     """
     with torch.device("meta"):

@@ -25,7 +25,7 @@ INSTEAD = {
 
 
 def names(kind: str) -> list[str]:
-    """Stems of the files in the package `nfft.<kind>`: "tasks", "recipes", "methods" or "studies"."""
+    """Stems of the files in the package `nfft.<kind>`: "tasks", "recipes", "methods", "studies", "export.formats"."""
     package = importlib.import_module(f"nfft.{kind}")
     return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
 

@@ -1,1 +1,1 @@
-"""One file a method; `nfft.catalog` finds them by name."""
+"""One file a method; `nfft.config.registry` finds them by name."""

@@ -29,7 +29,7 @@ def fold(
 
     Args:
         network: with standardised convolutions, or without: then the copy computes as the network does. Changes by
-            adapters of `nfft.lora` go into the copy's weights. The network stays as it is.
+            adapters of `nfft.models.lora` go into the copy's weights. The network stays as it is.
         tensors: weights to fold in place of the network's own, by their names in its state dict: an average's.
         dtype: that autocast will compute in: convolutions and linear layers keep their weights in it, which autocast
             would convert in every pass.
@@ -40,7 +40,7 @@ def fold(
         after a step of training.
 
     Raises:
-        ValueError: for tensors that are not the network's, or adapters that are not `nfft.lora`'s.
+        ValueError: for tensors that are not the network's, or adapters that are not `nfft.models.lora`'s.
 
     Source: arXiv 2101.08692, section 4, and 2102.06171, section 3, for the scales.
     Differs: from timm's network by rounding: in float32 by about 1e-6 of the range of the logits.

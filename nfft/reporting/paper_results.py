@@ -101,7 +101,7 @@ def comparable(
 
     Args:
         task: the catalog's name; the paper's are all on ImageNet-1k.
-        architecture: timm's name, or one of nfft.architectures.
+        architecture: timm's name, or one of nfft.models.architectures.
         resolution: px at which it was scored.
         pretrained: whether it was fine-tuned, on whatever weights, or trained from random ones.
         parameters: of the network with its classifier.

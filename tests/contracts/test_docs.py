@@ -136,12 +136,13 @@ def example(title: str) -> str:
 
 @pytest.fixture
 def added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder whose recipes/ and methods/ are found like nfft's own."""
+    """A folder whose recipes/, methods/ and formats/ are found like nfft's own."""
+    import nfft.export.formats
     import nfft.methods
     import nfft.recipes
 
-    for package in (nfft.methods, nfft.recipes):
-        folder = tmp_path / package.__name__.split(".")[1]
+    for package in (nfft.methods, nfft.recipes, nfft.export.formats):
+        folder = tmp_path / package.__name__.split(".")[-1]
         folder.mkdir()
         monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
     return tmp_path
@@ -189,6 +190,20 @@ def test_a_study_of_ones_own(tmp_path: Path) -> None:
     file.write_text(example("smoothing.py"))
     study = registry.study(str(file))
     assert (list(study.rows), list(study.columns)) == (["hard", "smooth"], ["100 steps", "400 steps"])
+
+
+def test_an_export_format_of_ones_own(added: Path) -> None:
+    from nfft import AutoNFNet
+    from nfft.cli import export
+    from nfft.export.formats import find_format
+    from nfft.export.verify import write_export
+
+    (added / "formats" / "torchscript.py").write_text(example("nfft/export/formats/torchscript.py"))
+    assert export.parser().parse_args(["nfnet-nano", "--format", "torchscript"]).format == "torchscript"
+    kind, file = find_format("torchscript"), added / "model.pt"
+    # Raises where logits differ.
+    write_export(AutoNFNet.from_pretrained("nfnet-nano"), kind, 32, file)
+    assert kind.is_ours(file)
 
 
 def test_an_objective_of_ones_own() -> None:
