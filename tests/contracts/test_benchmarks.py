@@ -31,6 +31,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], str]
     return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()], table
 
 
+@pytest.mark.slow
 def test_gpu_measures_every_kind_of_row(measured: tuple[list[dict], str]) -> None:
     rows, table = measured
     assert not [row["note"] for row in rows if row["what"] in ("failed", "skipped")]
@@ -42,6 +43,7 @@ def test_gpu_measures_every_kind_of_row(measured: tuple[list[dict], str]) -> Non
     assert len({line.count("|") for line in lines[2:]}) == 1
 
 
+@pytest.mark.slow
 def test_gpus_figures_agree_with_each_other(measured: tuple[list[dict], str]) -> None:
     rows, _ = measured
     for row in rows:
@@ -55,6 +57,7 @@ def test_gpus_figures_agree_with_each_other(measured: tuple[list[dict], str]) ->
             assert row["of_matmul"] == pytest.approx(row["tflops"] / rows[0]["tflops"])
 
 
+@pytest.mark.slow
 def test_gpus_ratios_are_quotients(measured: tuple[list[dict], str]) -> None:
     rows, _ = measured
     against = {"step": "timm", "optimizer step": "timm", "rival": "nfft", "loader": "timm, RandAugment like nfft's"}

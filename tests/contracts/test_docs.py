@@ -111,6 +111,7 @@ def test_sentences_that_are_explained_are_said() -> None:
     assert [text for text in quoted if not any(re.fullmatch(pattern, text) for pattern in patterns)] == []
 
 
+@pytest.mark.slow
 def test_the_site_is_built_with_nothing_from_elsewhere(tmp_path: Path) -> None:
     for package in ("mkdocs", "material", "mkdocstrings"):
         pytest.importorskip(package)

@@ -19,6 +19,8 @@ from nfft.models.resolve import find_checkpoint
 from nfft.optim.param_groups import classifier
 
 METHODS = [name.replace("_", "-") for name in registry.names("methods")]
+# One of each that has a trainer or a saver of its own.
+KINDS = ("full", "lora", "probe")
 CLASSES = list("abcdefghij")
 
 
@@ -71,7 +73,9 @@ def test_layer_decay_slows_what_is_far_from_the_classifier() -> None:
     assert scales[classifier(network).weight] == 1
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name", [name if name in KINDS else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
+)
 def test_learns_and_comes_back_as_it_was_scored(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     asked = ["--task", "digits", "--method", name, "--precision", "fp32", "--set", "test_resolution=32"]

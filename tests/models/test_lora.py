@@ -267,6 +267,7 @@ def test_bf16_and_gradient_checkpointing_merge_without_loss() -> None:
         assert torch.equal(answers(network), learned)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "settings"), [("dm_nfnet_f0", {}), ("test_nfnet", {"dora": True, "dropout": 0.3})])
 def test_compiles_whole(name: str, settings: dict[str, Any]) -> None:
     network = attached(network_of(name), **settings).train()

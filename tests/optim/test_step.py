@@ -82,6 +82,7 @@ def in_one_pass(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str,
     return {name: dict(np.load(folder / f"{number}.npz")) for number, name in enumerate(CASES)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_one_pass_equals_the_pieces_in_turn(name: str, in_one_pass: dict[str, dict[str, np.ndarray]]) -> None:
     actual, expected = in_one_pass[name], take_steps(CASES[name], SequentialUpdate)
@@ -90,6 +91,7 @@ def test_one_pass_equals_the_pieces_in_turn(name: str, in_one_pass: dict[str, di
         np.testing.assert_allclose(actual[key], array, rtol=3e-6, atol=3e-7, err_msg=key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_both_are_the_papers_step(name: str, in_one_pass: dict[str, dict[str, np.ndarray]]) -> None:
     expected = reference_steps(CASES[name])

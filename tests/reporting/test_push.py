@@ -80,6 +80,7 @@ def test_one_commit_with_all_that_is_shared_and_nothing_else(hub: HubServer, nff
     assert json.loads((run / "pushed.json").read_text())["repository"] == "user/digits"
 
 
+@pytest.mark.slow
 def test_a_network_of_another_kind_that_was_there_goes(
     hub: HubServer, nfft: Command, run: Path, tmp_path: Path
 ) -> None:

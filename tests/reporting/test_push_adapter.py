@@ -13,6 +13,8 @@ from hub_server import WRITER, HubServer
 
 from nfft.cli import finetune
 
+pytestmark = pytest.mark.slow
+
 ADAPTER = {"adapter_config.json", "adapter_model.safetensors", "config.json", "README.md"}
 ASKED = ["finetune", "--task", "digits", "--method", "lora", "--set", "method.rank=2", "--steps", "3", "--lr", "0.5"]
 ASKED += ["--precision", "fp32", "--set", "evaluations=1"]

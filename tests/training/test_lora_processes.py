@@ -9,6 +9,8 @@ from safetensors.torch import load_file
 
 from nfft.cli import finetune
 
+pytestmark = pytest.mark.slow
+
 ADAPTER = "adapter_model.safetensors"
 
 

@@ -25,6 +25,7 @@ def metrics(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     settings = [
         *("--steps", "20", "--batch-size", "32", "--precision", "fp32"),
@@ -76,6 +77,7 @@ def test_processes_with_unlike_images_do_not_train(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_accelerate_launches_the_script_by_path(tmp_path: Path) -> None:
     accelerate = ["accelerate.commands.launch", "--num_processes=1", "--num_machines=1"]
     quiet = ["--mixed_precision=no", "--dynamo_backend=no", str(SCRIPT)]

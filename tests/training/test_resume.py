@@ -33,6 +33,7 @@ def assert_same_run(folder: Path, other: Path) -> None:
         pytest.param(
             ["--set", "workers=2", "--set", "accumulation_steps=2", "--set", "sam_rho=0.05", "--set", "randaugment=1"],
             id="2 workers, accumulation, SAM, RandAugment",
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -50,6 +51,7 @@ def test_killed_run_resumes_bit_identical(tmp_path: Path, settings: list[str]) -
     assert_same_run(whole, killed)
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_may_change_between(tmp_path: Path) -> None:
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     assert finetune.main([*COMMON, "--output-dir", str(whole)]) == 0
@@ -63,7 +65,9 @@ def test_the_number_of_workers_may_change_between(tmp_path: Path) -> None:
     assert_same_run(whole, torn)
 
 
-@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("sent", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_interrupt_saves_and_says_how_to_go_on(tmp_path: Path, sent: signal.Signals, status: int) -> None:
     folder = tmp_path / "run"
     with start(folder, "--set", "workers=2") as process:

@@ -105,6 +105,7 @@ def test_features_of_something_else_are_not_taken(tmp_path: Path) -> None:
     assert results["test"]["top1"] > 0.9
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     results = probe(tmp_path / "one")
     done = torchrun(SCRIPT, *ASKED, "--output-dir", tmp_path / "two")
