@@ -18,25 +18,21 @@ class ClassFolders:
 
     Args:
         paths: of the images, absolute.
+        classes: of all splits, in order.
     """
 
-    def __init__(self, paths: Sequence[str]) -> None:
-        self.paths = sorted(paths)
-        self.folders = [os.path.basename(os.path.dirname(path)) for path in self.paths]  # noqa: PTH119, PTH120
+    def __init__(self, paths: Sequence[str], classes: Sequence[str]) -> None:
+        self.paths, self.classes = sorted(paths), list(classes)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def class_names(self) -> list[str]:
-        return sorted(set(self.folders))
+        return self.classes
 
     def labels(self, classes: list[str]) -> np.ndarray:
         places = {name: place for place, name in enumerate(classes)}
-        if unknown := sorted(set(self.folders) - places.keys()):
-            raise UserError(
-                f"classes that train lacks: {', '.join(unknown[:5])}. Add training images of them or remove them."
-            )
-        return np.array([places[name] for name in self.folders], np.int64)
+        return np.array([places[class_of(path)] for path in self.paths], np.int64)
 
     def images(self) -> Sequence[RawImage]:
         return self.paths
@@ -56,14 +52,18 @@ def class_folders(folder: Path, splits: dict[str, list[Path]]) -> dict[str, Clas
     Raises:
         UserError: when there is none.
     """
-    tables = {}
+    paths = {}
     for name, roots in splits.items():
-        paths = []
-        for root in roots:
-            top = os.path.abspath(root)  # noqa: PTH100
-            paths += [os.path.join(top, name) for name in image_names(top)]  # noqa: PTH118
-        if paths:
-            tables[name] = ClassFolders(paths)
-    if not tables:
+        tops = [os.path.abspath(root) for root in roots]  # noqa: PTH100
+        inside = [os.path.join(top, image) for top in tops for image in image_names(top)]  # noqa: PTH118
+        if inside:
+            paths[name] = inside
+    if not paths:
         raise UserError(f"no images found in {folder}. Expected one folder a class, or a table with rows.")
-    return tables
+    classes = sorted({class_of(path) for inside in paths.values() for path in inside})
+    return {name: ClassFolders(inside, classes) for name, inside in paths.items()}
+
+
+def class_of(path: str) -> str:
+    """The name of the folder that a file lies in."""
+    return os.path.basename(os.path.dirname(path))  # noqa: PTH119, PTH120

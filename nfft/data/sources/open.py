@@ -28,7 +28,8 @@ def open_tables(task: Task) -> dict[str, Table]:
         )
     if isinstance(source, str) and (path := Path(source).expanduser()).is_dir() and not is_repository(path):
         splits = folders_by_split(path)
-        if not has_metadata(splits):
+        names_columns = task.image not in (None, "image") or task.label not in (None, "label")
+        if not has_metadata(splits) and not names_columns:
             return {**class_folders(path, splits)}
     # Importing `datasets` takes a second, for which folders of images need not wait.
     from nfft.data.sources.dataset import dataset_tables
