@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nfft.cli.arguments import add_task_settings, between, new_parser
 from nfft.cli.errors import run_command
 from nfft.config.overrides import read_task
-from nfft.config.run_config import split_pairs
+from nfft.config.run_config import PACKAGED, split_pairs
 from nfft.errors import UserError
 from nfft.export import formats
 from nfft.export.formats import Answer, Format, beside
@@ -16,7 +16,6 @@ from nfft.files import expanded
 
 if TYPE_CHECKING:
     from nfft.auto import AutoNFNet
-    from nfft.export.int8 import Pictures
 
 EPILOG = """batches may be of any size; height and width are fixed in the file: padding follows from them, and a graph
 with both left open takes minutes to make. Labels and preprocessing are in the file, as JSON.
@@ -46,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
 def export(options: argparse.Namespace) -> int:
     """Write the file under another name, compare it with the network, and give it its name once it agrees."""
     from nfft.auto import AutoNFNet
-    from nfft.export.verify import in_words, size_of, stage
+    from nfft.export import int8, verify
     from nfft.models.build import check_side
 
     check_combination(options)
@@ -57,18 +56,27 @@ def export(options: argparse.Namespace) -> int:
     classifier = AutoNFNet.from_pretrained(options.model, revision=options.revision)
     side = options.resolution or classifier.checkpoint.test_side
     check_side(classifier.network, classifier.checkpoint.architecture, side, "--resolution ")
-    pictures = pictures_of(options, classifier, side) if options.int8 else None
+    pictures = None
+    if options.int8:
+        pictures = int8.Pictures(read_task(options.task, split_pairs(options.set, "--set")), classifier, side)
+        for note in pictures.notes:
+            print(note, file=sys.stderr)
     announce(classifier, side)
-    with stage(output) as folder, in_words(classifier, side):
+    with verify.stage(output) as folder, verify.in_words(classifier, side):
         file = folder / output.name
         exact = file if pictures is None else folder / f"float-{output.name}"
         answers: dict[str, Answer] = {"torch": classifier.folded()}
-        answers[kind.runtime] = write(classifier, kind, side, exact)
+        answers[kind.runtime], near = verify.write_export(classifier, kind, side, exact)
+        print(f"checked     {near}", flush=True)
         if pictures is not None:
-            answers["int8"] = quantize(exact, file, pictures, answers[kind.runtime], kind)
-        report_speed(answers, side)
-        was = f", in place of {mebibytes(size_of(exact))}" if pictures is not None else ""
-        lines = [f"written to  {output}: {mebibytes(size_of(file))}{was}"]
+            calibrated = int8.quantize(exact, file, pictures)
+            answers["int8"] = kind.open(file)
+            print(f"int8        ranges of activations from {calibrated:,} train images")
+            print(f"top-1       {int8.cost(answers[kind.runtime], answers['int8'], pictures)}")
+        times = [f"{1000 * verify.seconds_of(answer, side):.1f} ms in {name}" for name, answer in answers.items()]
+        print(f"one image   {', '.join(times)}, on a CPU, threads: {verify.threads()}")
+        was = f", in place of {mebibytes(verify.size_of(exact))}" if pictures is not None else ""
+        lines = [f"written to  {output}: {mebibytes(verify.size_of(file))}{was}"]
         if beside(file).is_file():
             beside(file).replace(beside(output))
             lines.append(
@@ -77,41 +85,6 @@ def export(options: argparse.Namespace) -> int:
         file.replace(output)
     print("\n".join(lines))
     return 0
-
-
-def write(classifier: "AutoNFNet", kind: Format, side: int, file: Path) -> Answer:
-    """Write the network, and say how near the file's answers are; returns what gives them."""
-    from nfft.export.verify import write_export
-
-    answer, near = write_export(classifier, kind, side, file)
-    text = f"logits differ by {near.difference:.1e} from the network's, whose range is {near.spread:.3g}"
-    print(f"checked     {text}", flush=True)
-    return answer
-
-
-def quantize(exact: Path, file: Path, pictures: "Pictures", exact_answer: Answer, kind: Format) -> Answer:
-    """Write the network in `exact` in 8-bit integers, and say what that costs; returns what gives its answers."""
-    from nfft.export import int8
-
-    calibrated = int8.quantize(exact, file, pictures)
-    answer = kind.open(file)
-    cost = int8.cost(exact_answer, answer, pictures)
-    print(f"int8        ranges of activations from {calibrated:,} train images")
-    print(
-        f"top-1       {cost.before:.2%} in float, {cost.after:.2%} in int8, the same class in {cost.agreement:.1%} of "
-        f"{cost.count:,} {cost.split} images"
-    )
-    return answer
-
-
-def report_speed(answers: dict[str, Answer], side: int) -> None:
-    """Say how long each takes for one image."""
-    import torch
-
-    from nfft.export.verify import seconds_of
-
-    times = [f"{1000 * seconds_of(answer, side):.1f} ms in {name}" for name, answer in answers.items()]
-    print(f"one image   {', '.join(times)}, on a CPU, threads: {torch.get_num_threads()}")
 
 
 def mebibytes(size: int) -> str:
@@ -137,8 +110,6 @@ def check_combination(options: argparse.Namespace) -> None:
 
 def default_output(options: argparse.Namespace, kind: Format) -> Path:
     """RUN/model.onnx, or NAME.onnx here for what is no folder of the user's."""
-    from nfft.models.resolve import PACKAGED
-
     folder = expanded(options.model)
     is_folder = options.model != PACKAGED and folder.is_dir()
     stem = "model" if is_folder else options.model.rstrip("/").split("/")[-1]
@@ -160,16 +131,6 @@ def check_place(output: Path, kind: Format) -> None:
         raise UserError(f"--output {output} is there already, and is no export of nfft's. Choose another name.")
     if beside(output).exists() and not output.exists():
         raise UserError(f"{beside(output)} is there already, and would be replaced. Choose another --output.")
-
-
-def pictures_of(options: argparse.Namespace, classifier: "AutoNFNet", side: int) -> "Pictures":
-    """The images of the task that was named."""
-    from nfft.export.int8 import Pictures
-
-    pictures = Pictures(read_task(options.task, split_pairs(options.set, "--set")), classifier, side)
-    for note in pictures.notes:
-        print(note, file=sys.stderr)
-    return pictures
 
 
 def announce(classifier: "AutoNFNet", side: int) -> None:

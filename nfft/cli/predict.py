@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tqdm import tqdm
+
 from nfft.cli.arguments import add_model, at_least, new_parser
 from nfft.cli.errors import run_command
 from nfft.errors import UserError
@@ -39,7 +41,6 @@ def main(arguments: list[str] | None = None) -> int:
 def predict(options: argparse.Namespace) -> int:
     """Classify each file, in order; those that cannot be read are named and passed over."""
     from PIL import Image
-    from tqdm import tqdm
 
     from nfft.auto import AutoNFNet
     from nfft.distributed.accelerator import best_device

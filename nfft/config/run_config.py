@@ -13,6 +13,8 @@ from nfft.config.task import Task
 from nfft.errors import UserError, nearest
 
 LARGEST_SEED = 2**32 - 1
+# The checkpoint that comes with nfft.
+PACKAGED = "nfnet-nano"
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
@@ -40,7 +42,7 @@ class RunConfig:
     """
 
     task: str | Task
-    model: str = "nfnet-nano"
+    model: str = PACKAGED
     recipe: str = "auto"
     method: str = "full"
     model_args: Mapping[str, Any] = field(default_factory=dict)

@@ -38,6 +38,12 @@ class Cost:
     split: str
     count: int
 
+    def __str__(self) -> str:
+        return (
+            f"{self.before:.2%} in float, {self.after:.2%} in int8, the same class in {self.agreement:.1%} of "
+            f"{self.count:,} {self.split} images"
+        )
+
 
 class Pictures:
     """A task's images as a checkpoint is shown them: those to calibrate on, and those to score.

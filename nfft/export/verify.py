@@ -29,6 +29,9 @@ class Agreement:
     difference: float
     spread: float
 
+    def __str__(self) -> str:
+        return f"logits differ by {self.difference:.1e} from the network's, whose range is {self.spread:.3g}"
+
 
 @contextmanager
 def stage(output: Path) -> Iterator[Path]:
@@ -103,6 +106,11 @@ def seconds_of(answer: Answer, side: int) -> float:
         answer(image)
         times.append(time.perf_counter() - began)
     return min(times)
+
+
+def threads() -> int:
+    """On how many the times are."""
+    return torch.get_num_threads()
 
 
 def size_of(path: Path) -> int:

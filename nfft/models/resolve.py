@@ -7,12 +7,12 @@ from typing import Any
 
 import timm
 
+from nfft.config.run_config import PACKAGED
 from nfft.errors import UserError, nearest
 from nfft.files import expanded, is_path
 from nfft.hub.download import HubAccess, download_snapshot
 from nfft.models.checkpoint import ADAPTER, ADAPTER_FILES, Checkpoint, open_checkpoint, random_checkpoint
 
-PACKAGED = "nfnet-nano"
 OFFLINE = f"To work offline, give --model a local folder or {PACKAGED}, which comes with nfft."
 
 

@@ -5,11 +5,11 @@ import hashlib
 import shlex
 from pathlib import Path
 
+from nfft.config.run_config import PACKAGED
 from nfft.errors import UserError
 from nfft.files import write_bytes, write_text
 from nfft.hub.upload import card_on_hub, check_repository, push_folder
 from nfft.models.checkpoint import ADAPTER, open_checkpoint
-from nfft.models.resolve import PACKAGED
 from nfft.reporting.card_merge import is_edited
 from nfft.reporting.card_metadata import eval_results, hub_id
 from nfft.reporting.model_card import render_card

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.optimize import minimize
 from torch import Tensor
 
 from nfft.errors import UserError
@@ -140,8 +141,6 @@ def _minimise(rows: Rows, start: np.ndarray, l2: float) -> tuple[np.ndarray, Any
     Every axis is stretched so that the loss curves alike along each where all classes are equally likely: steps are
     then nearly Newton's.
     """
-    from scipy.optimize import minimize
-
     classes = len(start)
     curvature = np.append(rows.variances / classes + l2, 1 / classes)
     stretch = 1 / np.sqrt(np.maximum(curvature, FLATTEST))
