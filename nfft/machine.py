@@ -1,6 +1,7 @@
 """This machine: cores, memory, hardware, and the versions of what computes on it."""
 
 import contextlib
+import ctypes
 import os
 import platform
 import sys
@@ -69,3 +70,18 @@ def peak_memory(device: str) -> int:
         return torch.cuda.max_memory_allocated()
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def keep_freed_memory() -> None:
+    """Have this process keep what it frees, in place of giving it back to the system and asking for it again.
+
+    A network's activations are tens of megabytes each, which glibc asks the system for and gives back layer by layer;
+    the system fills each page with zeros when it is first touched. The largest amount at once stays as it is. For
+    programs of our own: in someone else's, what is kept is kept from all that comes later. Without glibc, nothing
+    happens.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        allocator = ctypes.CDLL(None)
+        # M_MMAP_MAX: no block is mapped by itself; M_TRIM_THRESHOLD: the heap is not made smaller.
+        allocator.mallopt(-4, 0)
+        allocator.mallopt(-1, 2**31 - 1)

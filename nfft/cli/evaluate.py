@@ -48,8 +48,10 @@ def evaluate(options: argparse.Namespace) -> int:
     from nfft.data.splits import source_hash
     from nfft.distributed.accelerator import make_accelerator, set_threads
     from nfft.evaluation.evaluate import plan_evaluation, run_evaluation
+    from nfft.machine import keep_freed_memory
     from nfft.reporting.publish import add_evaluation
 
+    keep_freed_memory()
     task = read_task(options.task, split_pairs(options.set, "--set"))
     accelerator = make_accelerator(options.precision)
     set_threads(None)

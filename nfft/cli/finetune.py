@@ -41,8 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
 def finetune(options: argparse.Namespace) -> int:
     """Train, and show how it goes; docs/run-folder.md says what is left in the folder."""
     from nfft.cli.console import Console
+    from nfft.machine import keep_freed_memory
     from nfft.training.run import Interrupted, train
 
+    keep_freed_memory()
     console = Console()
     try:
         train(replace(run_config_of(options), command=public_command()), [console])
