@@ -15,7 +15,7 @@ from update_run import CASES, take_steps
 import nfft
 from nfft.cli import evaluate
 from nfft.distributed.accelerator import make_accelerator
-from nfft.optim.step import InTurn
+from nfft.optim.step import SequentialUpdate
 from nfft.training.step import prepare_training
 
 pytestmark = [
@@ -55,7 +55,7 @@ def test_steps_are_the_references(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_pass_equals_the_pieces_in_turn(case: object) -> None:
     from nfft.optim.step_triton import InOnePass
 
-    one, wanted = take_steps(case, InOnePass, "cuda"), take_steps(case, InTurn, "cuda")
+    one, wanted = take_steps(case, InOnePass, "cuda"), take_steps(case, SequentialUpdate, "cuda")
     assert one.keys() == wanted.keys()
     for name, array in wanted.items():
         torch.testing.assert_close(
