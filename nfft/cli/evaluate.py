@@ -13,11 +13,11 @@ from nfft.config.run_config import default_folder, split_pairs
 from nfft.errors import UserError
 from nfft.files import fingerprint_of, write_json
 from nfft.runs.folder import RUN, is_held
-from nfft.runs.records import Evaluation
 
 if TYPE_CHECKING:
     from nfft.evaluation.evaluate import EvaluationPlan
     from nfft.models.checkpoint import Checkpoint
+    from nfft.runs.records import Evaluation
 
 EVALUATED = {"model", "task", "scores", "resolution"}
 
@@ -106,7 +106,7 @@ def check_places(add_to: Path | None, output: Path, checkpoint: "Checkpoint") ->
         raise UserError(f"--add-to {add_to}: the run there has other weights than --model. Name the model's own run.")
 
 
-def announce(evaluation: Evaluation) -> None:
+def announce(evaluation: "Evaluation") -> None:
     """Say how good the model is."""
     scores = evaluation.scores
     top5 = f", top-5 {scores.top5:.2%}" if scores.top5 is not None else ""
