@@ -89,6 +89,7 @@ def timed(
     *,
     folder: Path | None = None,
     environment: dict[str, str] | None = None,
+    watches_memory: bool = True,
 ) -> Timed:
     """Run a command and time it.
 
@@ -96,6 +97,7 @@ def timed(
         steps_in: of the text of a report, a value for each training step: whether it begins an epoch.
         log: the file of that report.
         folder: to run it in.
+        watches_memory: as well, which slows a process with a large heap.
     """
     found, began = Timed(), time.perf_counter()
     with tempfile.TemporaryFile("w+") as said:
@@ -103,13 +105,15 @@ def timed(
             command, stdout=said, stderr=subprocess.STDOUT, text=True, cwd=folder, env=environment
         )  # fmt: skip
         watch = threading.Thread(target=_watch_memory, args=(process.pid, found))
-        watch.start()
+        if watches_memory:
+            watch.start()
         while process.poll() is None:
             _note(found, steps_in(text_of(log)), began)
             time.sleep(0.01)
         found.wall = time.perf_counter() - began
         _note(found, steps_in(text_of(log)), began)
-        watch.join()
+        if watches_memory:
+            watch.join()
         said.seek(0)
         if process.returncode:
             raise SystemExit(f"{' '.join(command)} failed:\n{(said.read() or text_of(log))[-3000:]}")
