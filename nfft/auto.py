@@ -241,13 +241,12 @@ def evaluate(
     """
     named = task if isinstance(task, Task) else registry.task(str(task))
     accelerator = make_accelerator(precision)
-    plan = plan_evaluation(
-        AutoNFNet.from_pretrained(model, revision=revision),
-        with_settings(named, settings, "task"),
-        split=split,
-        resolution=resolution,
-        revision=revision,
-    )
+    # One process of each machine fetches what is not there yet.
+    with accelerator.local_main_process_first():
+        classifier = AutoNFNet.from_pretrained(model, revision=revision)
+        plan = plan_evaluation(
+            classifier, with_settings(named, settings, "task"), split=split, resolution=resolution, revision=revision
+        )
     return run_evaluation(plan, accelerator)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from accelerate import Accelerator
 
 from nfft.command_line import public_command
 from nfft.config.task import Task
@@ -21,8 +22,6 @@ from nfft.models.transforms import pixels_of, stored_preprocessing
 from nfft.runs.records import EvaluatedModel, EvaluatedTask, Evaluation, HardwareRecord
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
-
     from nfft.auto import AutoNFNet
 
 BATCH = 64
@@ -112,7 +111,7 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def run_evaluation(plan: EvaluationPlan, accelerator: "Accelerator") -> Evaluation:
+def run_evaluation(plan: EvaluationPlan, accelerator: Accelerator) -> Evaluation:
     """Score what was planned, each process its share of the images; every one has the outcome.
 
     Raises:

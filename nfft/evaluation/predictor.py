@@ -7,11 +7,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Barrier
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -25,9 +26,6 @@ from nfft.evaluation.metrics import Predictions, predict_batches
 from nfft.machine import memory_of
 from nfft.models.build import normalize_images
 from nfft.models.folding import fold
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
 
 T = TypeVar("T")
 # Normalized images (n, 3, side, side) -> rows (n, ...): a network, a part of one, or another runtime with its file.
@@ -150,7 +148,7 @@ class Predictor:
 
     def __init__(
         self,
-        accelerator: "Accelerator | None",
+        accelerator: Accelerator | None,
         view: View,
         mean: Sequence[float],
         std: Sequence[float],
@@ -167,7 +165,7 @@ class Predictor:
             self.rank, self.processes = accelerator.process_index, accelerator.num_processes
             self.inference = Inference(accelerator.device, mean, std, autocast=autocast_dtype(accelerator))
         self.room = int(KEPT_SHARE * memory_of(torch.device("cpu"))) if keeps_views else 0
-        # By the identity of the split, which the loaders keep alive.
+        # By the identity of the split, which each holds.
         self.views: dict[int, Views] = {}
 
     def folded(self, network: nn.Module, tensors: Mapping[str, Tensor] | None = None) -> nn.Module:
@@ -188,7 +186,7 @@ class Predictor:
         size = self._cut(len(split))
         if id(split) not in self.views:
             images = EvaluationImages(split, self.view)
-            self.views[id(split)] = Views(self._loader(images, size, persistent=self.keeps_views))
+            self.views[id(split)] = Views(split, self._loader(images, size, persistent=self.keeps_views))
         views = self.views[id(split)]
         others = sum(each.nbytes for each in self.views.values() if each is not views)
         batches = views.read(self.room - others)
@@ -268,7 +266,8 @@ class Predictor:
 class Views:
     """This process's share of a split, batch by batch: loaded once, if there is room for it in memory."""
 
-    def __init__(self, loader: DataLoader) -> None:
+    def __init__(self, split: Split, loader: DataLoader) -> None:
+        self.split = split
         self.loader: DataLoader | None = loader
         self.kept: list[Batch] = []
         self.fits = True

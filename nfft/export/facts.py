@@ -2,17 +2,15 @@
 
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nfft import __version__
+from nfft.auto import AutoNFNet
 from nfft.export.formats import FACTS
 from nfft.models.transforms import stored_preprocessing
 
-if TYPE_CHECKING:
-    from nfft.auto import AutoNFNet
 
-
-def facts_of(classifier: "AutoNFNet", side: int) -> dict[str, str]:
+def facts_of(classifier: AutoNFNet, side: int) -> dict[str, str]:
     """Each fact as JSON, by its name."""
     checkpoint = classifier.checkpoint
     model = {
@@ -25,7 +23,7 @@ def facts_of(classifier: "AutoNFNet", side: int) -> dict[str, str]:
     return {name: json.dumps(facts[name]) for name in FACTS}
 
 
-def preprocessing_of(classifier: "AutoNFNet", side: int) -> dict[str, Any]:
+def preprocessing_of(classifier: AutoNFNet, side: int) -> dict[str, Any]:
     """The checkpoint's evaluation in timm's words, and in px: what an image is resized to, and the box cut out of it.
 
     Where timm keeps the aspect ratio, `resize` is one side (crop_mode tells which), and the box depends on the image.

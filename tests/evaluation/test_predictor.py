@@ -124,6 +124,13 @@ def test_views_that_are_kept_are_decoded_once_and_change_nothing(
     assert all(same(first[name], second[name]) for name in answers)
 
 
+def test_splits_that_come_and_go_are_not_taken_for_one_another(networks: dict[str, nn.Module]) -> None:
+    predictor = make_predictor(keeps_views=True)
+    answers = {"": predictor.folded(networks["raw"])}
+    for images in (5, 6, 5, 7):
+        assert len(predictor.predict(answers, make_split(images))[""].labels) == images
+
+
 def test_views_are_read_again_where_there_is_no_room_for_them(
     networks: dict[str, nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
