@@ -2,11 +2,9 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from threading import Barrier
 from typing import TypeVar
 
 import numpy as np
@@ -31,25 +29,8 @@ T = TypeVar("T")
 # Normalized images (n, 3, side, side) -> rows (n, ...): a network, a part of one, or another runtime with its file.
 Network = Callable[[Tensor], Tensor]
 TENSORS = ("images", "labels", "partners", "ratios", "indices")
-# Images that one core takes at a time.
-PIECE = 32
 # The share of a process's memory that the views of all splits may take together.
 KEPT_SHARE = 1 / 8
-
-
-class Threads:
-    """Threads that compute on one core each."""
-
-    def __init__(self, count: int) -> None:
-        self.pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
-        # All of them start now: torch takes the last number that any thread has set for those that come later.
-        together = Barrier(count)
-        list(self.pool.map(lambda _: together.wait(), range(count)))
-        torch.set_num_threads(count)
-
-    def map(self, work: Callable[[Tensor], Tensor], pieces: Sequence[Tensor]) -> list[Tensor]:
-        """What `work` makes of each piece, in their order."""
-        return list(self.pool.map(work, pieces))
 
 
 class Inference:
@@ -72,7 +53,6 @@ class Inference:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.device, self.autocast, self.dtype = device, autocast, dtype
-        self.threads: Threads | None = None
         self.mean, self.std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (mean, std))
 
     def folded(self, network: nn.Module, tensors: Mapping[str, Tensor] | None = None) -> nn.Module:
@@ -87,28 +67,9 @@ class Inference:
         """uint8 images (n, 3, h, w) -> a network's input, on the device."""
         return normalize_images(images.to(self.device, non_blocking=True), self.mean, self.std).to(self.dtype)
 
+    @torch.inference_mode()
     def answers(self, network: Network, images: Tensor) -> Tensor:
         """What a network makes of normalized images, without gradients."""
-        pieces = self._pieces(network, images)
-        if len(pieces) == 1:
-            return self._answers(network, images)
-        if self.threads is None:
-            self.threads = Threads(torch.get_num_threads())
-        return torch.cat(self.threads.map(partial(self._answers, network), pieces))
-
-    def _pieces(self, network: Network, images: Tensor) -> Sequence[Tensor]:
-        """The images in parts that threads of a CPU take side by side, each on one core.
-
-        Cores that share a convolution wait for each other: four layers of five take less of each when they do not. An
-        image's row is the same either way, to the bit, in batches of PIECE images and more; smaller ones stay whole.
-        """
-        is_split = self.device.type == "cpu" and isinstance(network, nn.Module) and torch.get_num_threads() > 1
-        if not is_split or len(images) <= PIECE or len(images) % PIECE:
-            return [images]
-        return images.split(PIECE)
-
-    @torch.inference_mode()
-    def _answers(self, network: Network, images: Tensor) -> Tensor:
         with nullcontext() if self.autocast is None else torch.autocast(self.device.type, self.autocast):
             return network(images)
 
