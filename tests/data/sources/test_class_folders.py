@@ -8,7 +8,7 @@ from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 from pictures import noise
 
 from nfft import Task, UserError
-from nfft.data.sources.class_folders import ClassFolders
+from nfft.data.sources.arrays import Arrays
 from nfft.data.sources.image_folder import ENDINGS
 from nfft.data.sources.open import open_tables
 
@@ -29,7 +29,7 @@ def test_they_are_what_datasets_makes_of_them(tmp_path: Path, splits: list[str])
     assert sorted(tables) == sorted(split.lower() or "train" for split in splits)
     for split in splits:
         table = tables[split.lower() or "train"]
-        assert isinstance(table, ClassFolders)
+        assert isinstance(table, Arrays)
         peer = datasets.load_dataset("imagefolder", data_dir=str(tmp_path / split), split="train", drop_labels=False)
         peer = peer.cast_column("image", datasets.Image(decode=False))
         assert list(table.images()) == [row["path"] for row in peer["image"]]
