@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor
 
-from nfft.data.decode import evaluation_view
 from nfft.data.loader import AugmentedImages, EvaluationImages
 from nfft.data.splits import Split
 from nfft.errors import UserError
 from nfft.evaluation.metrics import Predictions, predictions_of_logits
 from nfft.machine import versions
 from nfft.optim.param_groups import classifier
+from nfft.runs.folder import FEATURES
 from nfft.runs.records import FeatureMetrics, SolutionMetrics
 from nfft.training.base import BaseTrainer, Effort, Outcome
 from nfft.training.plan import Plan
@@ -27,7 +27,6 @@ from nfft.training.probe.features import BATCH, Features, extract_features, find
 from nfft.training.probe.solver import CHUNK, L2, Rows, Solution, path
 from nfft.training.tracking import Tracker
 
-FOLDER = "features"
 # The path of penalties ends when so many in a row have not lowered the loss on validation.
 PATIENCE = 2
 
@@ -135,10 +134,9 @@ class ProbeTrainer(BaseTrainer):
     def _wanted(self) -> list[tuple[str, EvaluationImages, dict[str, Any]]]:
         """What goes through the network: a name, the images, and what tells them from others of this run."""
         data, recipe, seed = self.plan.data, self.plan.recipe, self.plan.config.seed
-        view = partial(evaluation_view, resolution=recipe.test_resolution, margin=recipe.test_margin)
         sides = {"resolution": recipe.test_resolution, "margin": recipe.test_margin}
         wanted: list[tuple[str, EvaluationImages, dict[str, Any]]] = [
-            (split.name, EvaluationImages(split, view), sides) for split in data.splits
+            (split.name, EvaluationImages(split, self.predictor.view), sides) for split in data.splits
         ]
         crops = {name: getattr(recipe, name) for name in ("train_resolution", "crop_area", "crop_aspect", "flip")}
         for epoch in range(self.views):
@@ -162,7 +160,7 @@ class ProbeTrainer(BaseTrainer):
             "precision": self.accelerator.mixed_precision,
             "versions": versions(),
         }
-        return find_features(self.folder / FOLDER / f"{name}.npy", split.labels, everything, self.accelerator)
+        return find_features(self.folder / FEATURES / f"{name}.npy", split.labels, everything, self.accelerator)
 
     def _features(self, pixels: Tensor) -> Tensor:
         """Normalized images (n, 3, side, side) -> what the classifier gets of them, (n, width)."""
