@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -13,6 +13,7 @@ from accelerate.utils import InitProcessGroupKwargs, gather_object
 from nfft.errors import UserError
 from nfft.machine import cores
 
+T = TypeVar("T")
 # What of accelerate is not offered here, where every process has a whole copy of the network.
 NOT_OFFERED = ("DEEPSPEED", "FSDP", "MEGATRON_LM", "PARALLELISM_CONFIG")
 MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
@@ -71,6 +72,11 @@ def check_alike(facts: Mapping[str, Any]) -> None:
                     f"process {number} has found other {name}. Machines that train together need the same data, "
                     "weights and run folder, such as on a disk that they share."
                 )
+
+
+def of_all(items: list[T], processes: int) -> list[T]:
+    """The items of every process, in each of them; where there is but one, nothing is sent."""
+    return gather_object(items) if processes > 1 else items
 
 
 def best_device() -> torch.device:

@@ -5,13 +5,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -19,13 +17,12 @@ from tqdm import tqdm
 from nfft.data.loader import Batch, EvaluationImages, View, evaluation_loader
 from nfft.data.scan import BrokenImage
 from nfft.data.splits import Split
-from nfft.distributed.accelerator import autocast_dtype
+from nfft.distributed.accelerator import autocast_dtype, of_all
 from nfft.evaluation.metrics import Predictions, predict_batches
 from nfft.machine import memory_of
 from nfft.models.build import normalize_images
 from nfft.models.folding import fold
 
-T = TypeVar("T")
 # Normalized images (n, 3, side, side) -> rows (n, ...): a network, a part of one, or another runtime with its file.
 Network = Callable[[Tensor], Tensor]
 TENSORS = ("images", "labels", "partners", "ratios", "indices")
@@ -156,7 +153,7 @@ class Predictor:
         shown = tqdm(batches, title, total, disable=hidden or None, leave=False, delay=2)
         inputs = (replace(batch, images=self.inputs(batch, size)) for batch in shown)
         answers = {name: partial(self.inference.answers, network) for name, network in networks.items()}
-        return predict_batches(answers, inputs, self._of_all)
+        return predict_batches(answers, inputs, partial(of_all, processes=self.processes))
 
     def outputs(self, network: Network, images: EvaluationImages, first: int = 0) -> Iterator[Outputs]:
         """What `network` makes of the images from `first` on, as far as every process has come with a batch.
@@ -170,7 +167,7 @@ class Predictor:
             # The last batches may leave a process nothing to do; it gathers all the same.
             batch = next(batches, None)
             mine = [] if batch is None else [(batch.indices.numpy(), self._rows(network, batch, size), batch.broken)]
-            parts = self._of_all(mine)
+            parts = of_all(mine, self.processes)
             rows = [rows for _, rows, _ in parts if rows is not None]
             yield Outputs(
                 indices=np.concatenate([indices for indices, _, _ in parts]),
@@ -218,10 +215,6 @@ class Predictor:
             first=first,
             persistent=persistent,
         )
-
-    def _of_all(self, items: list[T]) -> list[T]:
-        """The items of every process."""
-        return gather_object(items) if self.processes > 1 else items
 
 
 class Views:

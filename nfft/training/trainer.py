@@ -2,13 +2,12 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -17,6 +16,7 @@ from nfft.data.decode_cache import Decoded, fill_cache, fits_cache
 from nfft.data.loader import train_loader
 from nfft.data.scan import BrokenImage
 from nfft.data.splits import Split
+from nfft.distributed.accelerator import of_all
 from nfft.errors import LocalError, UserError
 from nfft.evaluation.metrics import Predictions
 from nfft.optim.schedule import learning_rate
@@ -149,7 +149,7 @@ class Trainer(BaseTrainer):
             else:
                 previous = launched
             if stopping or is_evaluated or accelerator.num_processes == 1:
-                self.note_broken(self.plan.data.train, self._of_all(broken))
+                self.note_broken(self.plan.data.train, of_all(broken, accelerator.num_processes))
                 broken = []
 
             # ---- evaluate and save, where it is time
@@ -301,10 +301,6 @@ class Trainer(BaseTrainer):
         predictions = self.predictor.predict(networks, split)
         self.note_broken(split, next(iter(predictions.values())).broken)
         return predictions
-
-    def _of_all(self, items: Sequence) -> list:
-        """The items of every process."""
-        return gather_object(list(items)) if self.accelerator.num_processes > 1 else list(items)
 
     def _share_buffers(self) -> None:
         """Give every process the main one's running statistics, the ones that are saved.
