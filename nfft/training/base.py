@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from torch import Tensor
 
 from nfft.data.decode import evaluation_view
 from nfft.data.scan import BrokenImage
@@ -18,7 +16,7 @@ from nfft.data.splits import Split
 from nfft.distributed.accelerator import default_workers, set_threads
 from nfft.evaluation.metrics import Predictions
 from nfft.evaluation.predictor import Predictor
-from nfft.models.build import build_network, check_side, normalize_images
+from nfft.models.build import build_network, check_side
 from nfft.runs.folder import add_skipped
 from nfft.runs.records import Skipped
 from nfft.training.plan import Plan
@@ -76,9 +74,6 @@ class BaseTrainer(ABC):
             plan.checkpoint, plan.data.classes, dropout=recipe.dropout, stochastic_depth=recipe.stochastic_depth
         )
         self.check_side("test_resolution")
-        source = plan.checkpoint.preprocessing
-        self.mean = torch.tensor(source["mean"], device=accelerator.device).view(3, 1, 1)
-        self.std = torch.tensor(source["std"], device=accelerator.device).view(3, 1, 1)
         self.workers = recipe.workers if recipe.workers is not None else default_workers(accelerator)
         self.began = time.monotonic()
 
@@ -120,10 +115,6 @@ class BaseTrainer(ABC):
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.began
-
-    def to_input(self, images: Tensor) -> Tensor:
-        """uint8 images (n, 3, h, w) -> normalized floats on the device."""
-        return normalize_images(images.to(self.accelerator.device, non_blocking=True), self.mean, self.std)
 
     def new_predictor(self, batch_size: int, *, keeps_views: bool = False) -> Predictor:
         """What scores this run's splits, as the saved network will be evaluated; arguments as for `Predictor`."""

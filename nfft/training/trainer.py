@@ -110,6 +110,7 @@ class Trainer(BaseTrainer):
 
     def _fit(self, tracker: Tracker, stop_requested: Callable[[], bool]) -> bool:
         training, recipe, accelerator = self.training, self.plan.recipe, self.accelerator
+        to_input = self.predictor.inference.normalized
         seed, total_steps = self.plan.config.seed, self.plan.total_steps
         warmup_steps = round(recipe.warmup_fraction * total_steps)
         evaluated = {round(total_steps * (n + 1) / recipe.evaluations) for n in range(recipe.evaluations)}
@@ -133,7 +134,7 @@ class Trainer(BaseTrainer):
             lr = learning_rate(training.step, peak=recipe.lr, total_steps=total_steps, warmup_steps=warmup_steps)
             for group in training.optimizer.param_groups:
                 group["lr"] = lr * group["scale"]
-            figures = optimizer_step(training, micro_batches, recipe, accelerator, self.to_input)
+            figures = optimizer_step(training, micro_batches, recipe, accelerator, to_input)
             stop = torch.full((), float(stop_requested()), device=accelerator.device)
             totals = accelerator.reduce(torch.stack([*figures, stop]), reduction="mean")
             training.step += 1

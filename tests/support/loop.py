@@ -47,7 +47,7 @@ class Loop(Trainer):
             total_steps=total_steps,
             data=SimpleNamespace(train=None, validation=None),
         )
-        self.to_input = to_input
+        self.predictor = SimpleNamespace(inference=SimpleNamespace(normalized=to_input))
         self.tally, self.saved, self.began = Tally(), None, time.monotonic()
         self.saved_at = self.measured_at = self.began
         self.saves: list[int] = []
