@@ -1,9 +1,7 @@
 """Metrics over a split: every image counted once, however many processes share them."""
 
-import heapq
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,25 +17,6 @@ from nfft.runs.records import ClassScores, Scores
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 CALIBRATION_BINS = 15
 TOP = 5
-
-
-def most_confused(confusion: Sequence[Sequence[int]], limit: int) -> list[tuple[int, int, int, int]]:
-    """The largest entries off the diagonal.
-
-    Args:
-        confusion: (true class, predicted class, images), each pair once.
-        limit: entries to return, at most.
-
-    Returns:
-        (true class, predicted class, images taken so, images of the true class), most images first.
-    """
-    totals: dict[int, int] = defaultdict(int)
-    for true, _, count in confusion:
-        totals[true] += count
-    mistakes = [(true, predicted, count) for true, predicted, count in confusion if true != predicted]
-    # Of equally many and as large a share, the first classes.
-    largest = heapq.nsmallest(limit, mistakes, key=lambda pair: (-pair[2], -pair[2] / totals[pair[0]], pair[:2]))
-    return [(true, predicted, count, totals[true]) for true, predicted, count in largest]
 
 
 @dataclass(frozen=True)

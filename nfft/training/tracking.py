@@ -5,16 +5,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from tqdm.auto import tqdm
 
 from nfft.files import write_text
 from nfft.runs.folder import METRICS, read_metrics
-from nfft.runs.records import Metrics, RunRecord, StepMetrics, ValidationMetrics
-
-if TYPE_CHECKING:
-    from nfft.runs.records import Results
+from nfft.runs.records import Metrics, Results, RunRecord, StepMetrics, ValidationMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +52,7 @@ class Tracker(Protocol):
     def progress(self, what: str, done: int, total: int) -> None:
         """Of `total` images, so many have gone through the network for `what`."""
 
-    def finish(self, folder: Path, results: "Results") -> None:
+    def finish(self, folder: Path, results: Results) -> None:
         """The run has ended, and its folder is whole."""
 
     def tell(self, lines: Sequence[str]) -> None:
@@ -80,7 +77,7 @@ class Everyone:
         for tracker in self.trackers:
             tracker.progress(what, done, total)
 
-    def finish(self, folder: Path, results: "Results") -> None:
+    def finish(self, folder: Path, results: Results) -> None:
         for tracker in self.trackers:
             tracker.finish(folder, results)
 
@@ -110,7 +107,7 @@ class MetricsFile:
     def progress(self, what: str, done: int, total: int) -> None:
         """No line: what is not done yet is no metric."""
 
-    def finish(self, folder: Path, results: "Results") -> None:
+    def finish(self, folder: Path, results: Results) -> None:
         """Nothing is left to write."""
 
     def tell(self, lines: Sequence[str]) -> None:
@@ -126,7 +123,7 @@ class ProgressBar:
     def start(self, start: Start) -> None:
         for note in start.notes:
             logger.warning("%s", note)
-        self.total_steps, self.first_step = start.total_steps, start.first_step
+        self.total_steps = start.total_steps
 
     def log(self, metrics: Metrics) -> None:
         if isinstance(metrics, StepMetrics):
@@ -139,7 +136,7 @@ class ProgressBar:
     def progress(self, what: str, done: int, total: int) -> None:
         self._show(what, done, total)
 
-    def finish(self, folder: Path, results: "Results") -> None:
+    def finish(self, folder: Path, results: Results) -> None:
         if self.bar is not None:
             self.bar.close()
         logger.info("%s top-1 %.4f, written to %s", results.quoted.split, results.quoted.top1, folder)
