@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from nfft.cli import COMMANDS
 from nfft.config import registry
-from nfft.config.run_config import PRECISIONS, RunConfig, read_model_args, split_pairs
+from nfft.config.run_config import PACKAGED, PRECISIONS, RunConfig, read_model_args, split_pairs
 
 
 def new_parser(name: str, epilog: str = "") -> argparse.ArgumentParser:
@@ -31,7 +31,7 @@ def add_run(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     )
     what.add_argument(
         "--model",
-        default="nfnet-nano",
+        default=PACKAGED,
         help="a checkpoint's id on the Hub, a run's folder, or scratch:<timm architecture> (default: %(default)s)",
     )
     what.add_argument(

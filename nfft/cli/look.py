@@ -24,7 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def look(options: argparse.Namespace) -> int:
     """Write the first images of the run that the options describe, augmented and mixed."""
-    from nfft.training.preview import preview, save_figure
+    from nfft.reporting.plots.figure import save_figure
+    from nfft.training.preview import preview
 
     if options.output.is_dir():
         raise UserError(f"--output {options.output} is a folder. Name a file, such as {options.output / 'look.png'}.")
