@@ -134,7 +134,8 @@ def _cell(study: Study, row: str, column: str, seed: int, changes: Changes) -> C
 
 
 def _cell_of(name: str, settings: Settings, seed: int, changes: Changes, start: Cell | None = None) -> Cell:
-    return Cell(name, arguments(settings, seed, changes), config_of(settings, seed, changes), start)
+    settings = {**settings, "task": changes.tasks.get(settings["task"], settings["task"])}
+    return Cell(name, arguments(settings, seed), config_of(settings, seed), start)
 
 
 def merged(*layers: Settings) -> dict[str, Any]:
@@ -154,22 +155,22 @@ def tasks_of(study: Study) -> set[str]:
     return {settings["task"] for settings in every if "task" in settings}
 
 
-def arguments(settings: Settings, seed: int, changes: Changes) -> tuple[str, ...]:
+def arguments(settings: Settings, seed: int) -> tuple[str, ...]:
     """What `nfft finetune` is given for `settings`."""
-    settings = {**settings, "task": changes.tasks.get(settings["task"], settings["task"])}
     words: list[str] = []
     for name, value in settings.items():
         words += [f"--{name.replace('_', '-')}", str(value)] if name in OPTIONS else ["--set", f"{name}={_text(value)}"]
     return (*words, "--seed", str(seed))
 
 
-def config_of(settings: Settings, seed: int, changes: Changes) -> RunConfig:
+def config_of(settings: Settings, seed: int) -> RunConfig:
     """The same as a run understands it."""
-    task = changes.tasks.get(settings["task"], settings["task"])
-    own: dict[str, Any] = {name: str(settings[name]) for name in ("model", "recipe", "method") if name in settings}
+    own: dict[str, Any] = {
+        name: str(settings[name]) for name in ("task", "model", "recipe", "method") if name in settings
+    }
     model_args = read_model_args([settings["model_arg"]] if "model_arg" in settings else [])
     rest = {NAMES.get(name, name): _text(value) for name, value in settings.items() if name not in DESCRIBING}
-    return RunConfig(task=task, **own, model_args=model_args, settings=rest, seed=seed, shots=settings.get("shots"))
+    return RunConfig(**own, model_args=model_args, settings=rest, seed=seed, shots=settings.get("shots"))
 
 
 def _text(value: Any) -> str:
