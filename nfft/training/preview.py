@@ -2,10 +2,9 @@
 
 from dataclasses import replace
 
-from matplotlib.figure import Figure
-
 from nfft.config.run_config import RunConfig
 from nfft.data.loader import Batch, Collate, MicroBatches, TrainImages
+from nfft.reporting.plots.figure import Figure
 from nfft.reporting.plots.images import plot_images
 from nfft.training.plan import Plan, make_plan
 
