@@ -1,5 +1,6 @@
 """AutoNFNet: a trained classifier as people use one: load it by name, show it pictures, share it."""
 
+import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,16 +8,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from PIL import Image
 from torch import Tensor, nn
 
+from nfft.command_line import public_path
 from nfft.config import registry
 from nfft.config.overrides import with_settings
 from nfft.config.task import Task
 from nfft.data.decode import UnreadableImage, decode
-from nfft.distributed.accelerator import best_device, make_accelerator
+from nfft.distributed.accelerator import best_device, make_accelerator, set_threads
 from nfft.errors import UserError
-from nfft.evaluation.evaluate import plan_evaluation, run_evaluation
+from nfft.evaluation.evaluate import EvaluationPlan, plan_evaluation, run_evaluation
 from nfft.evaluation.predictor import Inference, Network
 from nfft.hub.download import HubAccess
 from nfft.hub.upload import push_folder
@@ -28,6 +31,8 @@ from nfft.models.transforms import pixels_of, stored_preprocessing, transform_of
 from nfft.reporting.model_card import render_bare
 from nfft.runs.folder import NETWORK
 from nfft.runs.records import Evaluation
+
+logger = logging.getLogger(__name__)
 
 Picture = str | Path | bytes | Image.Image | np.ndarray
 BATCH = 32
@@ -240,14 +245,35 @@ def evaluate(
         UserError: when model or data cannot be had, or the model does not tell the data's classes apart.
     """
     named = task if isinstance(task, Task) else registry.task(str(task))
+    changed = with_settings(named, settings, "task")
     accelerator = make_accelerator(precision)
+    plan = evaluation_of(model, changed, accelerator, split=split, resolution=resolution, revision=revision)
+    for line in plan.lines:
+        logger.info(line)
+    words = [repr(public_path(str(model))), repr(named.name if isinstance(task, Task) else public_path(str(task)))]
+    options = {"split": split, "resolution": resolution, "revision": revision, **settings}
+    words += [f"{name}={value!r}" for name, value in options.items() if value is not None]
+    return run_evaluation(plan, accelerator, f"nfft.evaluate({', '.join(words)})")
+
+
+def evaluation_of(
+    model: str | Path,
+    task: Task,
+    accelerator: Accelerator,
+    *,
+    split: str | None,
+    resolution: int | None,
+    revision: str | None,
+) -> EvaluationPlan:
+    """Load a model and find the images that it is to be scored on, in each of the processes that share the work.
+
+    Args and Raises: as for `evaluate`.
+    """
+    set_threads(None)
     # One process of each machine fetches what is not there yet.
     with accelerator.local_main_process_first():
         classifier = AutoNFNet.from_pretrained(model, revision=revision)
-        plan = plan_evaluation(
-            classifier, with_settings(named, settings, "task"), split=split, resolution=resolution, revision=revision
-        )
-    return run_evaluation(plan, accelerator)
+        return plan_evaluation(classifier, task, split=split, resolution=resolution, revision=revision)
 
 
 def _pictures(images: Picture | Sequence[Picture]) -> tuple[Sequence[Picture], bool]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nfft.cli.arguments import add_model, add_precision, add_task_settings, between, new_parser
 from nfft.cli.errors import run_command
+from nfft.command_line import public_command
 from nfft.config.overrides import read_task
 from nfft.config.run_config import default_folder, split_pairs
 from nfft.errors import UserError
@@ -44,29 +45,25 @@ def main(arguments: list[str] | None = None) -> int:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Score, print, write results.json, and add the scores to a run's card where one is named."""
-    from nfft.auto import AutoNFNet
+    from nfft.auto import evaluation_of
     from nfft.data.splits import source_hash
-    from nfft.distributed.accelerator import make_accelerator, set_threads
-    from nfft.evaluation.evaluate import plan_evaluation, run_evaluation
+    from nfft.distributed.accelerator import make_accelerator
+    from nfft.evaluation.evaluate import run_evaluation
     from nfft.machine import keep_freed_memory
     from nfft.reporting.publish import add_evaluation
 
     keep_freed_memory()
     task = read_task(options.task, split_pairs(options.set, "--set"))
     accelerator = make_accelerator(options.precision)
-    set_threads(None)
-    # One process of each machine fetches what is not there yet.
-    with accelerator.local_main_process_first():
-        classifier = AutoNFNet.from_pretrained(options.model, revision=options.revision)
-        plan = plan_evaluation(
-            classifier, task, split=options.split, resolution=options.resolution, revision=options.revision
-        )
+    plan = evaluation_of(
+        options.model, task, accelerator, split=options.split, resolution=options.resolution, revision=options.revision
+    )
     output = options.output or default_output(options, source_hash(task), plan)
     if accelerator.is_main_process:
-        check_places(options.add_to, output, classifier.checkpoint)
-        for note in plan.notes:
-            print(note, file=sys.stderr)
-    evaluation = run_evaluation(plan, accelerator)
+        check_places(options.add_to, output, plan.classifier.checkpoint)
+        for line in plan.lines:
+            print(line, file=sys.stderr)
+    evaluation = run_evaluation(plan, accelerator, public_command())
     if accelerator.is_main_process:
         output.parent.mkdir(parents=True, exist_ok=True)
         write_json(output, evaluation.to_json())

@@ -9,10 +9,11 @@ import numpy as np
 
 from nfft.config.task import Task
 from nfft.data.decode import RawImage
+from nfft.data.sources.account import NOTHING_UNUSED, Account
 from nfft.data.sources.base import Table
 from nfft.data.sources.image_folder import SPLIT_NAMES
 from nfft.data.sources.memory import content_hash, is_in_memory
-from nfft.data.sources.open import open_tables
+from nfft.data.sources.open import open_source
 from nfft.errors import UserError, nearest
 
 # As in arXiv 2109.01134 (CoOp).
@@ -57,12 +58,18 @@ class Split:
 
 @dataclass(frozen=True)
 class Data:
-    """A task's images, ready to be scanned and trained on; `test` is None where the data has none."""
+    """A task's images, ready to be scanned and trained on.
+
+    Attributes:
+        test: None where the data has none.
+        account: what of the data is not used, and what was taken for granted.
+    """
 
     classes: list[str]
     train: Split
     validation: Split
     test: Split | None
+    account: Account = NOTHING_UNUSED
 
     def __post_init__(self) -> None:
         for split in self.splits:
@@ -82,7 +89,8 @@ def load_data(task: Task) -> Data:
     Raises:
         UserError: for data that is absent, out of reach, unlabeled, or labeled inconsistently.
     """
-    tables = open_tables(task)
+    opened = open_source(task)
+    tables = opened.tables
     names = {kind: _split_name(task, kind, tables) for kind in SPLIT_NAMES}
     present = [name for name in names.values() if name is not None]
     if len(set(present)) < len(present):
@@ -102,16 +110,17 @@ def load_data(task: Task) -> Data:
     if "train" not in splits:
         raise UserError(f"task {task.name}: the train split has no labels (all are -1).")
     check_classes(task, classes, splits)
-    return _hold_out(task, classes, splits)
+    return replace(_hold_out(task, classes, splits), account=opened.account)
 
 
-def load_whole_data(task: Task) -> tuple[list[str], Split]:
+def load_whole_data(task: Task) -> tuple[list[str], Split, Account]:
     """Class names and every labeled image of data that have one split, to be scored: nothing is held out.
 
     Raises:
         UserError: when there are several splits, or no labels.
     """
-    tables = open_tables(task)
+    opened = open_source(task)
+    tables = opened.tables
     if len(tables) != 1:
         raise UserError(f"--split all is for data of one split; task {task.name} has {', '.join(tables)}.")
     (table,) = tables.values()
@@ -119,7 +128,8 @@ def load_whole_data(task: Task) -> tuple[list[str], Split]:
     labels = table.labels(classes)
     if labels is None:
         raise UserError(f"task {task.name}: its images have no labels (all are -1).")
-    return classes, Split("all", table.images(), np.arange(len(table)), labels, table.fingerprint())
+    split = Split("all", table.images(), np.arange(len(table)), labels, table.fingerprint())
+    return classes, split, opened.account
 
 
 def draw_shots(data: Data, shots: int, seed: int) -> Data:

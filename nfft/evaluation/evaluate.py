@@ -3,14 +3,14 @@
 import datetime
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from accelerate import Accelerator
 
-from nfft.command_line import public_command
 from nfft.config.task import Task
+from nfft.data.sources.account import Account
 from nfft.data.splits import Data, Split, load_data, load_whole_data, public_source, source_hash
 from nfft.distributed.accelerator import check_alike, default_workers, precision_of
 from nfft.errors import UserError
@@ -19,7 +19,7 @@ from nfft.evaluation.predictor import Predictor
 from nfft.machine import hardware, versions
 from nfft.models.build import check_side
 from nfft.models.transforms import pixels_of, stored_preprocessing
-from nfft.runs.records import EvaluatedModel, EvaluatedTask, Evaluation, HardwareRecord
+from nfft.runs.records import EvaluatedModel, EvaluatedTask, Evaluation, HardwareRecord, UnusedRecord
 
 if TYPE_CHECKING:
     from nfft.auto import AutoNFNet
@@ -33,17 +33,24 @@ class EvaluationPlan:
 
     Attributes:
         split: its labels are places among the model's classes.
+        account: what of the data is not used.
+        notes: lines about what is taken for granted of the model.
         resolution: px.
         revision: of the model's repository, where one was asked for.
-        notes: lines about what is taken for granted.
     """
 
     classifier: "AutoNFNet"
     task: Task
     split: Split
+    account: Account
+    notes: list[str]
     resolution: int
     revision: str | None = None
-    notes: list[str] = field(default_factory=list)
+
+    @property
+    def lines(self) -> list[str]:
+        """For people, before anything is scored."""
+        return [*self.account.lines, *self.notes]
 
 
 def plan_evaluation(
@@ -66,18 +73,18 @@ def plan_evaluation(
     checkpoint = classifier.checkpoint
     resolution = resolution or checkpoint.test_side
     check_side(classifier.network, checkpoint.architecture, resolution, "--resolution ")
-    classes, images = load_whole_data(task) if split == "all" else chosen_split(load_data(task), split)
+    classes, images, account = load_whole_data(task) if split == "all" else chosen_split(load_data(task), split)
     images, notes = renumbered(images, classes, classifier, task)
-    return EvaluationPlan(classifier, task, images, resolution, revision, notes)
+    return EvaluationPlan(classifier, task, images, account, notes, resolution, revision)
 
 
-def chosen_split(data: Data, name: str | None = None) -> tuple[list[str], Split]:
-    """The classes, and the split of this name; else test, or validation where there is no test."""
+def chosen_split(data: Data, name: str | None = None) -> tuple[list[str], Split, Account]:
+    """The classes, the split of this name (else test, or validation where there is no test), and data's account."""
     name = name or ("test" if data.test is not None else "validation")
     splits = {split.name: split for split in data.splits}
     if name not in splits:
         raise UserError(f"--split {name}: the task has none; it has {', '.join(splits)}.")
-    return data.classes, splits[name]
+    return data.classes, splits[name], data.account
 
 
 def renumbered(split: Split, classes: list[str], classifier: "AutoNFNet", task: Task) -> tuple[Split, list[str]]:
@@ -111,8 +118,11 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
-def run_evaluation(plan: EvaluationPlan, accelerator: Accelerator) -> Evaluation:
+def run_evaluation(plan: EvaluationPlan, accelerator: Accelerator, command: str) -> Evaluation:
     """Score what was planned, each process its share of the images; every one has the outcome.
+
+    Args:
+        command: what was typed or called, for others to read.
 
     Raises:
         UserError: when none of the images can be read, or processes have found other images or weights.
@@ -140,7 +150,8 @@ def run_evaluation(plan: EvaluationPlan, accelerator: Accelerator) -> Evaluation
         resolution=plan.resolution,
         precision=precision_of(accelerator),
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        command=public_command(),
+        command=command,
+        unused=tuple(UnusedRecord(**vars(unused)) for unused in plan.account.unused),
         revision=plan.revision,
         versions=versions(),
         hardware=HardwareRecord(**hardware(str(accelerator.device))),

@@ -62,8 +62,9 @@ class Pictures:
 
     def __init__(self, task: Task, classifier: AutoNFNet, side: int) -> None:
         data = load_data(task)
-        classes, split = chosen_split(data)
-        split, self.notes = renumbered(split, classes, classifier, task)
+        classes, split, account = chosen_split(data)
+        split, notes = renumbered(split, classes, classifier, task)
+        self.notes = [*account.lines, *notes]
         self.train, self.scored = some(data.train, CALIBRATED), some(split, SCORED)
         preprocessing = stored_preprocessing(classifier.checkpoint, side)
         mean, std = preprocessing["mean"], preprocessing["std"]

@@ -98,6 +98,21 @@ class MethodRecord(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnusedRecord(Record):
+    """Things of one kind in the data that were not used.
+
+    Attributes:
+        what: "file", "folder", "row", "split" or "column".
+        reason: why.
+        count: how many.
+    """
+
+    what: str
+    reason: str
+    count: Count
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataRecord(Record):
     """How many images were trained on, and which.
 
@@ -106,6 +121,7 @@ class DataRecord(Record):
         train, validation, test: images; 0 where there is no test split.
         shots: images of each class, where so many were drawn.
         skipped: images that could not be read.
+        unused: what else of the data was not used.
         fingerprint: SHA-256 of classes, labels, and sizes of images.
     """
 
@@ -115,6 +131,7 @@ class DataRecord(Record):
     test: Count = labeled("test images")
     shots: Count | None = labeled("shots images", default=None)
     skipped: Count = incidental(default=0)
+    unused: tuple[UnusedRecord, ...] = incidental(default=())
     fingerprint: str = labeled("data fingerprint")
 
 
@@ -506,11 +523,13 @@ class Evaluation(AddedEvaluation):
 
     Attributes:
         model: whose scores these are.
+        unused: what of the data was not used.
         precision, versions, hardware: as in run.json.
         revision: of the model's repository, where one was named.
     """
 
     model: EvaluatedModel
+    unused: tuple[UnusedRecord, ...] = ()
     precision: str
     revision: str | None = None
     versions: dict[str, str]

@@ -51,7 +51,7 @@ class Plan:
     @property
     def notes(self) -> list[str]:
         """Lines about what is allowed and seldom meant."""
-        lines = []
+        lines = self.data.account.lines
         classes = self.data.classes
         if keeps_classifier(self.checkpoint, classes) and not self.checkpoint.config.get("label_names"):
             lines.append(
@@ -130,7 +130,8 @@ def _readable(task: Task, data: Data, keeps: bool) -> tuple[Data, list[Skipped],
             f"--set task.max_broken_fraction=...\n{listed}{more}"
         )
     check_classes(task, data.classes, kept)
-    return Data(data.classes, kept["train"], kept["validation"], kept.get("test")), skipped, sizes, digest.hexdigest()
+    readable = replace(data, train=kept["train"], validation=kept["validation"], test=kept.get("test"))
+    return readable, skipped, sizes, digest.hexdigest()
 
 
 def _check_batch(recipe: Recipe, images: int) -> None:

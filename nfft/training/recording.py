@@ -25,6 +25,7 @@ from nfft.runs.records import (
     Scores,
     TaskRecord,
     TrainingRecord,
+    UnusedRecord,
 )
 from nfft.training.base import BaseTrainer
 from nfft.training.tracking import Start
@@ -60,6 +61,7 @@ def record_of(trainer: BaseTrainer) -> RunRecord:
             test=len(data.test) if data.test is not None else 0,
             shots=config.shots,
             skipped=len(plan.skipped),
+            unused=tuple(UnusedRecord(**vars(unused)) for unused in data.account.unused),
             fingerprint=plan.fingerprint,
         ),
         seed=config.seed,

@@ -5,12 +5,14 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from nfft.data.decode import RawImage
+from nfft.data.sources.account import NOTHING_UNUSED, Account
 
 
 class Table(Protocol):
@@ -27,6 +29,14 @@ class Table(Protocol):
 
     def fingerprint(self) -> str | None:
         """Changes when the images do; None where nothing could be broken."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A source that has been opened: every split by the source's own name, "train" where it has no splits."""
+
+    tables: dict[str, Table]
+    account: Account = NOTHING_UNUSED
 
 
 def is_dataset(source: object) -> bool:

@@ -4,23 +4,23 @@ from pathlib import Path
 
 from nfft.config.task import Task
 from nfft.data.sources.arrays import Arrays, arrays_of
-from nfft.data.sources.base import Table, is_dataset
+from nfft.data.sources.base import Opened, is_dataset
 from nfft.data.sources.class_folders import class_folders
 from nfft.data.sources.image_folder import folders_by_split, has_metadata, is_repository
 from nfft.errors import UserError
 
 
-def open_tables(task: Task) -> dict[str, Table]:
-    """Every split of the task's source, by the source's own names; "train" where it has no splits.
+def open_source(task: Task) -> Opened:
+    """Every split of the task's source, and what of it is not used.
 
     Raises:
         UserError: when the source is absent, out of reach or not readable.
     """
     source = task.source
     if callable(source):
-        return {"train": arrays_of(task)}
+        return Opened({"train": arrays_of(task)})
     if isinstance(source, Arrays):
-        return {"train": source}
+        return Opened({"train": source})
     if not isinstance(source, str) and not is_dataset(source):
         raise UserError(
             f"task {task.name}: its source must be a path, a dataset id on the Hub, a function or data in memory; "
@@ -30,8 +30,8 @@ def open_tables(task: Task) -> dict[str, Table]:
         splits = folders_by_split(path)
         names_columns = task.image not in (None, "image") or task.label not in (None, "label")
         if not has_metadata(splits) and not names_columns:
-            return {**class_folders(path, splits)}
+            return Opened({**class_folders(path, splits)})
     # Importing `datasets` takes a second, for which folders of images need not wait.
     from nfft.data.sources.dataset import dataset_tables
 
-    return dataset_tables(task)
+    return Opened(dataset_tables(task))

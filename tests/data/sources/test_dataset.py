@@ -15,7 +15,7 @@ from nfft.config.task import Task
 from nfft.data.decode import decode
 from nfft.data.sources.base import Table
 from nfft.data.sources.dataset import in_cache
-from nfft.data.sources.open import open_tables
+from nfft.data.sources.open import open_source
 from nfft.errors import UserError
 
 
@@ -30,7 +30,7 @@ def png(row: int) -> bytes:
 
 
 def open_one(source: Path, **settings: object) -> Table:
-    tables = open_tables(Task(name="photos", source=str(source), **settings))
+    tables = open_source(Task(name="photos", source=str(source), **settings)).tables
     assert list(tables) == ["train"]
     return tables["train"]
 
@@ -272,13 +272,13 @@ def test_a_folder_without_images(tmp_path: Path) -> None:
 )
 def test_a_function_that_returns_nonsense(columns: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        open_tables(Task(name="photos", source=lambda: columns))
+        open_source(Task(name="photos", source=lambda: columns))
 
 
 def test_a_function_may_return_bytes_and_paths(tmp_path: Path) -> None:
     (tmp_path / "3.png").write_bytes(png(3))
     columns = {"image": [png(0), png(1), pixels(2), str(tmp_path / "3.png")], "label": [0, 0, 1, 1], "names": [3, 8]}
-    table = open_tables(Task(name="photos", source=lambda: columns))["train"]
+    table = open_source(Task(name="photos", source=lambda: columns)).tables["train"]
     assert_images(table)
     assert table.class_names() == ["3", "8"]
     before = table.fingerprint()
@@ -291,7 +291,7 @@ def test_a_function_that_fails() -> None:
         raise FileNotFoundError("digits.gz")
 
     with pytest.raises(UserError, match=r"its function load fails: FileNotFoundError: digits\.gz"):
-        open_tables(Task(name="photos", source=load))
+        open_source(Task(name="photos", source=load))
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_folders_all_named_as_splits_are_splits(tmp_path: Path) -> None:
         for name in ("test tube", "train"):
             (tmp_path / "photos" / split / name).mkdir(parents=True)
             (tmp_path / "photos" / split / name / "val.png").write_bytes(png(0))
-    tables = open_tables(Task(name="photos", source=str(tmp_path / "photos")))
+    tables = open_source(Task(name="photos", source=str(tmp_path / "photos"))).tables
     assert sorted(tables) == ["test", "train", "val"]
     assert all(len(table) == 2 and table.class_names() == ["test tube", "train"] for table in tables.values())
 
@@ -333,7 +333,7 @@ def test_splits_may_begin_with_a_capital_and_lie_beside_folders_without_images(t
     lay_out(
         tmp_path, "Train/a/1.png", "Train/b/1.png", "Test/a/1.png", "Test/b/2.png", "notes/a.txt", "__MACOSX/a/1.png"
     )
-    tables = open_tables(Task(name="photos", source=str(tmp_path)))
+    tables = open_source(Task(name="photos", source=str(tmp_path))).tables
     assert {name: len(table) for name, table in tables.items()} == {"train": 2, "test": 2}
 
 
@@ -353,7 +353,7 @@ def test_splits_may_begin_with_a_capital_and_lie_beside_folders_without_images(t
 def test_folders_whose_classes_or_splits_would_be_mistaken(tmp_path: Path, paths: list[str], message: str) -> None:
     lay_out(tmp_path, *paths)
     with pytest.raises(UserError, match=message):
-        open_tables(Task(name="photos", source=str(tmp_path)))
+        open_source(Task(name="photos", source=str(tmp_path)))
 
 
 @pytest.mark.parametrize("beside", ["README.md", "notes.json", "list.csv", "notes/a.csv"])
@@ -371,5 +371,5 @@ def test_a_configuration_to_be_named_is_listed(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"several configurations, \['large', 'small'\]: name one with --set task\.config"
     ):
-        open_tables(Task(name="photos", source=str(tmp_path)))
+        open_source(Task(name="photos", source=str(tmp_path)))
     assert len(open_one(tmp_path, config="small")) == 4
