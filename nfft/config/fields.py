@@ -5,7 +5,7 @@ import types
 import typing
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Interval
 
@@ -37,18 +37,22 @@ class Expected:
     Attributes:
         types: of its values; of others than WORDS has, only a file can write one.
         bounds: of its numbers; none where it has no numbers, or any will do.
+        words: that it takes as they are: all there are, or beside `types`.
     """
 
     types: tuple[Any, ...]
     bounds: Interval | None = None
+    words: tuple[str, ...] = ()
 
     @property
     def types_in_words(self) -> str:
         """Such as "a number or none"."""
-        return " or ".join(WORDS[kind] for kind in self.types if kind in WORDS)
+        return " or ".join([*self.words, *(WORDS[kind] for kind in self.types if kind in WORDS)])
 
     def has_type_of(self, value: Any) -> bool:
         """Whether `value` is of these types: a whole number is a number, too; true and false are none."""
+        if isinstance(value, str) and value in self.words:
+            return True
         if not all(kind in WORDS for kind in self.types):
             return True
         kinds = (*self.types, int) if float in self.types else self.types
@@ -79,11 +83,15 @@ def expectations(kind: type) -> dict[str, Expected]:
 def _expected(hint: Any) -> Expected:
     is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
     kinds, bounds = [], None
+    words: list[str] = []
     for member in typing.get_args(hint) if is_union else (hint,):
+        if typing.get_origin(member) is Literal:
+            words += typing.get_args(member)
+            continue
         if typing.get_origin(member) is Annotated:
             member, bounds = typing.get_args(member)
         kinds.append(member)
-    return Expected(tuple(kinds), bounds)
+    return Expected(tuple(kinds), bounds, tuple(words))
 
 
 def check_type(name: str, value: Any, expected: Expected) -> None:

@@ -40,6 +40,8 @@ def _read_value(name: str, value: Any, expected: Expected) -> Any:
         check_type(name, value, expected)
         return value
     text = value.strip()
+    if text.lower() in expected.words:
+        return text.lower()
     if NoneType in expected.types and text.lower() in ("none", "null"):
         return None
     words = {"true": True, "false": False}

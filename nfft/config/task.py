@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Interval
 
@@ -10,6 +10,8 @@ from nfft.config.fields import check_type, expectations
 from nfft.errors import UserError, nearest
 
 METRICS = ("top1", "mean_per_class")
+# In place of the name of a split: it is not used, though it be there.
+NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,10 @@ class Task:
             `nfft.data.sources.memory.task_of` takes them.
         config: the configuration of the dataset, where it has several.
         image, label: column names; when absent, recognized by feature type and usual names.
-        train, validation, test: split names; when absent, recognized by usual names.
+        train: the name of a split; when absent, recognized by usual names.
+        validation, test: the same; with "none", that of the data is not used.
+        leaks: what is done about an image that is in two splits: "warn" says so, "refuse" stops, "drop" takes it out
+            of training (and of validation, where it is in test, too).
         validation_fraction, test_fraction: share of train held out, stratified, where the data has no
             such split. No test is held out by default.
         train_images: use about this many training images, the same share of every class; all when absent.
@@ -39,8 +44,9 @@ class Task:
     image: str | None = None
     label: str | None = None
     train: str | None = None
-    validation: str | None = None
-    test: str | None = None
+    validation: str | Literal["none"] | None = None
+    test: str | Literal["none"] | None = None
+    leaks: Literal["warn", "refuse", "drop"] = "warn"
     validation_fraction: Annotated[float, Interval(ge=1e-6, le=1)] = 0.1
     test_fraction: Annotated[float, Interval(ge=0, le=1)] = 0.0
     train_images: Annotated[int, Interval(ge=2)] | None = None

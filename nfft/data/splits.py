@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from nfft.config.task import Task
+from nfft.config.task import NONE, Task
 from nfft.data.decode import RawImage
-from nfft.data.sources.account import NOTHING_UNUSED, Account
+from nfft.data.leaks import heed_leaks
+from nfft.data.sources.account import NOTHING_UNUSED, Account, Unused
 from nfft.data.sources.base import Table
 from nfft.data.sources.image_folder import SPLIT_NAMES
 from nfft.data.sources.memory import content_hash, is_in_memory
 from nfft.data.sources.open import open_source
 from nfft.errors import UserError, nearest
+from nfft.text import shorten
 
 # As in arXiv 2109.01134 (CoOp).
 VALIDATION_SHOTS = 4
@@ -110,7 +112,10 @@ def load_data(task: Task) -> Data:
     if "train" not in splits:
         raise UserError(f"task {task.name}: the train split has no labels (all are -1).")
     check_classes(task, classes, splits)
-    return replace(_hold_out(task, classes, splits), account=opened.account)
+    account = opened.account + _unused_splits(task, names, tables, splits)
+    data = heed_leaks(task, replace(_hold_out(task, classes, splits), account=account))
+    check_classes(task, classes, {split.name: split for split in data.splits})
+    return data
 
 
 def load_whole_data(task: Task) -> tuple[list[str], Split, Account]:
@@ -188,6 +193,8 @@ def source_hash(task: Task) -> str:
 def _split_name(task: Task, kind: str, tables: dict[str, Table]) -> str | None:
     """Which table is the task's train, validation or test split: as it says, else by the usual names."""
     name = getattr(task, kind)
+    if name == NONE and kind != "train":
+        return None
     if name is not None:
         if name not in tables:
             raise UserError(
@@ -196,7 +203,28 @@ def _split_name(task: Task, kind: str, tables: dict[str, Table]) -> str | None:
         return name
     # A split that the task names as another does not serve again, but train is never given up silently.
     taken = {task.train, task.validation, task.test} if kind != "train" else set()
-    return next((name for name in SPLIT_NAMES[kind] if name in tables and name not in taken), None)
+    usual = [name for name in SPLIT_NAMES[kind] if name in tables and name not in taken]
+    if len(usual) > 1:
+        raise UserError(
+            f"task {task.name} has {' and '.join(usual)}, of which one can be the {kind} split: name it with "
+            f"--set task.{kind}={usual[0]}"
+        )
+    return usual[0] if usual else None
+
+
+def _unused_splits(
+    task: Task, names: dict[str, str | None], tables: dict[str, Table], splits: dict[str, "Split"]
+) -> Account:
+    """Splits of the data that serve as none of the task's."""
+    kinds = {name: kind for kind, name in names.items() if name is not None}
+    unused = []
+    for name, table in tables.items():
+        if kinds.get(name) in splits:
+            continue
+        without = [kind for kind in SPLIT_NAMES if getattr(task, kind) == NONE and name in SPLIT_NAMES[kind]]
+        reason = "no labels" if name in kinds else f"task.{without[0]}=none" if without else "not asked for"
+        unused.append(Unused("split", f"{shorten(name, 60)}, {len(table):,} images: {reason}", 1))
+    return Account(tuple(unused))
 
 
 def check_classes(task: Task, classes: list[str], splits: dict[str, Split]) -> None:

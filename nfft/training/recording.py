@@ -62,6 +62,7 @@ def record_of(trainer: BaseTrainer) -> RunRecord:
             shots=config.shots,
             skipped=len(plan.skipped),
             unused=tuple(UnusedRecord(**vars(unused)) for unused in data.account.unused),
+            notes=data.account.notes,
             fingerprint=plan.fingerprint,
         ),
         seed=config.seed,

@@ -34,19 +34,21 @@ class Account:
     Attributes:
         unused: what of it is not used.
         notes: lines about what was taken for granted, such as which column says the split.
+        details: lines that name files: they are for who runs it, and no part of a record or card.
     """
 
     unused: tuple[Unused, ...] = ()
     notes: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()
 
     def __add__(self, other: "Account") -> "Account":
-        return Account((*self.unused, *other.unused), (*self.notes, *other.notes))
+        return Account((*self.unused, *other.unused), (*self.notes, *other.notes), (*self.details, *other.details))
 
     @property
     def lines(self) -> list[str]:
         """For people, before anything is done with the data."""
         left_out = [f"not used: {', '.join(map(str, self.unused))}"] if self.unused else []
-        return [*self.notes, *left_out]
+        return [*self.notes, *self.details, *left_out]
 
 
 NOTHING_UNUSED = Account()
@@ -68,5 +70,5 @@ def named(what: str, reason: str, names: Sequence[str]) -> Unused:
 
 def few_of(names: Sequence[str]) -> str:
     """The first names of many, for a line."""
-    listed = [shorten(name, 60) for name in names[:MOST_NAMES]]
+    listed = [shorten(name, 120) for name in names[:MOST_NAMES]]
     return ", ".join([*listed, "…"] if len(names) > MOST_NAMES else listed)

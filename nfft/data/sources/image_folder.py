@@ -1,123 +1,220 @@
 """How a folder of images is laid out: which of its folders are splits, and which are classes."""
 
-import os
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from nfft.config.task import NONE, Task
+from nfft.data.sources.account import Account, named
+from nfft.data.sources.listing import LINK_TO_NOTHING, LINK_UP, PLUGINS, Folder, account_of, list_folder
 from nfft.errors import UserError
+from nfft.text import shorten
 
 SPLIT_NAMES = {
     "train": ("train", "training"),
     "validation": ("validation", "val", "valid", "dev"),
     "test": ("test", "testing"),
 }
-# Of files that are taken for images, as `datasets` has them.
-ENDINGS = frozenset({
-    ".apng", ".blp", ".bmp", ".bufr", ".bw", ".cur", ".dcx", ".dds", ".dib", ".emf", ".eps", ".fit", ".fits", ".flc",
-    ".fli", ".ftc", ".ftu", ".gbr", ".gif", ".grib", ".icb", ".icns", ".ico", ".iim", ".im", ".j2c", ".j2k", ".jfif",
-    ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".mpeg", ".mpg", ".msp", ".pbm", ".pcd", ".pcx", ".pgm",
-    ".png", ".pnm", ".ppm", ".ps", ".psd", ".pxr", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".tif", ".tiff", ".vda",
-    ".vst", ".webp", ".wmf", ".xbm", ".xpm",
-})  # fmt: skip
-# Files that say more of the images beside them; `datasets` reads these.
+# Files that say more of the images beside them.
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-WORDS = {word for names in SPLIT_NAMES.values() for word in names}
+WORDS = {word: kind for kind, names in SPLIT_NAMES.items() for word in names}
+# Flat folders of these names beside classes are hardly classes; a train may be one beside a bus, or what is valid.
+NO_CLASSES = ("validation", "val", "test", "testing")
+# The part of a card by which the Hub tells the files of a data set.
+CONFIGS = re.compile(rb"^configs:", re.MULTILINE)
 
 
-def is_repository(folder: Path) -> bool:
-    """Whether a folder is laid out like a data set on the Hub, rather than as folders of images."""
+@dataclass(frozen=True)
+class Layout:
+    """What the folders of a task are.
 
-    def has(*marks: str) -> bool:
-        return any(next(folder.glob(mark), None) is not None for mark in marks)
+    Attributes:
+        splits: the folders of each split, by its name in lower case; "train" alone where there are no splits.
+        account: what below the task's folder is not used.
+    """
 
-    if has("metadata.*", "*.parquet", "data/*.parquet", "*/*.parquet") or _is_card(folder / "README.md"):
+    splits: dict[str, list[Folder]]
+    account: Account
+
+    @property
+    def has_metadata(self) -> bool:
+        """Whether a table beside the images of a split says what they are."""
+        return any(_has_metadata(root) for roots in self.splits.values() for root in roots)
+
+
+def is_repository(folder: Path | Folder) -> bool:
+    """Whether a folder is laid out like a data set on the Hub, rather than as folders of images.
+
+    Raises:
+        UserError: when it may be either.
+    """
+    root = folder if isinstance(folder, Folder) else list_folder(folder)
+    card = _card_in(root)
+    if any(name.startswith("metadata.") for name in root.files) or CONFIGS.search(card):
         return True
-    # People keep notes beside their images, too.
-    return has("README.md", "*.json*", "*.csv") and not any(map(_holds_images, _folders(folder)))
+    of_images = [inside.name for inside in root.folders if inside.holds_pictures]
+    if parquet := _parquet_in(root):
+        if len(of_images) > 1 and not card:
+            raise UserError(
+                f"{root.path} has {shorten(parquet, 60)} beside folders of images, {_listed(of_images)}. Expected one "
+                "or the other: name the file with --task, or move it elsewhere."
+            )
+        return True
+    # People keep notes beside their images, too, and cards.
+    notes = any(name == "README.md" or name.endswith(".csv") or ".json" in name for name in root.files)
+    return notes and not of_images
 
 
 def folders_by_split(folder: Path) -> dict[str, list[Path]]:
-    """The folders of each split, by its name in lower case: a folder's own are splits if all are named so.
+    """The folders of each split, by its name in lower case.
+
+    Raises:
+        UserError: for a layout in which images would get into a wrong split or class.
+    """
+    splits = layout_of(list_folder(folder)).splits
+    return {name: [Path(root.path) for root in roots] for name, roots in splits.items()}
+
+
+def layout_of(root: Folder, task: Task | None = None) -> Layout:
+    """Which folders are splits: a folder's own are if all are named so.
 
     Else they are classes, of one split. `datasets` would take any word in a path for a split, a class "train station"
     for train, and a folder at any depth for a class.
 
+    Args:
+        task: says which splits are not used.
+
     Raises:
         UserError: for any other layout, in which images would get into a wrong split or class.
     """
-    subfolders = _image_folders(folder)
-    splits = [subfolder for subfolder in subfolders if subfolder.name.lower() in WORDS]
-    others = [subfolder.name for subfolder in subfolders if subfolder not in splits]
-    if others and any(_image_in(split) is None for split in splits):
-        raise UserError(
-            f"{folder} has {', '.join(split.name for split in splits)}, which hold folders as splits do, beside "
-            f"{', '.join(others[:5])}. Expected splits alone or classes alone: move the others elsewhere."
-        )
+    without = {kind for kind in SPLIT_NAMES if task is not None and getattr(task, kind) == NONE}
+    left_out = [
+        folder for folder in root.folders if WORDS.get(folder.name.lower()) in without and folder.holds_pictures
+    ]
+    folders = [folder for folder in root.folders if folder.holds_pictures and folder not in left_out]
+    splits = [folder for folder in folders if folder.name.lower() in WORDS]
+    others = [folder for folder in folders if folder not in splits]
+    notes: list[str] = []
+    if others and splits:
+        notes = _check_beside(root, splits, others)
+    by_name: dict[str, list[Folder]] = {}
     if others or not splits:
-        _check_classes(folder, subfolders)
-        return {"train": [folder]}
-    folders: dict[str, list[Path]] = {}
-    for split in splits:
-        _check_classes(split, _image_folders(split))
-        folders.setdefault(split.name.lower(), []).append(split)
-    return folders
+        _check_classes(root)
+        by_name["train"] = [root]
+    for split in splits if not others else []:
+        _check_classes(split)
+        by_name.setdefault(split.name.lower(), []).append(split)
+    if not others:
+        _check_labels(splits)
+    account = Account(
+        tuple(named("folder", f"task.{kind}=none", names) for kind, names in _by_kind(left_out).items()),
+        tuple(notes),
+    )
+    return Layout(by_name, account + _account_of(root, by_name, left_out))
 
 
-def has_metadata(folders: dict[str, list[Path]]) -> bool:
-    """Whether a table beside the images of a split says what they are."""
-    return any((root / name).is_file() for roots in folders.values() for root in roots for name in METADATA)
+def _check_beside(root: Folder, splits: Sequence[Folder], others: Sequence[Folder]) -> list[str]:
+    """See that folders named as splits, beside others, are classes; returns what is to be said of that."""
+    beside = _listed([folder.name for folder in others])
+    if any(not split.pictures for split in splits):
+        raise UserError(
+            f"{root.path} has {_listed([split.name for split in splits])}, which hold folders as splits do, beside "
+            f"{beside}. Expected splits alone or classes alone: move the others elsewhere."
+        )
+    if doubtful := [split for split in splits if split.name.lower() in NO_CLASSES]:
+        kind = WORDS[doubtful[0].name.lower()]
+        raise UserError(
+            f"{doubtful[0].path} holds images right in it, beside the folders of classes {beside}: as a split it would "
+            f"need a folder a class, and as a class another name. Leave it out with --set task.{kind}=none, or "
+            "rename it."
+        )
+    return [f"{_listed([split.name for split in splits])} beside {beside}: taken for a class, not for a split"]
 
 
-def image_names(folder: str) -> Iterator[str]:
-    """Images in a folder and those below it, by their paths from there, in no order."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir() and not entry.name.startswith("__"):
-                yield from (f"{entry.name}/{name}" for name in image_names(entry.path))
-            elif os.path.splitext(entry.name)[1].lower() in ENDINGS and entry.is_file():  # noqa: PTH122
-                yield entry.name
-
-
-def _check_classes(folder: Path, classes: list[Path]) -> None:
+def _check_classes(folder: Folder) -> None:
     """See that all images below `folder` lie right in the folder of their class."""
-    loose = _image_in(folder)
-    if classes and loose is not None:
-        raise UserError(f"{folder / loose} lies beside the folders of classes: move it into one of them, or away.")
+    classes = [inside for inside in folder.folders if inside.holds_pictures]
+    if classes and folder.pictures:
+        raise UserError(
+            f"{folder.path}/{folder.pictures[0]} lies beside the folders of classes: move it into one of them, or away."
+        )
     for class_folder in classes:
-        for deeper in _image_folders(class_folder):
+        for deeper in (inside for inside in class_folder.folders if inside.holds_pictures):
             raise UserError(
-                f"{deeper} holds images a folder below {class_folder.name}: expected those of a class right in its "
-                f"folder. Move them up, or, if {deeper.name} is a class itself, name the folder it is in: "
-                f"{class_folder}."
+                f"{deeper.path} holds images a folder below {class_folder.name}: expected those of a class right in "
+                f"its folder. Move them up, or, if {deeper.name} is a class itself, name the folder it is in: "
+                f"{class_folder.path}."
             )
 
 
-def _is_card(readme: Path) -> bool:
-    """Whether it begins with metadata, as cards of the Hub do."""
-    return readme.is_file() and readme.read_bytes().startswith(b"---")
+def _check_labels(splits: Sequence[Folder]) -> None:
+    """See that a split has folders of classes, unless tables say what its images are."""
+    if any(map(_has_metadata, splits)):
+        return
+    for split in splits:
+        if split.pictures:
+            kind = WORDS[split.name.lower()]
+            mend = "Give each class a folder in it"
+            if kind != "train":
+                mend += f", or leave it out with --set task.{kind}=none"
+            raise UserError(
+                f"{split.path} holds {len(split.pictures):,} images in no folder of a class, so nothing says what they "
+                f"are. {mend}."
+            )
 
 
-def _folders(folder: Path) -> list[Path]:
-    """Those inside that `datasets` looks into, by name."""
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if not entry.name.startswith((".", "__")) and entry.is_dir()]
-    return [folder / name for name in sorted(names)]
+def _account_of(root: Folder, splits: dict[str, list[Folder]], left_out: Collection[Folder]) -> Account:
+    """What below a folder is not used.
+
+    Raises:
+        UserError: for a class all of whose images cannot be used.
+    """
+    tops = [root, *(split for roots in splits.values() for split in roots if split is not root)]
+    empty = [folder for top in tops for folder in top.folders if not folder.holds_pictures]
+    for folder in empty:
+        _check_empty(folder)
+    names = [folder.path[len(root.path) :].lstrip("/") for folder in empty]
+    folders = (named("folder", "no image that can be used", names),) if names else ()
+    inside = (folder for folder in root.folders if folder not in left_out)
+    return Account(folders) + account_of([root, *(below for folder in inside for below in folder.walk())])
 
 
-def _image_in(folder: Path) -> str | None:
-    """The name of an image right in the folder."""
-    with os.scandir(folder) as entries:
-        names = (entry.name for entry in entries if not entry.name.startswith("."))
-        return next((name for name in names if os.path.splitext(name)[1].lower() in ENDINGS), None)  # noqa: PTH122
+def _check_empty(folder: Folder) -> None:
+    """See that no one meant a folder without images to have some."""
+    for inside in folder.walk():
+        for _, why, name in inside.unused:
+            if why in (LINK_TO_NOTHING, LINK_UP) or why.startswith(tuple(PLUGINS)):
+                raise UserError(
+                    f"{folder.path} has no image that can be used: {shorten(name, 60)} ({why}). Mend that, or move "
+                    "the folder away."
+                )
 
 
-def _image_folders(folder: Path) -> list[Path]:
-    """Those inside that hold images."""
-    return [subfolder for subfolder in _folders(folder) if _holds_images(subfolder)]
+def _has_metadata(root: Folder) -> bool:
+    return any(name in METADATA for name in root.files)
 
 
-def _holds_images(folder: Path) -> bool:
-    """Whether there is an image in it, at any depth."""
-    return _image_in(folder) is not None or any(map(_holds_images, _folders(folder)))
+def _card_in(root: Folder) -> bytes:
+    """The metadata that a README begins with, as cards of the Hub do; nothing where there is none."""
+    if "README.md" not in root.files:
+        return b""
+    text = Path(root.path, "README.md").read_bytes().removeprefix(b"\xef\xbb\xbf")
+    return text.split(b"\n---", 1)[0] if text.startswith(b"---") else b""
+
+
+def _parquet_in(root: Folder) -> str | None:
+    """A Parquet file right in a folder, or in one inside it."""
+    paths = [*root.files, *(f"{folder.name}/{name}" for folder in root.folders for name in folder.files)]
+    return next((path for path in paths if path.endswith(".parquet")), None)
+
+
+def _by_kind(splits: Sequence[Folder]) -> dict[str, list[str]]:
+    kinds: dict[str, list[str]] = {}
+    for split in splits:
+        kinds.setdefault(WORDS[split.name.lower()], []).append(split.name)
+    return kinds
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(shorten(name, 60) for name in names[:5])

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from PIL import Image
 
 from nfft.data import decode
-from nfft.data.sources.account import Unused, counted, named
+from nfft.data.sources.account import Account, Unused, counted, few_of
 from nfft.errors import UserError
 from nfft.text import shorten
 
@@ -57,6 +57,9 @@ DEEPEST = 64
 # Endings that are named one by one in an account.
 MOST_ENDINGS = 8
 HEAD = 32
+# Reasons that call for a name, since a file is hard to find by them.
+LINK_TO_NOTHING, LINK_UP = "link to nothing", "link to a folder above"
+NAMED = (LINK_TO_NOTHING, LINK_UP, "pipe", "socket", "device")
 
 
 @dataclass(frozen=True)
@@ -108,19 +111,23 @@ def list_folder(path: str | os.PathLike) -> Folder:
     return _list(os.path.abspath(path), {}, picture_endings())  # noqa: PTH100
 
 
-def unused_in(folders: Iterable[Folder]) -> tuple[Unused, ...]:
+def account_of(folders: Iterable[Folder]) -> Account:
     """What is not used of what is right in these folders, by reason; rare endings together."""
-    files: list[str] = []
+    endings: list[str] = []
     others: dict[tuple[str, str], list[str]] = {}
     for folder in folders:
-        files += map(_ending_in_words, folder.files)
+        endings += map(_ending_in_words, folder.files)
         for what, why, name in folder.unused:
             others.setdefault((what, why), []).append(name)
-    by_ending = counted("file", files)
-    if len(by_ending) > MOST_ENDINGS:
-        rest = sum(entry.count for entry in by_ending[MOST_ENDINGS - 1 :])
-        by_ending = (*by_ending[: MOST_ENDINGS - 1], Unused("file", "other endings", rest))
-    return (*by_ending, *(named(what, why, names) for (what, why), names in sorted(others.items())))
+    unused = counted("file", endings)
+    if len(unused) > MOST_ENDINGS:
+        rest = sum(entry.count for entry in unused[MOST_ENDINGS - 1 :])
+        unused = (*unused[: MOST_ENDINGS - 1], Unused("file", "other endings", rest))
+    reasons = sorted(others.items())
+    return Account(
+        (*unused, *(Unused(what, why, len(names)) for (what, why), names in reasons)),
+        details=tuple(f"{why}: {few_of(names)}" for (_, why), names in reasons if why in NAMED),
+    )
 
 
 @cache
@@ -136,6 +143,11 @@ def picture_endings() -> frozenset[str]:
 def is_installed(ending: str) -> bool:
     """Whether the plug-in for files of this ending is there."""
     return find_spec(PLUGINS[ending][1]) is not None
+
+
+def advice(ending: str) -> str:
+    """What makes files of this ending readable."""
+    return f"pip install {PLUGINS[ending][0]}"
 
 
 def is_dropping(name: str) -> bool:
@@ -207,7 +219,7 @@ def _list(path: str, above: dict[tuple[int, int], str], endings: frozenset[str])
         elif ending in endings or (kind := _kind_inside(entry.path, ending)) in endings:
             pictures.append(name)
         elif kind in PLUGINS:
-            unused.append(("file", f"pip install {PLUGINS[kind][0]}", name))
+            unused.append(("file", f"{kind}: {advice(kind)}", name))
         else:
             files.append(name)
     return Folder(path, tuple(pictures), tuple(files), tuple(folders), tuple(unused))
@@ -226,7 +238,7 @@ def _why_no_folder(entry: os.DirEntry, above: dict[tuple[int, int], str]) -> tup
     try:
         status = entry.stat()
     except OSError:
-        return ("file", "link to nothing", name)
+        return ("file", LINK_TO_NOTHING, name)
     if not stat.S_ISDIR(status.st_mode):
         return ("file", _special(status.st_mode), name)
     if entry.name.startswith("."):
@@ -234,7 +246,7 @@ def _why_no_folder(entry: os.DirEntry, above: dict[tuple[int, int], str]) -> tup
     # An entry has no number of its device on some systems.
     status = os.stat(entry.path)  # noqa: PTH116
     if (status.st_dev, status.st_ino) in above:
-        return ("folder", "link to a folder above", name)
+        return ("folder", LINK_UP, name)
     return ("folder", f"deeper than {DEEPEST} folders", name) if len(above) >= DEEPEST else None
 
 

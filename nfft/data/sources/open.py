@@ -6,7 +6,8 @@ from nfft.config.task import Task
 from nfft.data.sources.arrays import Arrays, arrays_of
 from nfft.data.sources.base import Opened, is_dataset
 from nfft.data.sources.class_folders import class_folders
-from nfft.data.sources.image_folder import folders_by_split, has_metadata, is_repository
+from nfft.data.sources.image_folder import is_repository, layout_of
+from nfft.data.sources.listing import list_folder
 from nfft.errors import UserError
 
 
@@ -26,11 +27,13 @@ def open_source(task: Task) -> Opened:
             f"task {task.name}: its source must be a path, a dataset id on the Hub, a function or data in memory; "
             f"got {type(source).__name__}."
         )
-    if isinstance(source, str) and (path := Path(source).expanduser()).is_dir() and not is_repository(path):
-        splits = folders_by_split(path)
+    if isinstance(source, str) and (path := Path(source).expanduser()).is_dir():
+        folder = list_folder(path)
         names_columns = task.image not in (None, "image") or task.label not in (None, "label")
-        if not has_metadata(splits) and not names_columns:
-            return Opened({**class_folders(path, splits)})
+        if not is_repository(folder):
+            layout = layout_of(folder, task)
+            if not layout.has_metadata and not names_columns:
+                return class_folders(source, layout)
     # Importing `datasets` takes a second, for which folders of images need not wait.
     from nfft.data.sources.dataset import dataset_tables
 
