@@ -46,7 +46,7 @@ def heed_leaks(task: Task, data: "Data") -> "Data":
     if task.leaks == "drop":
         data, said = _without(data, leaks)
     elif leaks:
-        said += Account(notes=("--set task.leaks=drop leaves these out of training, task.leaks=refuse stops",))
+        said += Account(details=("--set task.leaks=drop leaves these out of training, task.leaks=refuse stops",))
     return replace(data, account=data.account + said + labels)
 
 

@@ -1,12 +1,13 @@
 """How a folder of images is laid out: which of its folders are splits, and which are classes."""
 
+import os
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nfft.config.task import NONE, Task
-from nfft.data.sources.account import Account, named
+from nfft.data.sources.account import Account, Unused, named
 from nfft.data.sources.listing import LINK_TO_NOTHING, LINK_UP, PLUGINS, Folder, account_of, list_folder
 from nfft.errors import UserError
 from nfft.text import shorten
@@ -53,7 +54,7 @@ def is_repository(folder: Path | Folder) -> bool:
     card = _card_in(root)
     if any(name.startswith("metadata.") for name in root.files) or CONFIGS.search(card):
         return True
-    of_images = [inside.name for inside in root.folders if inside.holds_pictures]
+    of_images = _image_folders(root)
     if parquet := _parquet_in(root):
         if len(of_images) > 1 and not card:
             raise UserError(
@@ -77,50 +78,88 @@ def folders_by_split(folder: Path) -> dict[str, list[Path]]:
 
 
 def layout_of(root: Folder, task: Task | None = None) -> Layout:
-    """Which folders are splits: a folder's own are if all are named so.
+    """Which folders are splits: those that the task names, else a folder's own if all are named so.
 
     Else they are classes, of one split. `datasets` would take any word in a path for a split, a class "train station"
     for train, and a folder at any depth for a class.
 
     Args:
-        task: says which splits are not used.
+        task: may name its splits, and say which of them are not used.
 
     Raises:
         UserError: for any other layout, in which images would get into a wrong split or class.
     """
-    without = {kind for kind in SPLIT_NAMES if task is not None and getattr(task, kind) == NONE}
-    left_out = [
-        folder for folder in root.folders if WORDS.get(folder.name.lower()) in without and folder.holds_pictures
-    ]
-    folders = [folder for folder in root.folders if folder.holds_pictures and folder not in left_out]
-    splits = [folder for folder in folders if folder.name.lower() in WORDS]
-    others = [folder for folder in folders if folder not in splits]
-    notes: list[str] = []
-    if others and splits:
-        notes = _check_beside(root, splits, others)
-    by_name: dict[str, list[Folder]] = {}
-    if others or not splits:
-        _check_classes(root)
-        by_name["train"] = [root]
-    for split in splits if not others else []:
-        _check_classes(split)
-        by_name.setdefault(split.name.lower(), []).append(split)
-    if not others:
-        _check_labels(splits)
+    asked = {} if task is None else {kind: getattr(task, kind) for kind in SPLIT_NAMES}
+    left_out = [inside for inside in _image_folders(root) if asked.get(WORDS.get(inside.name.lower(), "")) == NONE]
     account = Account(
-        tuple(named("folder", f"task.{kind}=none", names) for kind, names in _by_kind(left_out).items()),
-        tuple(notes),
+        tuple(Unused("folder", f"{_name(inside)}: task.{_kind(inside, {})}=none", 1) for inside in left_out)
     )
-    return Layout(by_name, account + _account_of(root, by_name, left_out))
+    root = _without(root, left_out)
+    splits = [inside for inside in _image_folders(root) if _kind(inside, asked)]
+    others = [inside for inside in _image_folders(root) if inside not in splits]
+    kinds = {split.path: _kind(split, asked) for split in splits}
+    if splits and "train" not in kinds.values() and _are_classes_of(splits, others):
+        account += Account(notes=(f"the classes beside {_listed(splits)} are for training",))
+        return _layout(root, {"train": [_without(root, splits)]}, splits, asked, account)
+    if others and any(split.name in asked.values() for split in splits):
+        account += Account((named("folder", "not named as a split", [inside.name for inside in others]),))
+        return _layout(_without(root, others), {}, splits, asked, account)
+    if splits and not others:
+        return _layout(root, {}, splits, asked, account)
+    if splits:
+        account += Account(notes=(_check_beside(root, splits, others),))
+    return _layout(root, {"train": [root]}, [], asked, account)
 
 
-def _check_beside(root: Folder, splits: Sequence[Folder], others: Sequence[Folder]) -> list[str]:
+def _layout(
+    root: Folder,
+    by_name: dict[str, list[Folder]],
+    splits: Sequence[Folder],
+    asked: Mapping[str, str | None],
+    account: Account,
+) -> Layout:
+    """The layout of folders that are splits, beside those that are known by name."""
+    for split in splits:
+        is_asked = split.name in asked.values()
+        by_name.setdefault(split.name if is_asked else split.name.lower(), []).append(split)
+    for top in (top for tops in by_name.values() for top in tops):
+        _check_classes(top)
+    _check_labels(splits, asked)
+    return Layout(by_name, account + _account_of(root, [root, *splits]))
+
+
+def _kind(folder: Folder, asked: Mapping[str, str | None]) -> str | None:
+    """Which split a folder is by its name: as the task says, else as people write it; None for any other."""
+    named_by_task = (kind for kind, name in asked.items() if name == folder.name)
+    return next(named_by_task, None) or WORDS.get(folder.name.lower())
+
+
+def _image_folders(folder: Folder) -> list[Folder]:
+    """Those inside that hold images."""
+    return [inside for inside in folder.folders if inside.holds_pictures]
+
+
+def _without(folder: Folder, parts: Sequence[Folder]) -> Folder:
+    paths = {part.path for part in parts}
+    return replace(folder, folders=tuple(inside for inside in folder.folders if inside.path not in paths))
+
+
+def _are_classes_of(splits: Sequence[Folder], others: Sequence[Folder]) -> bool:
+    """Whether `others` are classes, and those in splits all among them."""
+    classes = {folder.name for folder in others}
+    inside = [{below.name for below in _image_folders(split)} for split in splits]
+    return all(names and names <= classes for names in inside)
+
+
+def _check_beside(root: Folder, splits: Sequence[Folder], others: Sequence[Folder]) -> str:
     """See that folders named as splits, beside others, are classes; returns what is to be said of that."""
-    beside = _listed([folder.name for folder in others])
+    beside = _listed(others)
     if any(not split.pictures for split in splits):
+        train = next((split.name for split in splits if WORDS[split.name.lower()] == "train"), None)
+        name_them = f", or name the split with --set task.train={shorten(train, 60)}" if train else ""
         raise UserError(
-            f"{root.path} has {_listed([split.name for split in splits])}, which hold folders as splits do, beside "
-            f"{beside}. Expected splits alone or classes alone: move the others elsewhere."
+            f"{root.path} has {_listed(splits)}, which hold folders as splits do, beside "
+            f"{beside}. Expected splits alone or classes alone: move the others elsewhere{name_them}."
         )
     if doubtful := [split for split in splits if split.name.lower() in NO_CLASSES]:
         kind = WORDS[doubtful[0].name.lower()]
@@ -129,18 +168,18 @@ def _check_beside(root: Folder, splits: Sequence[Folder], others: Sequence[Folde
             f"need a folder a class, and as a class another name. Leave it out with --set task.{kind}=none, or "
             "rename it."
         )
-    return [f"{_listed([split.name for split in splits])} beside {beside}: taken for a class, not for a split"]
+    return f"{_listed(splits)} beside {beside}: taken for a class, not for a split"
 
 
 def _check_classes(folder: Folder) -> None:
     """See that all images below `folder` lie right in the folder of their class."""
-    classes = [inside for inside in folder.folders if inside.holds_pictures]
+    classes = _image_folders(folder)
     if classes and folder.pictures:
         raise UserError(
             f"{folder.path}/{folder.pictures[0]} lies beside the folders of classes: move it into one of them, or away."
         )
     for class_folder in classes:
-        for deeper in (inside for inside in class_folder.folders if inside.holds_pictures):
+        for deeper in _image_folders(class_folder):
             raise UserError(
                 f"{deeper.path} holds images a folder below {class_folder.name}: expected those of a class right in "
                 f"its folder. Move them up, or, if {deeper.name} is a class itself, name the folder it is in: "
@@ -148,15 +187,15 @@ def _check_classes(folder: Folder) -> None:
             )
 
 
-def _check_labels(splits: Sequence[Folder]) -> None:
+def _check_labels(splits: Sequence[Folder], asked: Mapping[str, str | None]) -> None:
     """See that a split has folders of classes, unless tables say what its images are."""
     if any(map(_has_metadata, splits)):
         return
     for split in splits:
         if split.pictures:
-            kind = WORDS[split.name.lower()]
+            kind = _kind(split, asked)
             mend = "Give each class a folder in it"
-            if kind != "train":
+            if kind in ("validation", "test"):
                 mend += f", or leave it out with --set task.{kind}=none"
             raise UserError(
                 f"{split.path} holds {len(split.pictures):,} images in no folder of a class, so nothing says what they "
@@ -164,20 +203,21 @@ def _check_labels(splits: Sequence[Folder]) -> None:
             )
 
 
-def _account_of(root: Folder, splits: dict[str, list[Folder]], left_out: Collection[Folder]) -> Account:
+def _account_of(root: Folder, tops: Sequence[Folder]) -> Account:
     """What below a folder is not used.
+
+    Args:
+        tops: folders of classes.
 
     Raises:
         UserError: for a class all of whose images cannot be used.
     """
-    tops = [root, *(split for roots in splits.values() for split in roots if split is not root)]
     empty = [folder for top in tops for folder in top.folders if not folder.holds_pictures]
     for folder in empty:
         _check_empty(folder)
-    names = [folder.path[len(root.path) :].lstrip("/") for folder in empty]
+    names = [folder.path[len(root.path) :].lstrip(os.sep) for folder in empty]
     folders = (named("folder", "no image that can be used", names),) if names else ()
-    inside = (folder for folder in root.folders if folder not in left_out)
-    return Account(folders) + account_of([root, *(below for folder in inside for below in folder.walk())])
+    return Account(folders) + account_of(root.walk())
 
 
 def _check_empty(folder: Folder) -> None:
@@ -209,12 +249,9 @@ def _parquet_in(root: Folder) -> str | None:
     return next((path for path in paths if path.endswith(".parquet")), None)
 
 
-def _by_kind(splits: Sequence[Folder]) -> dict[str, list[str]]:
-    kinds: dict[str, list[str]] = {}
-    for split in splits:
-        kinds.setdefault(WORDS[split.name.lower()], []).append(split.name)
-    return kinds
+def _name(folder: Folder) -> str:
+    return shorten(folder.name, 60)
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(shorten(name, 60) for name in names[:5])
+def _listed(folders: Sequence[Folder]) -> str:
+    return ", ".join(map(_name, folders[:5]))
