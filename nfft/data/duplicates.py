@@ -13,61 +13,56 @@ from nfft.data.decode import RawImage
 from nfft.data.threads import map_in_threads
 from nfft.files import cache_folder, write_text
 
-# Of a larger file, the last bytes are compared before all are.
-TAIL = 1 << 16
+# Bytes at the end of a file by which most others of its size are told from it.
+TAIL = 512
 
 
-def duplicates(images: Sequence[RawImage]) -> list[list[int]]:
+def duplicates(images: Sequence[RawImage], statuses: Sequence[Sequence[int]]) -> list[list[int]]:
     """Places of images that are the same, byte by byte or pixel by pixel: those of each image ascending.
 
     Files are read only where another has the same size, and not again in later runs while they stay what they are.
+
+    Args:
+        statuses: the size, time and inode of each image that is a file, as `base.status_of` has them.
     """
-    sizes, statuses = _measure(images)
+    sizes = [_size(place, image, statuses[place][0]) for place, image in enumerate(images)]
     candidates = [place for group in _groups(range(len(sizes)), sizes.__getitem__) for place in group]
     if not candidates:
         return []
-    cached = cache_folder("duplicates") / f"{statuses.hexdigest()}.json"
+    cached = cache_folder("duplicates") / f"{_key(images, statuses)}.json"
     if (known := _read_cache(cached, len(images))) is not None:
         return known
 
-    def contents(places: Sequence[int], whole: bool) -> Callable[[int], object]:
-        digests = map_in_threads(lambda place: _digest(images[place], whole), places, "looking for the same images")
-        by_place = dict(zip(places, digests, strict=True))
-        return lambda place: (sizes[place], by_place[place])
+    def groups(places: Sequence[int], content: Callable[[RawImage, int], bytes]) -> list[list[int]]:
+        contents = map_in_threads(
+            lambda place: content(images[place], statuses[place][0]), places, "looking for images that are there twice"
+        )
+        by_place = dict(zip(places, contents, strict=True))
+        return _groups(places, lambda place: (sizes[place], by_place[place]))
 
-    alike = _groups(candidates, contents(candidates, False))
-    large = [place for group in alike for place in group if sizes[place][1] > TAIL]
-    same = [group for group in alike if sizes[group[0]][1] <= TAIL]
-    same += _groups(large, contents(large, True))
-    same.sort()
+    alike = [place for group in groups(candidates, _end) for place in group]
+    same = sorted(groups(sorted(alike), _digest))
     _write_cache(cached, len(images), same)
     return same
 
 
-def _measure(images: Sequence[RawImage]) -> tuple[list[tuple], "hashlib._Hash"]:
-    """What images that are the same have in common, at no cost; and a digest that changes when they do."""
-    sizes: list[tuple] = []
+def _size(place: int, image: RawImage, size: int) -> object:
+    """What images that are the same have in common, at no cost."""
+    if isinstance(image, str | bytes):
+        size = len(image) if isinstance(image, bytes) else size
+        # What is empty or absent is like no other.
+        return size if size > 0 else ("none", place)
+    pixels = np.asarray(image)
+    return pixels.shape, pixels.dtype.str
+
+
+def _key(images: Sequence[RawImage], statuses: Sequence[Sequence[int]]) -> str:
+    """Changes when the images do: their files, or what they hold."""
     digest = hashlib.sha256()
-    told: list[str] = []
-    for place, image in enumerate(images):
-        if isinstance(image, str):
-            try:
-                # Not through Path, which takes as long as all the rest: there may be a million files.
-                status = os.stat(image)  # noqa: PTH116
-            except (OSError, ValueError):
-                sizes.append(("none", place))  # like no other
-                continue
-            told.append(f"{image} {status.st_size} {status.st_mtime_ns} {status.st_dev} {status.st_ino}")
-            sizes.append(("bytes", status.st_size) if status.st_size else ("none", place))
-        elif isinstance(image, bytes):
-            digest.update(hashlib.sha256(image).digest())
-            sizes.append(("bytes", len(image)) if image else ("none", place))
-        else:
-            pixels = np.asarray(image)
-            digest.update(pixels.tobytes())
-            sizes.append(("pixels", pixels.nbytes, pixels.shape, str(pixels.dtype)))
-    digest.update("\n".join(told).encode("utf-8", "surrogateescape"))
-    return sizes, digest
+    for image, status in zip(images, statuses, strict=True):
+        told = f"{image} {status}\n".encode("utf-8", "surrogateescape") if isinstance(image, str) else _digest(image, 0)
+        digest.update(told)
+    return digest.hexdigest()
 
 
 def _groups(places: Iterable[int], key: Callable[[int], object]) -> list[list[int]]:
@@ -78,24 +73,34 @@ def _groups(places: Iterable[int], key: Callable[[int], object]) -> list[list[in
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _digest(image: RawImage, whole: bool) -> bytes:
-    """Of the last bytes of an image, or of all; of pixels always of all."""
+def _end(image: RawImage, size: int) -> bytes:
+    """The last bytes of an image file."""
+    if isinstance(image, bytes):
+        return image[-TAIL:]
+    if not isinstance(image, str):
+        return b""
+    try:
+        # Faster than a file object of Python's, and there may be many.
+        file = os.open(image, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        try:
+            if size > TAIL:
+                os.lseek(file, -TAIL, os.SEEK_END)
+            return os.read(file, TAIL)
+        finally:
+            os.close(file)
+    except OSError:
+        return os.urandom(32)  # like no other
+
+
+def _digest(image: RawImage, _: int) -> bytes:
+    """SHA-256 of an image file, or of pixels."""
     if isinstance(image, str):
         try:
-            with open(image, "rb", buffering=0) as file:  # noqa: PTH123
-                if whole:
-                    return hashlib.file_digest(file, "sha256").digest()  # type: ignore[arg-type]
-                size = os.fstat(file.fileno()).st_size
-                if size > TAIL:
-                    file.seek(size - TAIL)
-                content = file.read(TAIL)
+            with open(image, "rb") as file:  # noqa: PTH123
+                return hashlib.file_digest(file, "sha256").digest()
         except OSError:
-            return os.urandom(32)  # like no other
-    elif isinstance(image, bytes):
-        content = image if whole else image[-TAIL:]
-    else:
-        content = np.asarray(image).tobytes()
-    return hashlib.sha256(content).digest()
+            return os.urandom(32)
+    return hashlib.sha256(image if isinstance(image, bytes) else np.asarray(image).tobytes()).digest()
 
 
 def _read_cache(path: Path, count: int) -> list[list[int]] | None:

@@ -10,6 +10,7 @@ import numpy as np
 from nfft.config.task import Task
 from nfft.data.duplicates import duplicates
 from nfft.data.sources.account import NOTHING_UNUSED, Account, counted, few_of
+from nfft.data.sources.base import Files, status_of
 from nfft.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ def heed_leaks(task: Task, data: "Data") -> "Data":
         note = f"{count:,} images: too many to look for some that are there twice; --set task.leaks=refuse does"
         return replace(data, account=data.account + Account(notes=(note,)))
     places = [(split, index) for split in data.splits for index in range(len(split))]
-    groups = [[places[place] for place in group] for group in duplicates([split[index] for split, index in places])]
+    images = [split[index] for split, index in places]
+    statuses = [status for split in data.splits for status in _statuses(split)]
+    groups = [[places[place] for place in group] for group in duplicates(images, statuses)]
     leaks = [group for group in groups if len({split.name for split, _ in group}) > 1]
     said = _said_of_leaks(task, leaks)
     labels = _said_of_labels(task, data.classes, groups)
@@ -48,6 +51,14 @@ def heed_leaks(task: Task, data: "Data") -> "Data":
     elif leaks:
         said += Account(details=("--set task.leaks=drop leaves these out of training, task.leaks=refuse stops",))
     return replace(data, account=data.account + said + labels)
+
+
+def _statuses(split: "Split") -> list[Sequence[int]]:
+    """Of a split's images the sizes, times and inodes of those that are files."""
+    if isinstance(split.images, Files):
+        return split.images.statuses[split.rows].tolist()
+    images = (split[index] for index in range(len(split)))
+    return [status_of(image) if isinstance(image, str) else (-1, -1, -1) for image in images]
 
 
 def _without(data: "Data", leaks: Sequence[Same]) -> tuple["Data", Account]:

@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from nfft.data.sources.arrays import Arrays
-from nfft.data.sources.base import Opened
+from nfft.data.sources.base import Files, Opened
 from nfft.data.sources.image_folder import Layout
 from nfft.errors import UserError
 
@@ -34,4 +34,6 @@ def class_folders(source: str, layout: Layout) -> Opened:
     places = {name: place for place, name in enumerate(classes)}
     place_of = {folder: places[name] for folder, name in class_of.items()}
     labels = {name: np.array([place_of[folder] for folder in inside]) for name, inside in folders.items()}
-    return Opened({name: Arrays(inside, labels[name], classes) for name, inside in paths.items()}, layout.account)
+    return Opened(
+        {name: Arrays(Files(inside), labels[name], classes) for name, inside in paths.items()}, layout.account
+    )
