@@ -52,7 +52,7 @@ def is_repository(folder: Path | Folder) -> bool:
     """
     root = folder if isinstance(folder, Folder) else list_folder(folder)
     card = _card_in(root)
-    if any(name.startswith("metadata.") for name in root.files) or CONFIGS.search(card):
+    if any(name.startswith("metadata.") for name in root.files) or has_configs(root):
         return True
     of_images = _image_folders(root)
     if parquet := _parquet_in(root):
@@ -65,6 +65,11 @@ def is_repository(folder: Path | Folder) -> bool:
     # People keep notes beside their images, too, and cards.
     notes = any(name == "README.md" or name.endswith(".csv") or ".json" in name for name in root.files)
     return notes and not of_images
+
+
+def has_configs(root: Folder) -> bool:
+    """Whether a card in a folder tells the files of a data set, as on the Hub."""
+    return CONFIGS.search(_card_in(root)) is not None
 
 
 def folders_by_split(folder: Path) -> dict[str, list[Path]]:

@@ -130,6 +130,11 @@ def account_of(folders: Iterable[Folder]) -> Account:
     )
 
 
+def unused_in(folders: Iterable[Folder]) -> tuple[Unused, ...]:
+    """The same without names of files."""
+    return account_of(folders).unused
+
+
 @cache
 def picture_endings() -> frozenset[str]:
     """Endings, in lower case, of files that are read as pictures here: what Pillow and its plug-ins can decode."""
