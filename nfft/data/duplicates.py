@@ -17,52 +17,42 @@ from nfft.files import cache_folder, write_text
 TAIL = 512
 
 
-def duplicates(images: Sequence[RawImage], statuses: Sequence[Sequence[int]]) -> list[list[int]]:
+def duplicates(images: Sequence[RawImage], sizes: Sequence[int], key: str | None) -> list[list[int]]:
     """Places of images that are the same, byte by byte or pixel by pixel: those of each image ascending.
 
     Files are read only where another has the same size, and not again in later runs while they stay what they are.
 
     Args:
-        statuses: the size, time and inode of each image that is a file, as `base.status_of` has them.
+        sizes: of the images that are files, in bytes; -1 for those that are absent or no files.
+        key: changes when the images do; None where they are not to be remembered.
     """
-    sizes = [_size(place, image, statuses[place][0]) for place, image in enumerate(images)]
-    candidates = [place for group in _groups(range(len(sizes)), sizes.__getitem__) for place in group]
-    if not candidates:
-        return []
-    cached = cache_folder("duplicates") / f"{_key(images, statuses)}.json"
-    if (known := _read_cache(cached, len(images))) is not None:
+    cached = None if key is None else cache_folder("duplicates") / f"{key}.json"
+    if cached is not None and (known := _read_cache(cached, len(images))) is not None:
         return known
+    told = [_told(place, images[place]) if size < 0 else size or ("none", place) for place, size in enumerate(sizes)]
 
     def groups(places: Sequence[int], content: Callable[[RawImage, int], bytes]) -> list[list[int]]:
         contents = map_in_threads(
-            lambda place: content(images[place], statuses[place][0]), places, "looking for images that are there twice"
+            lambda place: content(images[place], sizes[place]), places, "looking for images that are there twice"
         )
         by_place = dict(zip(places, contents, strict=True))
-        return _groups(places, lambda place: (sizes[place], by_place[place]))
+        return _groups(places, lambda place: (told[place], by_place[place]))
 
-    alike = [place for group in groups(candidates, _end) for place in group]
-    same = sorted(groups(sorted(alike), _digest))
-    _write_cache(cached, len(images), same)
+    candidates = sorted(place for group in _groups(range(len(told)), told.__getitem__) for place in group)
+    alike = sorted(place for group in groups(candidates, _end) for place in group)
+    same = sorted(groups(alike, _digest))
+    if cached is not None:
+        _write_cache(cached, len(images), same)
     return same
 
 
-def _size(place: int, image: RawImage, size: int) -> object:
-    """What images that are the same have in common, at no cost."""
+def _told(place: int, image: RawImage) -> object:
+    """What images that are no files have in common if they are the same, at no cost."""
     if isinstance(image, str | bytes):
-        size = len(image) if isinstance(image, bytes) else size
         # What is empty or absent is like no other.
-        return size if size > 0 else ("none", place)
+        return len(image) if isinstance(image, bytes) and image else ("none", place)
     pixels = np.asarray(image)
     return pixels.shape, pixels.dtype.str
-
-
-def _key(images: Sequence[RawImage], statuses: Sequence[Sequence[int]]) -> str:
-    """Changes when the images do: their files, or what they hold."""
-    digest = hashlib.sha256()
-    for image, status in zip(images, statuses, strict=True):
-        told = f"{image} {status}\n".encode("utf-8", "surrogateescape") if isinstance(image, str) else _digest(image, 0)
-        digest.update(told)
-    return digest.hexdigest()
 
 
 def _groups(places: Iterable[int], key: Callable[[int], object]) -> list[list[int]]:

@@ -1,5 +1,6 @@
 """Images that are there twice: in two splits, or under two labels."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nfft.config.task import Task
+from nfft.data.decode import RawImage
 from nfft.data.duplicates import duplicates
 from nfft.data.sources.account import NOTHING_UNUSED, Account, counted, few_of
-from nfft.data.sources.base import Files, status_of
+from nfft.data.sources.base import ABSENT, Files, status_of
 from nfft.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,10 +36,9 @@ def heed_leaks(task: Task, data: "Data") -> "Data":
     if count > MOST_COMPARED and task.leaks == "warn":
         note = f"{count:,} images: too many to look for some that are there twice; --set task.leaks=refuse does"
         return replace(data, account=data.account + Account(notes=(note,)))
-    places = [(split, index) for split in data.splits for index in range(len(split))]
-    images = [split[index] for split, index in places]
-    statuses = [status for split in data.splits for status in _statuses(split)]
-    groups = [[places[place] for place in group] for group in duplicates(images, statuses)]
+    images = _Images(data.splits)
+    sizes = [size for split in data.splits for size in _statuses(split)[:, 0].tolist()]
+    groups = [[images.places[place] for place in group] for group in duplicates(images, sizes, _key(data.splits))]
     leaks = [group for group in groups if len({split.name for split, _ in group}) > 1]
     said = _said_of_leaks(task, leaks)
     labels = _said_of_labels(task, data.classes, groups)
@@ -53,12 +54,39 @@ def heed_leaks(task: Task, data: "Data") -> "Data":
     return replace(data, account=data.account + said + labels)
 
 
-def _statuses(split: "Split") -> list[Sequence[int]]:
-    """Of a split's images the sizes, times and inodes of those that are files."""
+class _Images(Sequence):
+    """The images of several splits, one after another, each read when it is asked for."""
+
+    def __init__(self, splits: Sequence["Split"]) -> None:
+        self.places = [(split, index) for split in splits for index in range(len(split))]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, place: int) -> RawImage:  # type: ignore[override]
+        split, index = self.places[place]
+        return split[index]
+
+
+def _statuses(split: "Split") -> np.ndarray:
+    """What the system says of a split's images, as `Files.statuses` has it; -1 for what is no file."""
     if isinstance(split.images, Files):
-        return split.images.statuses[split.rows].tolist()
+        return split.images.statuses[split.rows]
     images = (split[index] for index in range(len(split)))
-    return [status_of(image) if isinstance(image, str) else (-1, -1, -1) for image in images]
+    statuses = [status_of(image) if isinstance(image, str) else ABSENT for image in images]
+    return np.array(statuses, np.int64).reshape(-1, 3)
+
+
+def _key(splits: Sequence["Split"]) -> str | None:
+    """Changes when an image of the splits does; None where they are in memory alone."""
+    digest = hashlib.sha256()
+    for split in splits:
+        if split.fingerprint is None:
+            return None
+        digest.update(f"{split.name} {split.fingerprint} ".encode() + split.rows.tobytes())
+        if isinstance(split.images, Files):
+            digest.update(split.images.statuses[split.rows].tobytes())
+    return digest.hexdigest()
 
 
 def _without(data: "Data", leaks: Sequence[Same]) -> tuple["Data", Account]:

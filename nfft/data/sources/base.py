@@ -54,6 +54,10 @@ def in_order(classes: Iterable[str]) -> list[str]:
         return sorted(classes)
 
 
+# What the system says of a file that is not there.
+ABSENT = (-1, -1, -1)
+
+
 class Files(list[str]):
     """Paths of image files, of which the system is asked once: there may be a million."""
 
@@ -69,7 +73,7 @@ def status_of(path: str) -> tuple[int, int, int]:
         # Not through Path, which takes as long as all the rest.
         status = os.stat(path)  # noqa: PTH116
     except (OSError, ValueError):
-        return -1, -1, -1
+        return ABSENT
     return status.st_size, status.st_mtime_ns, status.st_ino & (1 << 63) - 1
 
 
