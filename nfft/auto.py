@@ -22,7 +22,7 @@ from nfft.errors import UserError
 from nfft.evaluation.evaluate import EvaluationPlan, plan_evaluation, run_evaluation
 from nfft.evaluation.predictor import Inference, Network
 from nfft.hub.download import HubAccess
-from nfft.hub.upload import push_folder
+from nfft.hub.upload import push_files
 from nfft.models.build import build_network
 from nfft.models.checkpoint import Checkpoint, labels_of
 from nfft.models.resolve import find_checkpoint
@@ -193,10 +193,9 @@ class AutoNFNet(nn.Module):
             self.save_pretrained(folder)
             text = render_bare(repository, self.checkpoint, self.labels)
             (folder / "README.md").write_text(text, encoding="utf-8")
-            return push_folder(
-                folder,
+            return push_files(
+                {path.name: path for path in folder.iterdir()},
                 repository,
-                files=(*NETWORK, "README.md"),
                 replaced=NETWORK,
                 private=private,
                 revision=revision,
