@@ -35,7 +35,7 @@ from nfft.runs.folder import (
     write_evaluations,
     write_push,
 )
-from nfft.runs.records import AddedEvaluation, PushRecord
+from nfft.runs.records import AddedEvaluation, PushRecord, Results
 
 
 def push_run(
@@ -188,20 +188,21 @@ class _Card:
         return {name: text.encode() for name, text in texts.items() if text is not None}
 
 
-def write_card(folder: Path, repository: str | None = None) -> list[str]:
+def write_card(folder: Path, repository: str | None = None, *, results: Results | None = None) -> list[str]:
     """README.md and, for data of the Hub, .eval_results/: from the run's facts, its hand-written sections kept.
 
     Args:
         repository: what the card calls the network; where it was pushed to, when absent.
+        results: of a run that has yet to write results.json, which it does last.
 
     Returns:
         A line when generated text had been edited by hand: the old card is then kept beside the new one.
     """
-    return _put(folder, _new_card(folder, repository))
+    return _put(folder, _new_card(folder, repository, results))
 
 
-def _new_card(folder: Path, repository: str | None) -> _Card:
-    run, results = read_run(folder), read_results(folder)
+def _new_card(folder: Path, repository: str | None, results: Results | None = None) -> _Card:
+    run, results = read_run(folder), results or read_results(folder)
     file = folder / CARD
     try:
         earlier = file.read_text(encoding="utf-8") if file.is_file() else None
