@@ -28,6 +28,7 @@ from nfft.models.checkpoint import Checkpoint, labels_of
 from nfft.models.resolve import find_checkpoint
 from nfft.models.saving import save_network
 from nfft.models.transforms import pixels_of, stored_preprocessing, transform_of
+from nfft.models.validation import check_finite
 from nfft.reporting.model_card import render_bare
 from nfft.runs.folder import NETWORK
 from nfft.runs.records import Evaluation
@@ -153,7 +154,9 @@ class AutoNFNet(nn.Module):
         for start in range(0, len(pictures), size):
             views = [torch.from_numpy(self._view(_opened(picture))) for picture in pictures[start : start + size]]
             pixels = inference.normalized(torch.stack(views).permute(0, 3, 1, 2))
-            yield inference.answers(network, pixels).float().cpu()
+            answers = inference.answers(network, pixels).float().cpu()
+            check_finite(self.checkpoint.name, answers)
+            yield answers
 
     def _named(self, logits: Tensor, top_k: int) -> list[dict[str, Any]]:
         best = logits.softmax(0).topk(min(top_k, len(self.labels)))

@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Iterable
 
 LISTED = 20
+# A name that is longer is a slip of none.
+LONGEST = 100
 
 
 class UserError(Exception):
@@ -17,7 +19,8 @@ class LocalError(UserError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a clause naming the entries closest to `name`, or the first of them when none is close."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    # Comparing takes time that grows with the product of the lengths.
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5) if len(name) <= LONGEST else []
     if close:
         return f"did you mean {' or '.join(repr(match) for match in close)}?"
     more = f", ... ({len(known)} in all)" if len(known) > LISTED else ""

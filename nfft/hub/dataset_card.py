@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import HfApi
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub import constants, get_session, hf_hub_url
+from huggingface_hub.errors import HFValidationError, HTTPError
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
+from huggingface_hub.utils import build_hf_headers
 
 from nfft.errors import UserError
 from nfft.text import shorten
@@ -45,11 +46,8 @@ def check_card(source: str) -> None:
 def _configurations(source: str) -> Iterator[dict[str, Any]]:
     entries: dict[str, Any] = {}
     for name in (CARD, STANDALONE):
-        file = _file(source, name)
-        if file is None:
-            continue
         try:
-            text = file.read_text(encoding="utf-8")
+            text = _text(source, name)
             head = REGEX_YAML_BLOCK.search(text)
             # As `datasets` reads them; what it refuses it says itself.
             stored = yaml.safe_load(text if name == STANDALONE else head[2] if head else "")
@@ -60,14 +58,19 @@ def _configurations(source: str) -> Iterator[dict[str, Any]]:
     yield from (entry for entry in (listed if isinstance(listed, list) else []) if isinstance(entry, dict))
 
 
-def _file(source: str, name: str) -> Path | None:
+def _text(source: str, name: str) -> str:
+    """What is in a file of the data set; nothing where it has none, or the Hub is out of reach."""
     folder = Path(source).expanduser()
     if folder.is_dir():
-        return folder / name if (folder / name).is_file() else None
+        return (folder / name).read_text(encoding="utf-8") if (folder / name).is_file() else ""
+    if constants.HF_HUB_OFFLINE:
+        return ""
     try:
-        return Path(HfApi(library_name="nfft").hf_hub_download(source, name, repo_type="dataset"))
-    except (EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled):
-        return None
+        # Asked once: `datasets` has more patience, and asks for the same.
+        answer = get_session().get(hf_hub_url(source, name, repo_type="dataset"), headers=build_hf_headers())
+    except (HTTPError, HFValidationError):
+        return ""
+    return str(answer.content, "utf-8") if answer.status_code == 200 else ""
 
 
 def _texts(value: Any) -> Iterator[str]:
