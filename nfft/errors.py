@@ -1,15 +1,24 @@
 """Errors that are the user's to fix: one sentence, no traceback."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 LISTED = 20
 # A name that is longer is a slip of none.
 LONGEST = 100
+# Of what a message quotes: paths have fewer characters.
+LONGEST_WORD = 1000
 
 
 class UserError(Exception):
-    """A mistake that is the user's to fix; its text says what was expected, what it got, and how to fix that."""
+    """A mistake that is the user's to fix; its text says what was expected, what it got, and how to fix that.
+
+    What it quotes of data may be of any length: a word that no line holds is cut.
+    """
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(re.sub(rf"\S{{{LONGEST_WORD},}}", lambda word: f"{word[0][:200]}…{word[0][-100:]}", text))
 
 
 class LocalError(UserError):

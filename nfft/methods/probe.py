@@ -31,7 +31,7 @@ class Probe(Method):
     views: augmented views of each training image, beside the plain one.
     """
 
-    l2: float | None = None
+    l2: Annotated[float, Interval(ge=0), Le(1_000_000)] | None = None
     views: Annotated[int, Interval(ge=0), Le(1000)] = 0
 
     def __post_init__(self) -> None:

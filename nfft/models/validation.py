@@ -17,7 +17,8 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 CROP_MODES = ("center", "squash", "border")
 # Arguments of timm's constructors that fetch, open or call something.
 REFUSED = {
-    "cache_dir", "checkpoint_path", "device", "dtype", "feature_cfg", "features_only", "kwargs_filter", "model_cfg", "pretrained",
+    "cache_dir", "checkpoint_path", "device", "dtype", "feature_cfg", "features_only", "kwargs_filter", "model_cfg",
+    "pretrained",
     "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_custom_load", "pretrained_filter_fn", "scriptable",
 }  # fmt: skip
 DEPTHS = ("depth", "layer", "block", "stage", "repeat")
