@@ -131,7 +131,7 @@ _lines = st.one_of(
 
 
 def _card(head: str, lines: list[str], ending: str, mark: str, times: int) -> str:
-    body = ending.join(lines * times)[:LARGEST]
+    body = ending.join(lines * times)[: LARGEST // 10]
     return f"{mark}---{ending}{head}{ending}---{ending}{body}"
 
 
@@ -142,7 +142,7 @@ cards = st.one_of(
         st.lists(_lines, max_size=8),
         st.sampled_from(["\n", "\r\n", "\r"]),
         st.sampled_from(["", "\ufeff", " \n"]),
-        st.sampled_from([1, 1, 1, 1, 1000, 20_000]),
+        st.sampled_from([1, 1, 1, 1, 100, 1000]),
     ),
     texts,
 )

@@ -16,6 +16,8 @@ from nfft.text import shorten
 
 # Where `datasets` reads which files a configuration has; the second is taken over the first.
 CARD, STANDALONE = "README.md", ".huggingface.yaml"
+# The one in C takes a tenth of the time, where there is one.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 PLACES = ("data_files", "data_dir")
 # An address, a chain of file systems, the whole path of a file, the home folder, or a way up.
 OUTSIDE = re.compile(r"://|::|^[/\\~]|^[A-Za-z]:|(?:^|[/\\])\.\.(?:[/\\]|$)")
@@ -50,7 +52,7 @@ def _configurations(source: str) -> Iterator[dict[str, Any]]:
             text = _text(source, name)
             head = REGEX_YAML_BLOCK.search(text)
             # As `datasets` reads them; what it refuses it says itself.
-            stored = yaml.safe_load(text if name == STANDALONE else head[2] if head else "")
+            stored = yaml.load(text if name == STANDALONE else head[2] if head else "", LOADER)
         except (ValueError, RecursionError, yaml.YAMLError):
             return
         entries |= stored if isinstance(stored, dict) else {}

@@ -87,7 +87,7 @@ def _validate_arguments(name: str, arguments: Any) -> None:
         counts = value if isinstance(value, list) else [value]
         counted = any(word in key for word in DEPTHS) and all(map(_is_number, counts))
         blocks = sum(counts) if counted else 0
-        if "eps" in key and _is_number(value) and not 0 < value <= 1:
+        if "eps" in key and value is not None and not (_is_number(value) and 0 < value <= 1):
             raise UserError(f"{name}: {key} in config.json must be above 0 and at most 1; found {_shown(value)}.")
         if not _is_modest(value) or blocks > LARGEST["blocks"]:
             raise UserError(
