@@ -8,6 +8,7 @@ from annotated_types import Interval
 
 from nfft.config.fields import check_type, expectations, shown
 from nfft.errors import UserError, nearest
+from nfft.text import printable
 
 METRICS = ("top1", "mean_per_class")
 
@@ -60,6 +61,9 @@ class Task:
             )
         if not isinstance(self.suggests, Mapping):
             raise UserError(f"task {shown(self.name)}: suggests must be names with values; got {shown(self.suggests)}.")
+        if isinstance(self.name, str):
+            # That of a folder need not be UTF-8, which records are.
+            object.__setattr__(self, "name", printable(self.name))
         for name, expected in expectations(Task).items():
             value = getattr(self, name)
             check_type(name, value, expected)
