@@ -175,7 +175,7 @@ def read_metrics(folder: Path) -> list[Metrics]:
     for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
         try:
             metrics.append(metrics_from_json(json.loads(line)))
-        except ValueError:
+        except (ValueError, RecursionError):
             break
     return metrics
 
