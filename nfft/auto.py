@@ -22,12 +22,13 @@ from nfft.errors import UserError
 from nfft.evaluation.evaluate import EvaluationPlan, plan_evaluation, run_evaluation
 from nfft.evaluation.predictor import Inference, Network
 from nfft.hub.download import HubAccess
-from nfft.hub.upload import push_folder
+from nfft.hub.upload import push_files
 from nfft.models.build import build_network
 from nfft.models.checkpoint import Checkpoint, labels_of
 from nfft.models.resolve import find_checkpoint
 from nfft.models.saving import save_network
 from nfft.models.transforms import pixels_of, stored_preprocessing, transform_of
+from nfft.models.validation import check_finite
 from nfft.reporting.model_card import render_bare
 from nfft.runs.folder import NETWORK
 from nfft.runs.records import Evaluation
@@ -153,7 +154,9 @@ class AutoNFNet(nn.Module):
         for start in range(0, len(pictures), size):
             views = [torch.from_numpy(self._view(_opened(picture))) for picture in pictures[start : start + size]]
             pixels = inference.normalized(torch.stack(views).permute(0, 3, 1, 2))
-            yield inference.answers(network, pixels).float().cpu()
+            answers = inference.answers(network, pixels).float().cpu()
+            check_finite(self.checkpoint.name, answers)
+            yield answers
 
     def _named(self, logits: Tensor, top_k: int) -> list[dict[str, Any]]:
         best = logits.softmax(0).topk(min(top_k, len(self.labels)))
@@ -193,10 +196,9 @@ class AutoNFNet(nn.Module):
             self.save_pretrained(folder)
             text = render_bare(repository, self.checkpoint, self.labels)
             (folder / "README.md").write_text(text, encoding="utf-8")
-            return push_folder(
-                folder,
+            return push_files(
+                {path.name: path for path in folder.iterdir()},
                 repository,
-                files=(*NETWORK, "README.md"),
                 replaced=NETWORK,
                 private=private,
                 revision=revision,

@@ -6,6 +6,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from nfft.text import printable
+
 
 def command() -> str:
     """What was typed to start this process, as far as it can be told."""
@@ -29,7 +31,7 @@ def public_command() -> str:
 
     As a path all the same: `--task path/to/cifar10` is not the catalog's cifar10.
     """
-    return shlex.join(public_path(word) for word in shlex.split(command()))
+    return printable(shlex.join(public_path(word) for word in shlex.split(command())))
 
 
 def public_path(word: str) -> str:

@@ -23,6 +23,9 @@ def run_command(action: Callable[[argparse.Namespace], int], options: argparse.N
     # which channels_last and row-major layouts write differently for the same memory.
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    if hasattr(sys.stdout, "reconfigure"):
+        # Names of files need not be UTF-8: such ones are printed as they are.
+        sys.stdout.reconfigure(errors="surrogateescape")
     try:
         return action(options)
     except BrokenPipeError:

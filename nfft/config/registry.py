@@ -90,7 +90,7 @@ def _file(kind: str, what: str, name: str) -> ModuleType:
     return importlib.import_module(f"nfft.{kind}.{module}")
 
 
-def _change_since(error: Exception, kind: type) -> str | None:
+def _change_since(error: BaseException, kind: type) -> str | None:
     """What has changed since a file of the user's was written, if that is why it fails, and what to write instead."""
     if isinstance(error, ModuleNotFoundError) and str(error.name).startswith("nfft."):
         return f"there is no {error.name} any more. Use `from nfft import {kind.__name__}`."
@@ -106,7 +106,7 @@ def _declared(path: Path, what: str, kind: type[T], example: str) -> T:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if (change := _change_since(error, kind)) is not None:
             raise UserError(f"the {what} file {path} was written for an older release: {change}") from error
         raise UserError(f"the {what} file {path} does not run: {type(error).__name__}: {error}") from error

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Interval
 
-from nfft.config.fields import check_type, expectations
+from nfft.config.fields import check_type, expectations, shown
 from nfft.errors import UserError, nearest
+from nfft.text import printable
 
 METRICS = ("top1", "mean_per_class")
 # In place of the name of a split: it is not used, though it be there.
@@ -60,15 +61,24 @@ class Task:
     note: str | None = None
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.source, (str, Sized)) or callable(self.source)):
+            raise UserError(
+                f"task {shown(self.name)}: source must be text, a function or data; got {shown(self.source)}."
+            )
+        if not isinstance(self.suggests, Mapping):
+            raise UserError(f"task {shown(self.name)}: suggests must be names with values; got {shown(self.suggests)}.")
+        if isinstance(self.name, str):
+            # That of a folder need not be UTF-8, which records are.
+            object.__setattr__(self, "name", printable(self.name))
         for name, expected in expectations(Task).items():
             value = getattr(self, name)
             check_type(name, value, expected)
             if (bounds := expected.bounds_broken_by(value)) is None:
                 continue
             if expected.bounds is None or expected.bounds.le is None:
-                raise UserError(f"{name} must be {bounds}; got {value}.")
+                raise UserError(f"{name} must be {bounds}; got {shown(value)}.")
             raise UserError(
-                f"{name} must be between {expected.bounds.ge:g} and {expected.bounds.le:g}; got {value}. "
+                f"{name} must be between {expected.bounds.ge:g} and {expected.bounds.le:g}; got {shown(value)}. "
                 f"Change it with --set task.{name}=..."
             )
         if self.validation_fraction + self.test_fraction >= 1:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from accelerate import Accelerator
 
 from nfft.config.task import Task
@@ -19,6 +20,7 @@ from nfft.evaluation.predictor import Predictor
 from nfft.machine import hardware, versions
 from nfft.models.build import check_side
 from nfft.models.transforms import pixels_of, stored_preprocessing
+from nfft.models.validation import check_finite
 from nfft.runs.records import EvaluatedModel, EvaluatedTask, Evaluation, HardwareRecord, UnusedRecord
 
 if TYPE_CHECKING:
@@ -141,6 +143,7 @@ def run_evaluation(plan: EvaluationPlan, accelerator: Accelerator, command: str)
     )
     network = predictor.folded(classifier.network.to(accelerator.device))
     predictions = predictor.predict({"": network}, split, "scoring")[""]
+    check_finite(checkpoint.name, torch.from_numpy(predictions.confidence))
     return Evaluation(
         model=EvaluatedModel(
             name=checkpoint.title, architecture=checkpoint.architecture, fingerprint=checkpoint.fingerprint

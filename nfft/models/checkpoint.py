@@ -14,6 +14,7 @@ from nfft.files import fingerprint_of
 from nfft.models import architectures
 from nfft.models.validation import REFUSED, validate_config
 from nfft.models.weight_standardization import are_authors, standardization_arguments
+from nfft.text import is_deep, shorten
 
 # For architectures that timm has no weights of: ImageNet's usual size, mean and standard deviation.
 DEFAULT_PREPROCESSING = {"input_size": (3, 224, 224), "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -119,8 +120,10 @@ def open_checkpoint(name: str, folder: Path) -> Checkpoint:
         raise UserError(f"{name}: expected config.json and model.safetensors in {folder}; config.json is missing.")
     try:
         config = json.loads(config_file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise UserError(f"{name}: config.json is not JSON ({error}).") from error
+    if is_deep(config):
+        raise UserError(f"{name}: config.json has lists in lists too deep for any network; this is no checkpoint.")
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
         raise UserError(f"{name}: config.json names no timm architecture; this is not a timm checkpoint.")
     is_adapter = isinstance(config.get(ADAPTER), dict) and all((folder / file).is_file() for file in ADAPTER_FILES)
@@ -156,7 +159,8 @@ def random_checkpoint(architecture: str, model_args: dict[str, Any]) -> Checkpoi
 def _check_architecture(name: str, architecture: str) -> None:
     if not timm.is_model(architecture):
         raise UserError(
-            f"{name}: timm has no architecture {architecture!r}; {nearest(architecture, timm.list_models())}"
+            f"{shorten(name, 200)}: timm has no architecture {shorten(repr(architecture), 80)}; "
+            f"{nearest(architecture, timm.list_models())}"
         )
 
 

@@ -17,7 +17,8 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 CROP_MODES = ("center", "squash", "border")
 # Arguments of timm's constructors that fetch, open or call something.
 REFUSED = {
-    "cache_dir", "checkpoint_path", "feature_cfg", "features_only", "kwargs_filter", "model_cfg", "pretrained",
+    "cache_dir", "checkpoint_path", "device", "dtype", "feature_cfg", "features_only", "kwargs_filter", "model_cfg",
+    "pretrained",
     "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_custom_load", "pretrained_filter_fn", "scriptable",
 }  # fmt: skip
 DEPTHS = ("depth", "layer", "block", "stage", "repeat")
@@ -86,8 +87,12 @@ def _validate_arguments(name: str, arguments: Any) -> None:
         counts = value if isinstance(value, list) else [value]
         counted = any(word in key for word in DEPTHS) and all(map(_is_number, counts))
         blocks = sum(counts) if counted else 0
+        if "eps" in key and value is not None and not (_is_number(value) and 0 < value <= 1):
+            raise UserError(f"{name}: {key} in config.json must be above 0 and at most 1; found {_shown(value)}.")
         if not _is_modest(value) or blocks > LARGEST["blocks"]:
-            raise UserError(f"{name}: model_args in config.json has an absurd value: {key}={_shown(value)}.")
+            raise UserError(
+                f"{name}: model_args in config.json has an absurd value: {shorten(key, 80)}={_shown(value)}."
+            )
 
 
 def validate_weights(name: str, file: Path, network: nn.Module) -> None:
@@ -156,6 +161,19 @@ def validate_finite(name: str, network: nn.Module) -> None:
             raise UserError(f"{name}: the weights are damaged: {key} has values that are not finite.")
 
 
+def check_finite(name: str, answers: Tensor) -> None:
+    """See that what a network says of images are numbers.
+
+    Raises:
+        UserError: when they are not: of weights that are too large, sums overflow.
+    """
+    if not bool(torch.isfinite(answers).all()):
+        raise UserError(
+            f"{name}: what it says of images are no finite numbers: its weights are damaged, or too large for this "
+            "precision. Use another checkpoint."
+        )
+
+
 def _is_number(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
@@ -182,5 +200,8 @@ def _is_modest(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole number of over 4,300 digits
+        return "a number of thousands of digits"
     return text if len(text) <= 80 else f"{text[:77]}..."

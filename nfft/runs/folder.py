@@ -26,7 +26,7 @@ EVALUATIONS, PUSHED, EVAL_RESULTS = "evaluations.json", "pushed.json", ".eval_re
 CHECKPOINTS, FEATURES = "checkpoints", "features"
 LOCK = ".lock"
 # What of a run folder is shared: nothing of the optimizer's, and no path of anyone's machine.
-SHARED = (*NETWORK, CARD, RESULTS, RUN, EVALUATIONS, CURVES, CONFUSION, ".eval_results/*.yaml")
+SHARED = (*NETWORK, CARD, RESULTS, RUN, EVALUATIONS, CURVES, CONFUSION, EVAL_RESULTS)
 
 
 # Start, go on, keep others away
@@ -175,7 +175,7 @@ def read_metrics(folder: Path) -> list[Metrics]:
     for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
         try:
             metrics.append(metrics_from_json(json.loads(line)))
-        except ValueError:
+        except (ValueError, RecursionError):
             break
     return metrics
 

@@ -94,6 +94,39 @@ def test_refused(tmp_path: Path, weights: Path, changes: dict[str, Any], message
         nfft.AutoNFNet.from_pretrained(written(tmp_path, weights, **changes))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_args": {"device": "cuda:0"}}, "device is refused"),
+        ({"model_args": {"std_conv_eps": -1.0}}, "std_conv_eps in config.json must be above 0 and at most 1"),
+        ({"model_args": {"std_conv_eps": "x"}}, "std_conv_eps in config.json must be above 0 and at most 1"),
+        ({"model_args": {"global_pool": ""}}, "cannot be used: .*Check model_args in its config.json"),
+        ({"architecture": "x" * 100_000}, "timm has no architecture"),
+        ({"pretrained_cfg": {"mean": [[[]] * 3]}}, "three numbers as mean"),
+    ],
+)
+def test_odd_ones_are_refused_soon_and_in_short(
+    tmp_path: Path, weights: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as refused:
+        nfft.AutoNFNet.from_pretrained(written(tmp_path, weights, **changes))
+    assert len(str(refused.value)) < 1000
+
+
+def test_lists_in_lists_are_refused(tmp_path: Path, weights: Path) -> None:
+    folder, deep = written(tmp_path, weights), "[" * 500 + "]" * 500
+    (folder / "config.json").write_text('{"architecture": "test_nfnet", "x": ' + deep + "}")
+    with pytest.raises(UserError, match="too deep for any network"):
+        nfft.AutoNFNet.from_pretrained(folder)
+
+
+def test_answers_that_are_no_numbers_are_refused(tmp_path: Path, weights: Path) -> None:
+    huge = {name: torch.full_like(tensor, 3e38) for name, tensor in load_file(weights).items() if "gain" in name}
+    model = nfft.AutoNFNet.from_pretrained(changed(tmp_path, weights, **huge))
+    with pytest.raises(UserError, match="are no finite numbers: its weights are damaged, or too large"):
+        model.predict(np.full((32, 32, 3), 200, np.uint8))
+
+
 def changed(folder: Path, weights: Path, **tensors: torch.Tensor) -> Path:
     written(folder, weights)
     save_file({**load_file(weights), **tensors}, folder / "model.safetensors")

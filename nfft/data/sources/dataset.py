@@ -12,6 +12,8 @@ import datasets
 import numpy as np
 from datasets import Features, Value, config, exceptions
 from huggingface_hub import constants
+from huggingface_hub.errors import HTTPError
+from yaml import YAMLError
 
 from nfft.config.task import Task
 from nfft.data.decode import RawImage
@@ -20,6 +22,12 @@ from nfft.data.sources.columns import check_labels, image_column, label_column
 from nfft.data.sources.image_folder import folders_by_split, is_repository
 from nfft.errors import UserError
 from nfft.files import UNWRITABLE
+from nfft.hub.dataset_card import check_card
+
+# What comes out of the library for data, cards and answers of the Hub that are not as it expects.
+MISREAD = (
+    ValueError, RuntimeError, exceptions.DatasetGenerationError, LookupError, TypeError, AttributeError, YAMLError,
+)  # fmt: skip
 
 
 def dataset_tables(task: Task) -> dict[str, Table]:
@@ -56,6 +64,7 @@ def load_dataset(task: Task, source: str) -> datasets.DatasetDict:
             return datasets.load_dataset("csv", data_files=str(path), **_as_text(path))
         if path.is_dir() and not is_repository(path):
             return datasets.load_dataset("imagefolder", data_files=_patterns(path), drop_labels=False)
+        check_card(source)
         return datasets.load_dataset(str(path) if path.is_dir() else source, task.config)
     except (exceptions.DataFilesNotFoundError, datasets.data_files.EmptyDatasetError) as error:
         if path.is_dir():
@@ -68,8 +77,8 @@ def load_dataset(task: Task, source: str) -> datasets.DatasetDict:
             f"{source} is neither a folder here nor a dataset on the Hub: check its spelling, or that you have access "
             "(`hf auth login`)."
         ) from error
-    except (ConnectionError, OSError, TimeoutError) as error:
-        if error.errno in UNWRITABLE:
+    except (OSError, HTTPError) as error:
+        if isinstance(error, OSError) and error.errno in UNWRITABLE:
             raise
         if path.exists():
             raise UserError(f"{source} could not be read: {error}") from error
@@ -77,13 +86,15 @@ def load_dataset(task: Task, source: str) -> datasets.DatasetDict:
             f"the Hub could not be reached for the dataset {source}, which is not cached here. To work offline, "
             "give --task a local folder, or run once online."
         ) from error
-    except (ValueError, RuntimeError, exceptions.DatasetGenerationError) as error:
+    except MISREAD as error:
         if "Config name is missing" in str(error):
             listed = " ".join(str(error).splitlines()[1:2]).rpartition(": ")[2]
             raise UserError(
                 f"the dataset {source} has several configurations, {listed}: name one with --set task.config=..."
             ) from error
         reason = (str(error.__cause__ or error) or type(error).__name__).splitlines()[0]
+        if not isinstance(error, (ValueError, RuntimeError, exceptions.DatasetGenerationError)):
+            reason = f"its card, or what the Hub answered, has another form than expected ({type(error).__name__})"
         if "corresponds to no data" in reason:
             raise UserError(
                 f"no images found in {source}. Expected one folder a class, or a table with rows."
