@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nfft.config.run_config import PACKAGED
 from nfft.errors import UserError
-from nfft.files import write_bytes, write_text
+from nfft.files import make_folder, write_bytes, write_text
 from nfft.hub.upload import card_on_hub, check_repository, push_folder
 from nfft.models.checkpoint import ADAPTER, open_checkpoint
 from nfft.reporting.card_merge import is_edited
@@ -28,7 +28,7 @@ from nfft.runs.folder import (
     write_evaluations,
     write_push,
 )
-from nfft.runs.records import AddedEvaluation, PushRecord
+from nfft.runs.records import AddedEvaluation, PushRecord, Results
 
 
 def push_run(
@@ -117,16 +117,17 @@ def _flags(private: bool | None, revision: str | None, create_pr: bool) -> list[
     ]
 
 
-def write_card(folder: Path, repository: str | None = None) -> list[str]:
+def write_card(folder: Path, repository: str | None = None, *, results: Results | None = None) -> list[str]:
     """README.md and, for data of the Hub, .eval_results/: from the run's facts, its hand-written sections kept.
 
     Args:
         repository: what the card calls the network; where it was pushed to, when absent.
+        results: of a run that has yet to write results.json, which it does last.
 
     Returns:
         A line when generated text had been edited by hand: the old card is then kept beside the new one.
     """
-    run, results, notes = read_run(folder), read_results(folder), []
+    run, results, notes = read_run(folder), results or read_results(folder), []
     file = folder / CARD
     try:
         earlier = file.read_text(encoding="utf-8") if file.is_file() else None
@@ -141,7 +142,7 @@ def write_card(folder: Path, repository: str | None = None) -> list[str]:
     write_text(file, text)
     scored = eval_results(run, results)
     if scored is not None:
-        (folder / EVAL_RESULTS).parent.mkdir(exist_ok=True)
+        make_folder((folder / EVAL_RESULTS).parent)
         write_text(folder / EVAL_RESULTS, scored)
     return notes
 
