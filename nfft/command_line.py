@@ -6,7 +6,6 @@ import shlex
 import sys
 from pathlib import Path
 
-
 # By which launchers tell a process its number.
 RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 

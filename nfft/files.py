@@ -219,7 +219,7 @@ def _lock(path: Path) -> BinaryIO | None:
             status = path.stat()
             if (status.st_dev, status.st_ino) in _mine:
                 return None
-        lock = path.open("wb")
+        lock = path.open("ab")  # which leaves what another may be writing there
         try:
             # Not flock: loader processes, which outlive a run that is killed by a moment, would have it too.
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -165,7 +165,9 @@ def train(config: RunConfig, trackers: Sequence[Tracker] = (), *, held: ExitStac
     if config.push_to is not None and is_main_process():
         from nfft.reporting.publish import push_run
 
-        Everyone(trackers).tell(push_run(folder, config.push_to, private=config.private, revision=None, create_pr=False))
+        Everyone(trackers).tell(
+            push_run(folder, config.push_to, private=config.private, revision=None, create_pr=False)
+        )
     return Run(folder)
 
 
