@@ -65,9 +65,9 @@ def evaluate(options: argparse.Namespace) -> int:
             print(line, file=sys.stderr)
     evaluation = run_evaluation(plan, accelerator, public_command())
     if accelerator.is_main_process:
+        announce(evaluation)
         make_folder(output.parent)
         write_json(output, evaluation.to_json())
-        announce(evaluation)
         print(f"written to  {output}")
         if options.add_to is not None:
             for line in add_evaluation(options.add_to, evaluation.added()):

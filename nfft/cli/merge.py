@@ -39,14 +39,15 @@ def merge(options: argparse.Namespace) -> int:
     if model.checkpoint.base is None:
         raise UserError(f"{options.model} is no adapter: it is a whole network already.")
     # Made beside the folder and renamed: one that was killed is only to be repeated.
-    make_folder(output.absolute().parent)
-    unfinished = output.absolute().with_name(f".{output.absolute().name}.merging")
+    target = output.resolve()
+    make_folder(target.parent)
+    unfinished = target.with_name(f".{target.name}.merging")
     with locked(unfinished.with_name(f"{unfinished.name}.lock")) as mine:
         if not mine:
             raise UserError(f"another process is writing {output}. Wait for it, or stop it.")
         shutil.rmtree(unfinished, ignore_errors=True)
         model.save_pretrained(unfinished)
-        unfinished.replace(output)
-        sync(output.absolute().parent)
+        unfinished.replace(target)
+        sync(target.parent)
     print(f"written to  {output}/: model.safetensors, config.json")
     return 0

@@ -92,12 +92,12 @@ def _open(split: Split) -> tuple[BinaryIO, np.ndarray] | None:
         return None
     count = len(split) * COLUMNS * 8
     table = file.read(count + HASH_BYTES)
-    places = np.frombuffer(table[: count // 8 * 8], np.int64)[: len(split) * COLUMNS].reshape(-1, COLUMNS).copy()
-    size = os.fstat(file.fileno()).st_size
-    if table[count:] == xxh3_128_digest(table[:count]) and _ends(places).max(initial=0) <= size:
-        with contextlib.suppress(OSError):
-            os.utime(path)  # the most recently used
-        return file, places
+    if table[count:] == xxh3_128_digest(table[:count]):
+        places = np.frombuffer(table, np.int64, len(split) * COLUMNS).reshape(-1, COLUMNS).copy()
+        if _ends(places).max(initial=0) <= os.fstat(file.fileno()).st_size:
+            with contextlib.suppress(OSError):
+                os.utime(path)  # the most recently used
+            return file, places
     file.close()
     _discard(path)
     return None

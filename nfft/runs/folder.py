@@ -85,7 +85,8 @@ def _content_of(folder: Path) -> set[str]:
 
 def _is_unfinished(name: str) -> bool:
     finished = finished_name(name)
-    return finished is not None and _is_written(finished)
+    # The second is what safetensors calls a file of its own while it writes it.
+    return (finished is not None and _is_written(finished)) or re.fullmatch(r"\.tmp\w{6}", name) is not None
 
 
 def _is_written(name: str) -> bool:
@@ -103,10 +104,11 @@ def has_run(folder: Path) -> bool:
 
 
 def has_ended(folder: Path) -> bool:
-    """Whether the run in `folder` has come to its end."""
+    """Whether the run in `folder` has come to its end: a results.json or run.json that is cut is as good as none."""
     try:
-        read_results(folder)
-    except UserError:
+        for name in (RUN, RESULTS):
+            json.loads((folder / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return False
     return True
 
@@ -155,7 +157,9 @@ def hold_run(folder: Path) -> Iterator[None]:
 
 def _clean(folder: Path) -> None:
     """Delete what a process had not finished when it was killed; nobody else is at work here."""
-    remove_unfinished(folder, _is_written)
+    for path in folder.iterdir():
+        if _is_unfinished(path.name):
+            path.unlink(missing_ok=True)
     remove_unfinished((folder / EVAL_RESULTS).parent, lambda name: name == Path(EVAL_RESULTS).name)
     remove_unfinished(folder / FEATURES, lambda name: name.endswith(".json"))
     earlier = [path for path in folder.iterdir() if re.fullmatch(r"\.saving-\w{8}", path.name)]  # of release 0.2
