@@ -8,6 +8,14 @@ from pathlib import Path
 
 from nfft.text import printable
 
+# By which launchers tell a process its number.
+RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
+
+
+def is_main_process() -> bool:
+    """Whether this is the first of the processes that were started together, or alone; no library is asked."""
+    return next((os.environ[name] for name in RANKS if name in os.environ), "0") == "0"
+
 
 def command() -> str:
     """What was typed to start this process, as far as it can be told."""

@@ -13,6 +13,7 @@ from nfft.text import printable
 METRICS = ("top1", "mean_per_class")
 # In place of the name of a split: it is not used, though it be there.
 NONE = "none"
+CHECKS = ("sample", "all")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Task:
             such split. No test is held out by default.
         train_images: use about this many training images, the same share of every class; all when absent.
         max_broken_fraction: more unreadable images than this share, of those looked at before it, stop a run.
+        check: how pictures are compared when a run is taken up again: "sample" takes names, sizes and the content of
+            some, "all" reads all.
         metric: the figure to quote: "top1", or "mean_per_class" where that is the custom.
         suggests: recipe settings that suit this data, taken over the recipe's own.
         title, homepage, citation, license: for the model card.
@@ -52,6 +55,7 @@ class Task:
     test_fraction: Annotated[float, Interval(ge=0, le=1)] = 0.0
     train_images: Annotated[int, Interval(ge=2)] | None = None
     max_broken_fraction: Annotated[float, Interval(ge=0, le=1)] = 0.01
+    check: str = "sample"
     metric: str = "top1"
     suggests: Mapping[str, Any] = field(default_factory=dict)
     title: str | None = None
@@ -88,3 +92,5 @@ class Task:
             )
         if self.metric not in METRICS:
             raise UserError(f"unknown metric {self.metric!r}; {nearest(self.metric, METRICS)}")
+        if self.check not in CHECKS:
+            raise UserError(f"unknown check {self.check!r}; {nearest(self.check, CHECKS)}")

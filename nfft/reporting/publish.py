@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from nfft.config.run_config import PACKAGED
 from nfft.errors import UserError
-from nfft.files import write_bytes, write_text
+from nfft.files import make_folder, write_bytes, write_text
 from nfft.hub.errors import Refused
 from nfft.hub.upload import card_on_hub, check_repository, push_files
 from nfft.models.checkpoint import ADAPTER, open_checkpoint
@@ -221,7 +221,7 @@ def _put(folder: Path, card: _Card) -> list[str]:
         write_text(copy, card.earlier)
         notes.append(f"kept        {copy}: the old card, whose generated text had been edited by hand")
     for name, content in card.files.items():
-        (folder / name).parent.mkdir(exist_ok=True)
+        make_folder((folder / name).parent)
         write_bytes(folder / name, content)
     return notes
 

@@ -18,7 +18,7 @@ from nfft.evaluation.metrics import Predictions
 from nfft.evaluation.predictor import Predictor
 from nfft.models.build import build_network, check_side
 from nfft.runs.folder import add_skipped
-from nfft.runs.records import Skipped
+from nfft.runs.records import RunRecord, Skipped
 from nfft.training.plan import Plan
 from nfft.training.tracking import Tracker
 
@@ -63,7 +63,10 @@ class BaseTrainer(ABC):
         network: with the checkpoint's weights, and a new classifier where it needs one.
         workers: loader processes.
         seconds: time since the run began, interruptions not included.
+        record: run.json, once the run has begun.
     """
+
+    record: RunRecord | None = None
 
     def __init__(self, plan: Plan, accelerator: Accelerator, folder: Path) -> None:
         self.plan, self.accelerator, self.folder = plan, accelerator, folder

@@ -19,11 +19,12 @@ from nfft.data.splits import Split
 from nfft.distributed.accelerator import of_all
 from nfft.errors import LocalError, UserError
 from nfft.evaluation.metrics import Predictions
+from nfft.files import sync
 from nfft.optim.schedule import learning_rate
-from nfft.runs.folder import CHECKPOINTS
+from nfft.runs.folder import CHECKPOINTS, METRICS
 from nfft.runs.records import StepMetrics, ValidationMetrics
 from nfft.training.base import BaseTrainer, Effort, Outcome
-from nfft.training.checkpointing import latest_checkpoint, save_checkpoint
+from nfft.training.checkpointing import latest_checkpoint, prune, save_checkpoint
 from nfft.training.memory import fewest_parts
 from nfft.training.plan import Plan
 from nfft.training.step import optimizer_step, prepare_training, step_seed
@@ -255,7 +256,10 @@ class Trainer(BaseTrainer):
             "seconds": self.seconds,
             "scaler": scaler.state_dict() if scaler is not None else None,
             "tally": vars(self.tally),
+            "run": self.record.to_json() if self.record is not None else None,
         }
+        # Its lines up to here are written but once.
+        sync(self.folder / METRICS)
         self.saved = save_checkpoint(self.folder / CHECKPOINTS, self.step, self.training.state(), facts)
         self.saved_at = time.monotonic()
 
@@ -265,6 +269,8 @@ class Trainer(BaseTrainer):
         if saved is None:
             return [*torn, "no checkpoint was saved before it ended: it starts again"]
         self.saved = saved.folder
+        if self.accelerator.is_main_process:
+            prune(self.folder / CHECKPOINTS, saved.folder)
         self.training.load(saved.tensors, saved.facts["step"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(saved.facts["scaler"])

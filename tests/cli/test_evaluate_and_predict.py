@@ -118,6 +118,8 @@ def test_nothing_else_is_replaced_and_a_card_gets_its_own_scores(
     for wrong, sentence in (
         (["--output", str(run / "results.json")], "is there already, and is no evaluation"),
         (["--output", str(run)], "is a folder"),
+        (["--output", str(run / "results.json" / "x.json")], "cannot be written"),
+        (["--output", "/proc/none/x.json"], "cannot be written"),
         (["--add-to", str(tmp_path)], "is not the folder of a run"),
     ):
         AcceleratorState._reset_state(reset_partial_state=True)
@@ -131,6 +133,10 @@ def test_nothing_else_is_replaced_and_a_card_gets_its_own_scores(
     AcceleratorState._reset_state(reset_partial_state=True)
     assert evaluate.main([*asked, "--add-to", str(other)]) == 2
     assert "the run there has other weights than --model" in complaint(capsys)
+    (other / "results.json").unlink()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert evaluate.main([*asked, "--add-to", str(other)]) == 2
+    assert "the run there has not ended" in complaint(capsys)
 
 
 def test_mistakes_of_evaluate(run: Path, image_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:

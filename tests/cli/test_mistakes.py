@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -300,6 +301,7 @@ class TestRunFolder:
         said = complaint(*asked, "--resume", "--lr", 0.2, "--seed", 3)
         assert re.search(r"started with other settings: lr was 0.1, now 0.2; seed was 0, now 3. Use the same", said)
         (tmp_path / "run" / "run.json").write_text("{}")
+        shutil.rmtree(tmp_path / "run" / "checkpoints")  # which have it too
         assert re.search(r"run.json is damaged or not a run's. Start anew", complaint(*asked, "--resume"))
 
 
