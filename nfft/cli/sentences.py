@@ -19,16 +19,16 @@ DEVICE_MEMORY = (
 )
 MEMORY = (
     "this machine's memory is used up, or what one process may have of it (`ulimit -v`, a container's limit). Free "
-    "some, or take less of it: fewer loader processes (--set workers=0), a batch in more parts (--set accumulation_steps=4), "
-    "a smaller resolution."
+    "some, or take less of it: fewer loader processes (--set workers=0), a batch in more parts "
+    "(--set accumulation_steps=4), a smaller resolution."
 )
 THREADS = (
     "no more threads or processes may be started here (`ulimit -u`, or a container's limit). Raise that, or start "
     "fewer: --set workers=0 --set threads=1."
 )
 SHARED_MEMORY = (
-    "the memory that processes share, /dev/shm, is too small or full. Give a container more (docker run --shm-size=8g), or "
-    "do without loader processes (--set workers=0)."
+    "the memory that processes share (/dev/shm) is too small or full. Docker gives a container more with "
+    "--shm-size=8g, and --set workers=0 does without loader processes."
 )
 WORKER = (
     "a loader process was ended from outside, by the system when memory is short, or by someone. Free memory, or start "

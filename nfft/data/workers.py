@@ -64,7 +64,7 @@ def end_workers() -> None:
     STARTED.clear()
     if not living:
         return
-    with _deaths_unheard():
+    with _undisturbed():
         for worker in living:
             worker.kill()
         for worker in living:
@@ -72,16 +72,20 @@ def end_workers() -> None:
 
 
 @contextmanager
-def _deaths_unheard() -> Iterator[None]:
-    """torch raises an error, wherever the main thread is, as soon as a worker dies: not while this lasts."""
+def _undisturbed() -> Iterator[None]:
+    """For a moment, neither does Ctrl-C act, nor torch's error, wherever the main thread is, when a worker dies."""
     if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
+        signal.SIGCHLD: signal.signal(signal.SIGCHLD, signal.SIG_DFL),
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGCHLD, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
