@@ -1,12 +1,15 @@
 """A command as the whole of a process: however it ends, the process ends soon, with its status."""
 
 import contextlib
+import math
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
+from types import FrameType
 
 from nfft.cli.streams import keep_streams
 
@@ -20,6 +23,10 @@ def as_process(command: Callable[[], int]) -> int:
     Once it is over, nothing is left to be written: Ctrl-C has nothing more to stop, and what still runs is ended.
     """
     keep_streams()
+    _interrupt_once()
+    if os.environ.get("NFFT_DEBUG") != "1":
+        # What libraries cannot take apart after an error that has been told.
+        sys.unraisablehook = lambda unraisable: None
     status = 1
     try:
         status = command()
@@ -37,6 +44,21 @@ def as_process(command: Callable[[], int]) -> int:
         if status:
             _end_within(ENDING_SECONDS, status)
     return status
+
+
+def _interrupt_once() -> None:
+    """Let Ctrl-C that is pressed again and again raise once: the way out takes a moment, and is not to be cut off."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return
+    raised = -math.inf
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal raised
+        if time.monotonic() - raised > ENDING_SECONDS:
+            raised = time.monotonic()
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, handle)
 
 
 def _end_within(seconds: float, status: int) -> None:

@@ -1,7 +1,6 @@
 """Whatever is raised, in a sentence: what happened, and how people mend it."""
 
 import errno
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -133,9 +132,10 @@ def _refused(error: BaseException, resumes: bool) -> str | None:
     if isinstance(error, RuntimeError) and "home directory" in str(error):
         return HOME
     if isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:
+        near = error.object[max(0, error.start - 60) : error.end + 20].encode("utf-8", "backslashreplace").decode()
         return (
-            f"a name here is not UTF-8, and cannot be written down: {json.dumps(shorten(error.object, QUOTED))}. "
-            "Rename that file or folder, or name another."
+            f"a name here is not UTF-8, and cannot be written down: …{shorten(near, QUOTED)}… Rename that file or "
+            "folder, or name another."
         )
     if (number := errno_of(error)) is None:
         return None

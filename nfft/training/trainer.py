@@ -16,6 +16,7 @@ from nfft.data.decode_cache import Decoded, fill_cache, fits_cache
 from nfft.data.loader import train_loader
 from nfft.data.scan import BrokenImage
 from nfft.data.splits import Split
+from nfft.data.workers import end_workers
 from nfft.distributed.accelerator import of_all
 from nfft.errors import LocalError, UserError
 from nfft.evaluation.metrics import Predictions
@@ -161,6 +162,9 @@ class Trainer(BaseTrainer):
             if (stopping or is_evaluated or is_late) and (previous is None or self._is_sound(previous)):
                 self.save()
                 self.measured_at = time.perf_counter()
+        if stopping:
+            # They may be in the midst of a picture, and nobody waits for it.
+            end_workers()
         return training.step == total_steps
 
     def _log(self, launched: Launched, tracker: Tracker) -> bool:

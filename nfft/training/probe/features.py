@@ -19,6 +19,7 @@ from torch import Tensor
 
 from nfft.data.loader import EvaluationImages
 from nfft.data.scan import BrokenImage
+from nfft.data.workers import end_workers
 from nfft.errors import UserError
 from nfft.evaluation.predictor import Predictor
 from nfft.files import write_json
@@ -128,6 +129,7 @@ def extract_features(
             values.flush()
             _note(features)
         if stops:
+            end_workers()
             break
         began = time.perf_counter()
     return features.is_complete
