@@ -123,7 +123,7 @@ def _refused(error: BaseException, resumes: bool) -> str | None:
     """What the system, the network or the data did not give."""
     if _is_parted(error):
         return PARTED
-    if type(error).__module__.split(".")[0] in CLIENTS or (
+    if type(error).__module__.startswith(CLIENTS) or (
         isinstance(error, (ConnectionError, TimeoutError)) and not isinstance(error, BrokenPipeError)
     ):
         return NETWORK
