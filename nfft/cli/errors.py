@@ -24,8 +24,9 @@ def run_command(action: Callable[[argparse.Namespace], int], options: argparse.N
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     try:
         return action(options)
-    except KeyboardInterrupt:
-        print("\nnfft: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        if _tells(interrupt, None):
+            print("\nnfft: interrupted", file=sys.stderr)
         return 130
     except BaseException as error:
         text = sentence_of(error, resumes=hasattr(options, "resume"))
