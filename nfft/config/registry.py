@@ -106,7 +106,12 @@ def _declared(path: Path, what: str, kind: type[T], example: str) -> T:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except SystemExit as error:
+        raise UserError(
+            f"the {what} file {path} ends the program (exit status {error.code}) where it should only define "
+            f"{what.upper()}. Take that out."
+        ) from error
+    except Exception as error:
         if (change := _change_since(error, kind)) is not None:
             raise UserError(f"the {what} file {path} was written for an older release: {change}") from error
         raise UserError(f"the {what} file {path} does not run: {type(error).__name__}: {error}") from error

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from nfft.config.task import Task
 from nfft.data.sources.account import Account
 from nfft.data.splits import Data, Split, load_data, load_whole_data, public_source, source_hash
+from nfft.data.workers import workers_end
 from nfft.distributed.accelerator import check_alike, default_workers, precision_of
 from nfft.errors import UserError
 from nfft.evaluation.metrics import scores_of
@@ -120,6 +121,7 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
+@workers_end()
 def run_evaluation(plan: EvaluationPlan, accelerator: Accelerator, command: str) -> Evaluation:
     """Score what was planned, each process its share of the images; every one has the outcome.
 

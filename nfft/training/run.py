@@ -12,6 +12,7 @@ from nfft.command_line import is_main_process, public_path
 from nfft.config.run_config import RunConfig
 from nfft.config.task import Task
 from nfft.data.sources.memory import task_of
+from nfft.data.workers import workers_end
 from nfft.distributed.accelerator import check_alike, lone_process, make_accelerator
 from nfft.hub.upload import check_repository, has_token
 from nfft.runs.folder import CARD, check_folder, hold_run, read_results, read_run, resume_run, saved_setting, start_run
@@ -144,6 +145,7 @@ def _call(config: RunConfig) -> str:
     return f"nfft.fine_tune({', '.join(words)})"
 
 
+@workers_end()
 def train(config: RunConfig, trackers: Sequence[Tracker] = (), *, held: ExitStack | None = None) -> Run:
     """Plan, train, score and write what `config` asks for, in each of the processes that share the run.
 
@@ -195,7 +197,7 @@ def _train(config: RunConfig, trackers: Sequence[Tracker]) -> None:
     )
     trainer: BaseTrainer = plan.method.trainer(plan, accelerator, folder)
     record = record_of(trainer)
-    notes += lone_process() + plan.notes
+    notes += lone_process() + plan.notes + trainer.loading_lines()
     everyone = Everyone([MetricsFile(folder), *trackers] if is_main else [])
     # The others touch nothing of a folder before the main process has it.
     accelerator.wait_for_everyone()

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from nfft.data.loader import EvaluationImages
 from nfft.data.scan import BrokenImage
+from nfft.data.workers import end_workers
 from nfft.errors import UserError
 from nfft.evaluation.predictor import Predictor
 from nfft.files import make_folder, sync, write_json
@@ -169,6 +170,7 @@ def extract_features(
             features.hashes.append((features.rows, _hash_of(values[start : features.rows])))
             _note(features)
         if stops:
+            end_workers()
             break
         began = time.perf_counter()
     return features.is_complete
