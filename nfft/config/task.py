@@ -1,5 +1,6 @@
 """A task: where labeled images come from and how their classes are told apart."""
 
+import re
 from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -10,6 +11,12 @@ from nfft.config.fields import check_type, expectations
 from nfft.errors import UserError, nearest
 
 METRICS = ("top1", "mean_per_class")
+BACKGROUNDS = ("white", "black", "none")
+
+
+def is_background(value: Any) -> bool:
+    """Whether pictures can lie on it."""
+    return isinstance(value, str) and (value in BACKGROUNDS or re.fullmatch("#[0-9a-fA-F]{6}", value) is not None)
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,10 @@ class Task:
             such split. No test is held out by default.
         train_images: use about this many training images, the same share of every class; all when absent.
         max_broken_fraction: more unreadable images than this share, of those looked at before it, stop a run.
+        background: what transparent pictures lie on: "white", which it is when absent, "black", "#rrggbb", or "none",
+            which shows the colors that they hide.
+        black, white: the values that are shown so; of pictures of more than 8 bits, by their range when absent.
+        max_pixels: larger pictures are not read; Pillow's limit, 178,956,970, when absent.
         metric: the figure to quote: "top1", or "mean_per_class" where that is the custom.
         suggests: recipe settings that suit this data, taken over the recipe's own.
         title, homepage, citation, license: for the model card.
@@ -45,6 +56,10 @@ class Task:
     test_fraction: Annotated[float, Interval(ge=0, le=1)] = 0.0
     train_images: Annotated[int, Interval(ge=2)] | None = None
     max_broken_fraction: Annotated[float, Interval(ge=0, le=1)] = 0.01
+    background: str | None = None
+    black: Annotated[float, Interval(ge=-1e12, le=1e12)] | None = None
+    white: Annotated[float, Interval(ge=-1e12, le=1e12)] | None = None
+    max_pixels: Annotated[int, Interval(ge=1, le=1_000_000_000_000)] | None = None
     metric: str = "top1"
     suggests: Mapping[str, Any] = field(default_factory=dict)
     title: str | None = None
@@ -70,5 +85,11 @@ class Task:
                 f"validation_fraction {self.validation_fraction:g} and test_fraction {self.test_fraction:g} leave "
                 "nothing to train on. Change them with --set task.validation_fraction=..."
             )
+        if self.background is not None and not is_background(self.background):
+            raise UserError(
+                f'background must be white, black, none or a color such as "#ff8800"; got {self.background!r}.'
+            )
+        if self.black is not None and self.white is not None and self.black >= self.white:
+            raise UserError(f"black must be below white; got black={self.black:g} and white={self.white:g}.")
         if self.metric not in METRICS:
             raise UserError(f"unknown metric {self.metric!r}; {nearest(self.metric, METRICS)}")

@@ -12,11 +12,10 @@ from threading import Lock
 from typing import BinaryIO
 
 import numpy as np
-import PIL
 import torch
 
 from nfft import __version__
-from nfft.data.decode import UnreadableImage, decode
+from nfft.data.decode import UnreadableImage, decode, readers
 from nfft.data.splits import Split
 from nfft.data.threads import map_in_threads
 from nfft.files import cache_folder
@@ -50,7 +49,7 @@ class Decoded:
         """
         start, height, width = self.places[index].tolist()
         if not start:
-            return np.asarray(decode(self.split[index]))
+            return np.asarray(decode(self.split[index], self.split.rendering))
         return self.file[start : start + height * width * 3].reshape(height, width, 3)
 
     def __reduce__(self) -> tuple[type["Decoded"], tuple[Split]]:
@@ -78,7 +77,7 @@ def fill_cache(split: Split, pixels: int) -> None:
 
         def add(index: int) -> None:
             with contextlib.suppress(UnreadableImage):
-                store.add(index, np.asarray(decode(split[index])))
+                store.add(index, np.asarray(decode(split[index], split.rendering)))
 
         map_in_threads(add, range(len(split)), f"decoding the {split.name} images")
 
@@ -88,7 +87,7 @@ class Store:
 
     def __init__(self, split: Split, file: BinaryIO) -> None:
         self.file, self.places, self.lock = file, np.zeros((len(split), 3), np.int64), Lock()
-        self.has_failed = False
+        self.has_failed = self.is_given_up = False
         file.seek(self.places.nbytes)
 
     def add(self, index: int, pixels: np.ndarray) -> None:
@@ -103,6 +102,10 @@ class Store:
                 self.has_failed = True
                 return
             self.places[index] = start, *pixels.shape[:2]
+
+    def give_up(self) -> None:
+        """Leave no file: the images turned out to be of no use."""
+        self.has_failed = self.is_given_up = True
 
     def finish(self) -> None:
         """Write where each image is, all the way to the disk."""
@@ -141,6 +144,8 @@ def storing(split: Split, pixels: int) -> Iterator[Store | None]:
         with file:
             store = Store(split, file)
             yield store
+            if store.is_given_up:
+                return
             with contextlib.suppress(OSError):
                 store.finish()
                 temporary.replace(path)
@@ -149,7 +154,8 @@ def storing(split: Split, pixels: int) -> Iterator[Store | None]:
 
 
 def _path(split: Split) -> Path:
-    writer = f"nfft {__version__}, Pillow {PIL.__version__}"
+    # The number goes up when pictures are decoded otherwise than before.
+    writer = f"nfft {__version__}, {readers()}, 2, {split.rendering}"
     digest = hashlib.sha256(f"{split.fingerprint} {writer}".encode() + split.rows.tobytes())
     return cache_folder("decoded") / f"{digest.hexdigest()}.rgb"
 
