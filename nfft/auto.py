@@ -322,7 +322,7 @@ def _pictures(images: Any) -> tuple[Iterable[Picture], bool]:
     if isinstance(images, str | os.PathLike | bytes | Image.Image) or hasattr(images, "read"):
         return [images], True
     if isinstance(images, Mapping) or not isinstance(images, Iterable):
-        raise UserError(f"expected {EXPECTED}, or several of them; got {_called(images)}.")
+        raise UserError(f"expected {EXPECTED}, or several of them; got {_described(images)}.")
     return images, False
 
 
@@ -333,26 +333,35 @@ def _raw(picture: Any) -> RawImage:
     if isinstance(picture, bytearray | memoryview):
         return bytes(picture)
     if isinstance(picture, Tensor):
-        if picture.dtype != torch.uint8 or picture.ndim not in (2, 3) or picture.shape[:-2] not in ((), (1,), (3,), (4,)):
-            raise UserError(f"expected {EXPECTED}; got {_called(picture)}.")
+        if (
+            picture.dtype != torch.uint8
+            or picture.ndim not in (2, 3)
+            or picture.shape[:-2] not in ((), (1,), (3,), (4,))
+        ):
+            raise UserError(f"expected {EXPECTED}; got {_described(picture)}.")
         return (picture if picture.ndim == 2 else picture.permute(1, 2, 0)).cpu().contiguous().numpy()
     if isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or picture.shape[2:] not in ((), (1,), (3,), (4,)):
-            raise UserError(f"expected {EXPECTED}; got {_called(picture)}.")
+        if picture.ndim not in (2, 3) or picture.shape[2:] not in ((), (1,), (3,), (4,)):
+            raise UserError(f"expected {EXPECTED}; got {_described(picture)}.")
         return np.ascontiguousarray(picture)
     if hasattr(picture, "read") and not isinstance(picture, Image.Image):
         content = picture.read()
         if not isinstance(content, bytes):
-            raise UserError(f"expected a file opened in binary, as open(path, 'rb') does; got {_called(picture)}.")
+            raise UserError(f"expected a file opened in binary, as open(path, 'rb') does; got {_described(picture)}.")
         return content
     if not isinstance(picture, str | bytes | Image.Image):
-        raise UserError(f"expected {EXPECTED}; got {_called(picture)}.")
+        raise UserError(f"expected {EXPECTED}; got {_described(picture)}.")
     return picture
 
 
 def _called(picture: Any) -> str:
-    """What was given in place of a picture, or as one that has no name."""
+    """What was given as a picture, for want of a name."""
+    return f"a picture given as {type(picture).__name__}"
+
+
+def _described(picture: Any) -> str:
+    """What was given in place of a picture."""
     kind = type(picture).__name__
     if isinstance(picture, np.ndarray | Tensor):
         return f"{kind} of {str(picture.dtype).removeprefix('torch.')} and shape {tuple(picture.shape)}"
-    return f"a picture given as {kind}" if isinstance(picture, bytes | Image.Image) else kind
+    return kind

@@ -17,9 +17,7 @@ MIN_COVERED = 0.1
 OVERSAMPLING = 2
 
 
-def train_view(
-    raw: RawImage, recipe: Recipe, rng: np.random.Generator, rendering: Rendering = PLAIN
-) -> np.ndarray:
+def train_view(raw: RawImage, recipe: Recipe, rng: np.random.Generator, rendering: Rendering = PLAIN) -> np.ndarray:
     """A random distorted-box crop, perhaps flipped, resized by bicubic interpolation that smooths what it shrinks.
 
     Args:

@@ -38,14 +38,12 @@ class PlugIn:
     Attributes:
         title, format: of the format, for people and for Pillow.
         package, module: what is installed, and what is imported of it.
-        endings: of its files.
     """
 
     title: str
     format: str
     package: str
     module: str
-    endings: tuple[str, ...]
 
     @property
     def is_installed(self) -> bool:
@@ -56,8 +54,8 @@ class PlugIn:
         return f"pip install {self.package}"
 
 
-HEIF = PlugIn("HEIC", "HEIF", "pillow-heif", "pillow_heif", (".heic", ".heics", ".heif", ".heifs", ".hif"))
-JXL = PlugIn("JPEG XL", "JXL", "pillow-jxl-plugin", "pillow_jxl", (".jxl",))
+HEIF = PlugIn("HEIC", "HEIF", "pillow-heif", "pillow_heif")
+JXL = PlugIn("JPEG XL", "JXL", "pillow-jxl-plugin", "pillow_jxl")
 PLUG_INS = (HEIF, JXL)
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 JXL_HEADS = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \x0d\x0a\x87\x0a")
@@ -72,20 +70,6 @@ def formats() -> tuple[str, ...]:
     """Those of FORMATS that this Pillow reads."""
     Image.init()  # else Pillow knows few formats by name
     return tuple(name for name in FORMATS if name in Image.OPEN)
-
-
-@functools.cache
-def endings() -> frozenset[str]:
-    """Endings of files that can be read, in lower case, by what is installed."""
-    known = {ending for ending, form in Image.registered_extensions().items() if form in formats()}
-    plugged = {ending for plug_in in PLUG_INS if plug_in.is_installed for ending in plug_in.endings}
-    return frozenset({*known, ".mpo", *plugged})
-
-
-def advice_for(ending: str) -> str | None:
-    """What has to be installed for files of this ending to be read; None where nothing is missing, or would help."""
-    missing = (plug_in for plug_in in PLUG_INS if ending.lower() in plug_in.endings and not plug_in.is_installed)
-    return next((plug_in.advice for plug_in in missing), None)
 
 
 def readers() -> str:

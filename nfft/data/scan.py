@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -89,7 +90,7 @@ def _scan(indices: np.ndarray, broken: list[BrokenImage], seen: dict[int, Seen])
 
 def rendering_for(rendering: Rendering, scan: Scan) -> Rendering:
     """How all pictures are shown, by those that were looked at: deep ones by their range together."""
-    found = {}
+    found: dict[str, Any] = {}
     for kind in KINDS:
         deep = [seen for seen in scan.seen.values() if seen.kind == kind]
         if deep:
@@ -131,7 +132,9 @@ def _on_range(kind: str, seen: Sequence[Seen], rendering: Rendering) -> str | No
     faint = sum(is_fraction(one.low, one.high, ends) for one in deep)
     if 2 * faint <= len(deep):
         return line
-    return f"{line}. {faint:,} fill less than a sixteenth of it, half of all end at {np.median([o.high for o in deep]):g}"
+    return (
+        f"{line}. {faint:,} fill less than a sixteenth of it, half of all end at {np.median([o.high for o in deep]):g}"
+    )
 
 
 def _some(names: Sequence[str], count: int) -> str:

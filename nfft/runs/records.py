@@ -122,6 +122,7 @@ class DataRecord(Record):
         shots: images of each class, where so many were drawn.
         skipped: images that could not be read.
         unused: what else of the data was not used.
+        rendering: what transparent pictures lie on, and which values are black and white, where other than usual.
         fingerprint: SHA-256 of classes, labels, and sizes of images.
     """
 
@@ -132,6 +133,7 @@ class DataRecord(Record):
     shots: Count | None = labeled("shots images", default=None)
     skipped: Count = incidental(default=0)
     unused: tuple[UnusedRecord, ...] = incidental(default=())
+    rendering: dict[str, Any] = incidental(default_factory=dict)
     fingerprint: str = labeled("data fingerprint")
 
 

@@ -139,9 +139,7 @@ def _readable(task: Task, data: Data, keeps: bool) -> tuple[Data, list[Skipped],
         digest.update(json.dumps(rendered).encode())
     kept = {name: replace(split, rendering=rendering) for name, split in kept.items()}
     account = data.account + Account(notes=notes_on(scans, rendering))
-    readable = replace(
-        data, train=kept["train"], validation=kept["validation"], test=kept.get("test"), account=account
-    )
+    readable = replace(data, train=kept["train"], validation=kept["validation"], test=kept.get("test"), account=account)
     return readable, skipped, sizes, digest.hexdigest()
 
 

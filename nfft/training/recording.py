@@ -62,6 +62,7 @@ def record_of(trainer: BaseTrainer) -> RunRecord:
             shots=config.shots,
             skipped=len(plan.skipped),
             unused=tuple(UnusedRecord(**vars(unused)) for unused in data.account.unused),
+            rendering=data.train.rendering.to_json(),
             fingerprint=plan.fingerprint,
         ),
         seed=config.seed,
