@@ -72,14 +72,17 @@ def _letters_of(font: str) -> frozenset[int]:
         return frozenset()
 
 
+def _letters(figure: Figure) -> set[str]:
+    return {letter for text in figure.findobj(Text) for letter in text.get_text()}  # type: ignore[attr-defined]
+
+
 def _use_fonts_that_have_all(figure: Figure) -> None:
     """Let each text take letters that its font lacks from another."""
     figure.draw_without_rendering()  # else there are no ticks yet
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
         families = {family: None for letter in text.get_text() if (family := _font_for(letter)) is not None}
-        if len(families) > 1 or (families and not text.get_text().isascii()):
-            text.set_fontfamily([*text.get_fontfamily(), *families])
+        text.set_fontfamily([*text.get_fontfamily(), *families])
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -89,7 +92,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     extent = "tight" if figure.get_layout_engine() is None else None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        if any(not text.get_text().isascii() for text in figure.findobj(Text)):  # type: ignore[attr-defined]
+        if any(_font_for(letter) != _font_for(" ") for letter in _letters(figure)):
             _use_fonts_that_have_all(figure)
         figure.savefig(picture, format="png", dpi=DPI, bbox_inches=extent, pad_inches=0.15)
     write_bytes(path, picture.getvalue())
