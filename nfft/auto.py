@@ -319,7 +319,7 @@ def _pictures(images: Any) -> tuple[Iterable[Picture], bool]:
     """
     if isinstance(images, np.ndarray | Tensor):
         return (images, False) if images.ndim == 4 else ([images], True)
-    if isinstance(images, str | os.PathLike | bytes | Image.Image) or hasattr(images, "read"):
+    if isinstance(images, str | os.PathLike | bytes | bytearray | Image.Image) or hasattr(images, "read"):
         return [images], True
     if isinstance(images, Mapping) or not isinstance(images, Iterable):
         raise UserError(f"expected {EXPECTED}, or several of them; got {_described(images)}.")
@@ -330,7 +330,7 @@ def _raw(picture: Any) -> RawImage:
     """A picture as `decode` takes it."""
     if isinstance(picture, os.PathLike):
         return os.fspath(picture)
-    if isinstance(picture, bytearray | memoryview):
+    if isinstance(picture, bytearray):
         return bytes(picture)
     if isinstance(picture, Tensor):
         if (

@@ -164,7 +164,7 @@ def test_pictures_come_in_many_forms(nano: nfft.AutoNFNet, tmp_path: Path) -> No
         (b"not an image", "cannot identify image file"),
         (np.zeros((4, 4, 7), np.uint8), r"got ndarray of uint8 and shape \(4, 4, 7\)"),
         (torch.zeros(3, 4, 4), r"expected .*uint8 tensor.*; got Tensor of float32 and shape \(3, 4, 4\)"),
-        (torch.zeros(4, 4, 3, dtype=torch.uint8), r"got Tensor of uint8 and shape \(4, 4, 3\)"),
+        (torch.zeros(8, 4, 3, dtype=torch.uint8), r"got Tensor of uint8 and shape \(8, 4, 3\)"),
         (7, "expected an image file .*, or several of them; got int"),
         ({"image": "photo.jpg"}, "or several of them; got dict"),
         ([None], "expected an image file .*; got NoneType"),
