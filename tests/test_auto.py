@@ -147,7 +147,10 @@ def test_pictures_come_in_many_forms(nano: nfft.AutoNFNet, tmp_path: Path) -> No
         [tensor] * 3,
     ]
     for many in several:
-        assert nano.predict(many, batch_size=2) == [wanted] * 3, type(many)
+        # In batches of another size, some products are rounded otherwise.
+        for classes in nano.predict(many, batch_size=2):
+            assert [one["label"] for one in classes] == [one["label"] for one in wanted], type(many)
+            assert [one["score"] for one in classes] == pytest.approx([one["score"] for one in wanted], abs=1e-6)
     gray = PIXELS[..., :1]
     assert nano.predict(gray) == nano.predict(gray[..., 0]) == nano.predict(torch.from_numpy(gray[..., 0])[None])
     clear = np.dstack([PIXELS, np.zeros_like(gray)])
