@@ -1,5 +1,6 @@
 """A task: where labeled images come from and how their classes are told apart."""
 
+import re
 from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -14,6 +15,12 @@ METRICS = ("top1", "mean_per_class")
 # In place of the name of a split: it is not used, though it be there.
 NONE = "none"
 CHECKS = ("sample", "all")
+BACKGROUNDS = ("white", "black", "none")
+
+
+def is_background(value: Any) -> bool:
+    """Whether pictures can lie on it."""
+    return isinstance(value, str) and (value in BACKGROUNDS or re.fullmatch("#[0-9a-fA-F]{6}", value) is not None)
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,10 @@ class Task:
         max_broken_fraction: more unreadable images than this share, of those looked at before it, stop a run.
         check: how pictures are compared when a run is taken up again: "sample" takes names, sizes and the content of
             some, "all" reads all.
+        background: what transparent pictures lie on: "white", which it is when absent, "black", "#rrggbb", or "none",
+            which shows the colors that they hide.
+        black, white: the values that are shown so; of pictures of more than 8 bits, by their range when absent.
+        max_pixels: larger pictures are not read; Pillow's limit, 178,956,970, when absent.
         metric: the figure to quote: "top1", or "mean_per_class" where that is the custom.
         suggests: recipe settings that suit this data, taken over the recipe's own.
         title, homepage, citation, license: for the model card.
@@ -56,6 +67,10 @@ class Task:
     train_images: Annotated[int, Interval(ge=2)] | None = None
     max_broken_fraction: Annotated[float, Interval(ge=0, le=1)] = 0.01
     check: str = "sample"
+    background: str | None = None
+    black: Annotated[float, Interval(ge=-1e12, le=1e12)] | None = None
+    white: Annotated[float, Interval(ge=-1e12, le=1e12)] | None = None
+    max_pixels: Annotated[int, Interval(ge=1, le=1_000_000_000_000)] | None = None
     metric: str = "top1"
     suggests: Mapping[str, Any] = field(default_factory=dict)
     title: str | None = None
@@ -90,6 +105,12 @@ class Task:
                 f"validation_fraction {self.validation_fraction:g} and test_fraction {self.test_fraction:g} leave "
                 "nothing to train on. Change them with --set task.validation_fraction=..."
             )
+        if self.background is not None and not is_background(self.background):
+            raise UserError(
+                f'background must be white, black, none or a color such as "#ff8800"; got {self.background!r}.'
+            )
+        if self.black is not None and self.white is not None and self.black >= self.white:
+            raise UserError(f"black must be below white; got black={self.black:g} and white={self.white:g}.")
         if self.metric not in METRICS:
             raise UserError(f"unknown metric {self.metric!r}; {nearest(self.metric, METRICS)}")
         if self.check not in CHECKS:

@@ -15,12 +15,11 @@ from threading import Lock
 from typing import BinaryIO
 
 import numpy as np
-import PIL
 import torch
 from xxhash import xxh3_64_intdigest, xxh3_128_digest
 
 from nfft import __version__
-from nfft.data.decode import UnreadableImage, decode
+from nfft.data.decode import UnreadableImage, decode, readers
 from nfft.data.splits import Split
 from nfft.data.threads import map_in_threads
 from nfft.files import cache_folder, locked, make_folder, sync
@@ -61,7 +60,7 @@ class Decoded:
         """
         start, height, width, expected = self.places[index].tolist()
         if not start or self.file is None:
-            return np.asarray(decode(self.split[index]))
+            return np.asarray(decode(self.split[index], self.split.rendering))
         pixels = np.empty((height, width, 3), np.uint8)
         try:
             is_whole = os.preadv(self.file.fileno(), [pixels.data.cast("B")], start) == pixels.nbytes
@@ -142,7 +141,7 @@ def fill_cache(split: Split, pixels: int) -> None:
 
         def add(index: int) -> None:
             with contextlib.suppress(UnreadableImage):
-                store.add(index, np.asarray(decode(split[index])))
+                store.add(index, np.asarray(decode(split[index], split.rendering)))
 
         map_in_threads(add, range(len(split)), f"decoding the {split.name} images")
 
@@ -152,7 +151,7 @@ class Store:
 
     def __init__(self, split: Split, file: BinaryIO) -> None:
         self.file, self.places, self.lock = file, np.zeros((len(split), COLUMNS), np.int64), Lock()
-        self.has_failed = False
+        self.has_failed = self.is_given_up = False
         file.seek(self.places.nbytes + HASH_BYTES)
 
     def add(self, index: int, pixels: np.ndarray) -> None:
@@ -169,6 +168,10 @@ class Store:
                 self.has_failed = True
                 return
             self.places[index] = start, *pixels.shape[:2], digest
+
+    def give_up(self) -> None:
+        """Leave no file: the images turned out to be of no use."""
+        self.has_failed = self.is_given_up = True
 
     def finish(self) -> None:
         """Write where each image is, all the way to the disk."""
@@ -213,6 +216,8 @@ def storing(split: Split, pixels: int) -> Iterator[Store | None]:
             return
         store = Store(split, file)
         yield store
+        if store.is_given_up:
+            return
         with contextlib.suppress(OSError):
             store.finish()
             temporary.replace(path)
@@ -236,7 +241,8 @@ def _remove_unfinished(folder: Path) -> None:
 
 
 def _path(split: Split) -> Path:
-    writer = f"nfft {__version__}, Pillow {PIL.__version__}"
+    # The number goes up when pictures are decoded otherwise than before.
+    writer = f"nfft {__version__}, {readers()}, 2, {split.rendering}"
     digest = hashlib.sha256(f"{split.fingerprint} {writer}".encode() + split.rows.tobytes())
     return cache_folder("decoded") / f"{digest.hexdigest()}.rgb"
 

@@ -169,7 +169,7 @@ class TrainImages(Dataset[Sample]):
             index = (key.index + offset) % len(self.split)
             rng = stream(self.seed, key.epoch, key.index, SAMPLE)
             try:
-                view = train_view(self.images[index], self.recipe, rng)
+                view = train_view(self.images[index], self.recipe, rng, self.split.rendering)
             except UnreadableImage as error:
                 broken = broken or BrokenImage(key.index, str(error))
                 continue
@@ -248,7 +248,7 @@ class EvaluationImages(Dataset[tuple[np.ndarray | None, int, int, str]]):
             return None, label, index, str(error)
 
     def view_of(self, index: int) -> np.ndarray:
-        return self.view(decode(self.split[index]))
+        return self.view(decode(self.split[index], self.split.rendering))
 
 
 class AugmentedImages(EvaluationImages):
@@ -259,7 +259,8 @@ class AugmentedImages(EvaluationImages):
         self.seed, self.epoch = seed, epoch
 
     def view_of(self, index: int) -> np.ndarray:
-        return self.view(self.split[index], rng=stream(self.seed, self.epoch, index, SAMPLE))
+        rng = stream(self.seed, self.epoch, index, SAMPLE)
+        return self.view(self.split[index], rng=rng, rendering=self.split.rendering)
 
 
 def collate_evaluation(samples: Sequence[tuple[np.ndarray | None, int, int, str]]) -> Batch:

@@ -10,6 +10,7 @@ import numpy as np
 from nfft.config.task import NONE, Task
 from nfft.data.decode import RawImage
 from nfft.data.leaks import heed_leaks
+from nfft.data.rendering import PLAIN, Rendering
 from nfft.data.sources.account import NOTHING_UNUSED, Account, Unused
 from nfft.data.sources.base import Table
 from nfft.data.sources.image_folder import SPLIT_NAMES
@@ -34,6 +35,7 @@ class Split:
         rows: which rows of `images` belong here, shape (n,).
         labels: the class of each, shape (n,), int64.
         fingerprint: changes when the images do; None where none can be broken.
+        rendering: how its images are shown.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Split:
     rows: np.ndarray
     labels: np.ndarray
     fingerprint: str | None
+    rendering: Rendering = PLAIN
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -108,7 +111,7 @@ def load_data(task: Task) -> Data:
         if name is None or (labels := tables[name].labels(classes)) is None:
             continue
         table = tables[name]
-        splits[kind] = Split(kind, table.images(), np.arange(len(table)), labels, table.fingerprint())
+        splits[kind] = _split(kind, task, table, labels)
     if "train" not in splits:
         raise UserError(f"task {task.name}: the train split has no labels (all are -1).")
     check_classes(task, classes, splits)
@@ -133,8 +136,14 @@ def load_whole_data(task: Task) -> tuple[list[str], Split, Account]:
     labels = table.labels(classes)
     if labels is None:
         raise UserError(f"task {task.name}: its images have no labels (all are -1).")
-    split = Split("all", table.images(), np.arange(len(table)), labels, table.fingerprint())
+    split = _split("all", task, table, labels)
     return classes, split, opened.account
+
+
+def _split(name: str, task: Task, table: Table, labels: np.ndarray) -> Split:
+    """All of a table."""
+    images, rows = table.images(), np.arange(len(table))
+    return Split(name, images, rows, labels, table.fingerprint(), PLAIN.changed_by(task))
 
 
 def draw_shots(data: Data, shots: int, seed: int) -> Data:

@@ -78,6 +78,7 @@ def plan_evaluation(
     check_side(classifier.network, checkpoint.architecture, resolution, "--resolution ")
     classes, images, account = load_whole_data(task) if split == "all" else chosen_split(load_data(task), split)
     images, notes = renumbered(images, classes, classifier, task)
+    images = replace(images, rendering=checkpoint.rendering.changed_by(task))
     return EvaluationPlan(classifier, task, images, account, notes, resolution, revision)
 
 

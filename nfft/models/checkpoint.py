@@ -1,7 +1,7 @@
 """A checkpoint: config.json and model.safetensors in a folder, as timm, transformers and the Hub read them."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import timm
 from timm.data import ImageNetInfo, infer_imagenet_subset
 
+from nfft.data.rendering import ENTRY, Rendering, rendering_from
 from nfft.errors import UserError, nearest
 from nfft.files import fingerprint_of
 from nfft.models import architectures
@@ -101,6 +102,19 @@ class Checkpoint:
         return self.config.get("pretrained_cfg", self.config)
 
     @property
+    def rendering(self) -> Rendering:
+        """How the pictures that the weights were trained on were shown."""
+        return rendering_from(self.name, self.config.get(ENTRY))
+
+    def rendered_as(self, rendering: Rendering) -> "Checkpoint":
+        """The same, to be saved with weights that were trained on pictures shown so."""
+        config = {key: value for key, value in self.config.items() if key != ENTRY}
+        stored = rendering.to_json()
+        if stored == self.config.get(ENTRY, {}):
+            return self
+        return replace(self, config={**config, ENTRY: stored} if stored else config)
+
+    @property
     def train_side(self) -> int:
         return int(self.preprocessing["input_size"][-1])
 
@@ -138,6 +152,7 @@ def open_checkpoint(name: str, folder: Path) -> Checkpoint:
         )
     _check_architecture(name, config["architecture"])
     validate_config(name, config)
+    rendering_from(name, config.get(ENTRY))
     return Checkpoint(name, config["architecture"], folder, config)
 
 

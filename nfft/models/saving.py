@@ -7,6 +7,7 @@ from typing import Any
 from timm.models._hub import save_config_for_hf
 from torch import nn
 
+from nfft.data.rendering import ENTRY
 from nfft.files import scratch, write_json
 from nfft.models.checkpoint import RUN_ARGUMENTS, Checkpoint
 from nfft.models.tensors import write_tensors
@@ -51,6 +52,8 @@ def _finish_config(config: dict[str, Any], checkpoint: Checkpoint) -> None:
     sizes = ("test_input_size", "pool_size", "test_pool_size")
     for name in ("tag", "origin_url", "paper_ids", "paper_name", "label_names", "label_descriptions", *sizes):
         config["pretrained_cfg"].pop(name, None)
+    if ENTRY in checkpoint.config:
+        config[ENTRY] = checkpoint.config[ENTRY]
     # timm writes the license of its own weights, whether they were used or not.
     if checkpoint.preprocessing.get("license") is None:
         config["pretrained_cfg"].pop("license", None)

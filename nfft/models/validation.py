@@ -34,6 +34,7 @@ def validate_config(name: str, config: dict[str, Any]) -> None:
     """
     preprocessing = config.get("pretrained_cfg", config)
     preprocessing = preprocessing if isinstance(preprocessing, dict) else {}
+    _validate_channels(name, config, preprocessing)
     for key in ("input_size", "mean", "std"):
         value = preprocessing.get(key)
         if not isinstance(value, list) or len(value) != 3 or not all(map(_is_number, value)):
@@ -61,6 +62,18 @@ def validate_config(name: str, config: dict[str, Any]) -> None:
             raise UserError(f"{name}: {key} in config.json must be between 0.3 and 2; found {_shown(share)}.")
     _validate_classes(name, config, preprocessing)
     _validate_arguments(name, config.get("model_args") or {})
+
+
+def _validate_channels(name: str, config: dict[str, Any], preprocessing: dict[str, Any]) -> None:
+    arguments, size = config.get("model_args"), preprocessing.get("input_size")
+    channels = arguments.get("in_chans") if isinstance(arguments, dict) else None
+    if channels is None and isinstance(size, list) and len(size) == 3:
+        channels = size[0]
+    if isinstance(channels, int) and _is_whole(channels, LARGEST["number"]) and channels != 3:
+        raise UserError(
+            f"{name}: it takes pictures of {channels} channel{'s' if channels > 1 else ''}, and nfft shows RGB only. "
+            "Use a checkpoint of three channels."
+        )
 
 
 def _validate_classes(name: str, config: dict[str, Any], preprocessing: dict[str, Any]) -> None:

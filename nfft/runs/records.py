@@ -140,6 +140,7 @@ class DataRecord(Record):
         skipped: images that could not be read.
         unused: what else of the data was not used.
         notes: what was said of the data, such as images in two splits.
+        rendering: what transparent pictures lie on, and which values are black and white, where other than usual.
         fingerprint: SHA-256 of classes, labels, and sizes of images.
         pictures: their fingerprint; null in runs of earlier releases.
     """
@@ -152,6 +153,7 @@ class DataRecord(Record):
     skipped: Count = incidental(default=0)
     unused: tuple[UnusedRecord, ...] = incidental(default=())
     notes: tuple[str, ...] = incidental(default=())
+    rendering: dict[str, Any] = listed("rendering ", default_factory=dict)
     fingerprint: str = labeled("data fingerprint")
     pictures: PicturesRecord | None = incidental(default=None)
 

@@ -19,7 +19,7 @@ def write_outputs(trainer: BaseTrainer, record: RunRecord, results: Results) -> 
     plan.method.save(
         trainer.network,
         folder,
-        checkpoint=checkpoint,
+        checkpoint=checkpoint.rendered_as(plan.data.train.rendering),
         classes=plan.data.classes,
         preprocessing=squash_preprocessing(checkpoint, recipe.test_resolution, recipe.test_margin),
     )

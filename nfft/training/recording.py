@@ -67,6 +67,7 @@ def record_of(trainer: BaseTrainer) -> RunRecord:
             skipped=len(plan.skipped),
             unused=tuple(UnusedRecord(**vars(unused)) for unused in data.account.unused),
             notes=data.account.notes,
+            rendering=data.train.rendering.to_json(),
             fingerprint=plan.fingerprint,
             pictures=PicturesRecord(
                 **vars(look_at_pictures(data.splits, config.seed, whole=task.check == "all")),

@@ -189,11 +189,13 @@ def test_a_checkpoint_of_timms_script_becomes_a_folder(tmp_path: Path, monkeypat
 
 
 def test_an_exported_file_takes_no_nfft(run_of_digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import numpy as np
     import torch
     from PIL import Image
 
     from nfft import AutoNFNet
     from nfft.cli import export
+    from nfft.data.decode import decode
 
     assert export.main([str(run_of_digits)]) == 0
     capsys.readouterr()
@@ -205,3 +207,11 @@ def test_an_exported_file_takes_no_nfft(run_of_digits: Path, capsys: pytest.Capt
     assert capsys.readouterr().out == f"{best['label']}\n"
     wanted = model(model.transform(Image.open("photo.png").convert("RGB"))[None])
     torch.testing.assert_close(torch.from_numpy(names["logits"]), wanted.detach(), rtol=0, atol=1e-5)
+    deep = np.random.default_rng(0).integers(0, 65536, (40, 64)).astype(np.uint16)
+    turned = Image.fromarray((deep // 256).astype(np.uint8))
+    turned.getexif()[0x0112] = 6
+    for image in (Image.fromarray(deep), turned):
+        image.save("photo.png", exif=image.getexif())
+        exec(snippet("docs/export.md", "onnxruntime.InferenceSession("), names)
+        wanted = model(model.transform(decode("photo.png"))[None])
+        torch.testing.assert_close(torch.from_numpy(names["logits"]), wanted.detach(), rtol=0, atol=1e-5)
