@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import posixpath
 import re
 import shlex
 import tarfile
@@ -23,7 +22,7 @@ from nfft.data.sources.arrays import Arrays
 from nfft.data.sources.base import Opened, in_order
 from nfft.data.sources.cached import identity
 from nfft.data.sources.columns import LABEL_NAMES, MORE_LABEL_NAMES
-from nfft.data.sources.image_folder import ENDINGS
+from nfft.data.sources.listing import ending_of, is_dropping, picture_endings
 from nfft.data.sources.split_column import split_of
 from nfft.errors import UserError
 from nfft.text import shorten
@@ -55,11 +54,11 @@ class Member:
 
     @property
     def ending(self) -> str:
-        return posixpath.splitext(self.name)[1].lower()
+        return ending_of(self.name)
 
     @property
     def is_image(self) -> bool:
-        return self.ending in ENDINGS
+        return self.ending in picture_endings()
 
     def read(self) -> bytes:
         """Its bytes.
@@ -178,7 +177,8 @@ def _zipped(path: Path) -> tuple[list[Member], list[str]]:
             if info.flag_bits & 1:
                 raise UserError(f"{shorten(path.name, 100)} asks for a password. {_unpack(path)}")
             if info.compress_type not in (STORED, DEFLATED):
-                raise UserError(f"{shorten(path.name, 100)} is packed in a way that is not read in place. {_unpack(path)}")
+                name = shorten(path.name, 100)
+                raise UserError(f"{name} is packed in a way that is not read in place. {_unpack(path)}")
             if info.external_attr >> 28 == 0xA:
                 strange.append("a link in an archive")
                 continue
@@ -202,8 +202,7 @@ def _tarred(path: Path) -> tuple[list[Member], list[str]]:
 
 
 def _is_dropping(name: str) -> bool:
-    parts = name.split("/")
-    return "__MACOSX" in parts or parts[-1].startswith(".") or parts[-1].lower() in ("thumbs.db", "desktop.ini")
+    return any(is_dropping(part) or (part.startswith(".") and part.strip(".")) for part in name.split("/"))
 
 
 def _unpack(path: Path) -> str:

@@ -15,7 +15,7 @@ from nfft.config.data_files import COLUMN_TABLES, ending
 from nfft.config.task import Task
 from nfft.data.decode import RawImage
 from nfft.data.sources.account import Account, Unused
-from nfft.data.sources.base import Opened, Table, images_fingerprint, in_order
+from nfft.data.sources.base import Opened, images_fingerprint, in_order
 from nfft.data.sources.column_table import read_column_table
 from nfft.data.sources.columns import BYTES_NAMES, PATH_NAMES, check_labels, field_of, image_column, label_column
 from nfft.data.sources.image_paths import beside, image_paths
@@ -25,6 +25,9 @@ from nfft.data.sources.text_table import read_text_table
 from nfft.errors import UserError
 from nfft.files import UNWRITABLE
 from nfft.text import shorten
+
+# What `save_to_disk` leaves in a folder, of a Dataset or of a DatasetDict.
+SAVED = (config.DATASET_STATE_JSON_FILENAME, config.DATASETDICT_JSON_FILENAME)
 
 
 def open_dataset(task: Task) -> Opened:
@@ -51,8 +54,8 @@ def open_table(task: Task, path: Path) -> Opened:
     """
     dataset, lines, notes = read_table(path)
     table = DatasetTable(task, dataset, beside(path)[0], lines=lines, name=path.name)
-    notes = [*notes, *table.find_images(beside(path))]
-    return _divided(task, table, Account(notes=tuple(notes)))
+    found = table.find_images(beside(path))
+    return _divided(task, table, Account(notes=(*notes, *found)))
 
 
 def read_table(path: Path) -> tuple[datasets.Dataset, Sequence[int] | None, tuple[str, ...]]:
@@ -158,7 +161,7 @@ def load_dataset(task: Task, source: str) -> dict[str, datasets.Dataset]:
 
 def is_saved(folder: Path) -> bool:
     """Whether a folder is what `save_to_disk` leaves of a Dataset or a DatasetDict."""
-    return (folder / config.DATASETDICT_JSON_FILENAME).is_file() or (folder / config.DATASET_STATE_JSON_FILENAME).is_file()
+    return any((folder / name).is_file() for name in SAVED)
 
 
 class DatasetTable:

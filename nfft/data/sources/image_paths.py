@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nfft.config.task import Task
-from nfft.data.sources.image_folder import ENDINGS
+from nfft.data.sources.listing import picture_endings
 from nfft.errors import UserError
 from nfft.files import expanded
 from nfft.text import shorten
@@ -113,8 +113,8 @@ def _rule(task: Task, cells: list[str], folders: list[str]) -> Rule | None:
     if task.images is not None:
         return None
     for root in folders:
-        inside = _folders_in(root)
-        rules = [rule for folder in inside for d in range(depth + 1) if (rule := _fitting(cells, folder, d, task.ending))]
+        places_in = [(folder, dropped) for folder in _folders_in(root) for dropped in range(depth + 1)]
+        rules = [rule for place in places_in if (rule := _fitting(cells, *place, task.ending))]
         places = list(dict.fromkeys(rule.folder for rule in rules))
         if len(places) > 1:
             shown = " and ".join(shorten(place, 100) for place in places[:2])
@@ -145,7 +145,7 @@ def _finds(rule: Rule, cells: list[str]) -> bool:
 def _endings_of(path: str) -> list[str]:
     """What the names of pictures have after the whole of a path."""
     usual = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
-    known = [*usual, *sorted(ENDINGS - set(usual))]
+    known = [*usual, *sorted(picture_endings() - set(usual))]
     return [ending for each in known for ending in (each, each.upper()) if os.path.isfile(path + ending)]  # noqa: PTH113
 
 

@@ -1,4 +1,4 @@
-"""Tables of text as people have them: with commas, semicolons or tabs, of this encoding or that, with blanks and quotes."""
+"""Tables of text as people have them: with other separators, encodings and blanks."""
 
 import contextlib
 import csv
@@ -89,9 +89,7 @@ def _decode(content: bytes, name: str) -> tuple[str, list[str]]:
         encoding, text = "Windows-1252", content.decode("cp1252")
     except UnicodeDecodeError:
         encoding, text = "Latin-1", content.decode("latin-1")
-    return text, [
-        f"{name} is not UTF-8 (line {line}): it is read as {encoding}. Save it as UTF-8 if names look wrong."
-    ]
+    return text, [f"{name} is not UTF-8 (line {line}): it is read as {encoding}. Save it as UTF-8 if names look wrong."]
 
 
 def _strictly(content: bytes, encoding: str, name: str) -> str:
