@@ -46,7 +46,9 @@ def task(name: str) -> Task:
     if _exists(path):
         if not path.is_dir():
             check_file(path)
-        return Task(name=path.absolute().stem if path.is_symlink() else path.resolve().stem, source=str(path))
+        # What begins with ~ and is no home folder stays what it is.
+        source = path.absolute() if str(path).startswith("~") else path
+        return Task(name=path.absolute().stem if path.is_symlink() else path.resolve().stem, source=str(source))
     if is_path(name) or ending(name) or path.suffix == ".py":
         raise UserError(f"--task {shorten(name, 200)}: there is no such file or folder.")
     if "/" in name:

@@ -161,6 +161,10 @@ def _members(path: Path) -> tuple[list[Member], list[str]]:
     """Files in an archive, by name, and why others are none."""
     try:
         found, strange = _zipped(path) if path.suffix.lower() == ".zip" else _tarred(path)
+    except tarfile.ReadError as error:
+        if path.suffix.lower() == ".tar" and tarfile.is_tarfile(path):
+            raise UserError(f"{shorten(path.name, 100)} is compressed. {_unpack(path)}") from error
+        raise UserError(f"{shorten(path.name, 100)} could not be read: {shorten(str(error), 200)}.") from error
     except (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as error:
         raise UserError(f"{shorten(path.name, 100)} could not be read: {shorten(str(error), 200)}.") from error
     droppings = [member for member in found if _is_dropping(member.name)]

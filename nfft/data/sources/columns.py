@@ -44,6 +44,11 @@ def image_column(task: Task, features: Any) -> str:
     named = [name for name in usual(IMAGE_NAMES, MORE_IMAGE_NAMES, features) if _may_hold_images(features[name])]
     candidates = typed or named
     if not candidates:
+        if any(name.lower().endswith((".jpg", ".jpeg", ".png", ".bmp", ".tif", ".webp")) for name in features):
+            raise UserError(
+                f"task {task.name}: its first line holds {shown(features)}, which look like a row. Put the names of "
+                "the columns above it, such as file_name,label."
+            )
         raise UserError(
             f"task {task.name}: no images found; expected one folder of them a class, or a table with a column of "
             f"images. Its columns are {shown(features)}: name it with --set task.image=..."

@@ -63,11 +63,7 @@ def read_table(path: Path) -> tuple[datasets.Dataset, Sequence[int] | None, tupl
     if ending(path.name) in COLUMN_TABLES:
         return read_column_table(path), None, ()
     text = read_text_table(path)
-    digest = hashlib.sha256()
-    for column in text.columns.itercolumns():
-        for value in column:
-            digest.update(f"{value}\n".encode())
-    return datasets.Dataset(text.columns, fingerprint=digest.hexdigest()[:32]), text.lines, text.notes
+    return datasets.Dataset(text.columns, fingerprint=text.fingerprint[:32]), text.lines, text.notes
 
 
 def _opened(task: Task, splits: dict[str, datasets.Dataset], root: Path | None) -> Opened:
@@ -80,8 +76,9 @@ def _opened(task: Task, splits: dict[str, datasets.Dataset], root: Path | None) 
 def _divided(task: Task, table: "DatasetTable", account: Account) -> Opened:
     """A table's rows by split, where a column says which they belong to."""
     features = table.dataset.features
+    account += Account(notes=table.minus_one())
     names = candidates(task, list(features))
-    if not names and task.split == "auto":
+    if not names:
         return Opened({"train": table}, account)
     taken = {table.image, label_column(task, features)[0]} if names else set()
     divided = divide(task, {name: _texts(table.dataset, name) for name in names}, taken)
@@ -229,6 +226,23 @@ class DatasetTable:
         texts = {_label(value) for value in self._values(column)}
         check_labels(self.task, column, texts)
         return in_order(texts)
+
+    def minus_one(self) -> tuple[str, ...]:
+        """A note where -1, which may mean that there is no label, is a class among other numbers."""
+        try:
+            column, feature = label_column(self.task, self.dataset.features)
+        except UserError:  # raised when labels are asked for
+            return ()
+        if getattr(feature, "names", None):
+            return ()
+        texts = [_label(value) for value in self.dataset[column][:]]
+        others = {text for text in texts if text not in ("-1", "None")}
+        if "-1" not in texts or not others or not all(text.isdecimal() for text in others):
+            return ()
+        return (
+            f"column {shorten(column, 60)}: -1 is taken for a class like any other ({texts.count('-1'):,} rows); "
+            "remove these rows if it means that there is no label.",
+        )
 
     def is_hidden(self) -> bool:
         """Whether every label is -1 or empty, the marks of a test set whose labels are kept back."""

@@ -5,6 +5,7 @@ import secrets
 from pathlib import Path
 
 from nfft.data.sources.cached import forget_old, identity
+from nfft.data.sources.listing import list_folder
 from nfft.files import cache_folder
 
 # What `datasets` and what it is built on read in a path: a chain of file systems, a variable, a home folder.
@@ -36,12 +37,11 @@ def mirror(folder: Path) -> Path:
 
 
 def _files(folder: Path) -> list[str]:
-    """Files below a folder, by their paths from there, in order; hidden ones are nobody's data."""
-    names = []
-    for top, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        inside = Path(top).relative_to(folder)
-        names += [
-            str(inside / name) for name in sorted(files) if not name.startswith(".") and (Path(top) / name).is_file()
-        ]
-    return names
+    """Files below a folder, by their paths from there; hidden ones are nobody's data."""
+    root = list_folder(folder)
+    start = len(os.path.join(root.path, ""))  # noqa: PTH118
+    return [
+        os.path.join(inside.path, name)[start:]  # noqa: PTH118
+        for inside in root.walk()
+        for name in (*inside.pictures, *inside.files)
+    ]

@@ -66,11 +66,6 @@ def divide(task: Task, columns: dict[str, Sequence[object]], taken: set[str]) ->
         return Divided(None)
     texts = {name: [_text(value) for value in values] for name, values in columns.items() if name not in taken}
     if task.split != AUTO:
-        if task.split not in columns:
-            raise UserError(
-                f"task {task.name}: no column {task.split!r}; {nearest(task.split, columns)} Name another with "
-                "--set task.split=..., or none with task.split=none."
-            )
         values = [_text(value) for value in columns[task.split]]
         kind = _flag(task.split)
         if kind and _all_flags(values):
@@ -103,11 +98,20 @@ def divide(task: Task, columns: dict[str, Sequence[object]], taken: set[str]) ->
 
 
 def candidates(task: Task, names: Sequence[str]) -> list[str]:
-    """Columns that may say the split, by their names."""
+    """Columns that may say the split, by their names.
+
+    Raises:
+        UserError: when the one that the task names is not there.
+    """
     if task.split == NONE:
         return []
     if task.split != AUTO:
-        return [name for name in names if name == task.split]
+        if task.split not in names:
+            raise UserError(
+                f"task {task.name}: no column {task.split!r}; {nearest(task.split, names)} Name another with "
+                "--set task.split=..., or none with task.split=none."
+            )
+        return [task.split]
     return [name for name in names if _letters(name) in NAMES or _flag(name)]
 
 

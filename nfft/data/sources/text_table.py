@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import re
@@ -33,11 +34,13 @@ class TextTable:
     """Columns of text, None where a cell is empty.
 
     Attributes:
+        fingerprint: of the file's content and kind.
         lines: of the file, on which each row ends; from 1.
         notes: what was taken for granted.
     """
 
     columns: pa.Table
+    fingerprint: str
     lines: Sequence[int]
     notes: tuple[str, ...]
 
@@ -50,7 +53,8 @@ def read_text_table(path: Path) -> TextTable:
     """
     csv.field_size_limit(LONGEST_CELL)
     name = shorten(path.name, 100)
-    text, notes = _decode(path.read_bytes(), name)
+    content = path.read_bytes()
+    text, notes = _decode(content, name)
     if (place := text.find("\0")) >= 0:
         line = text.count("\n", 0, place) + 1
         raise UserError(f"{name}: line {line} holds a NUL character, which no text does. Mend or remove that line.")
@@ -63,7 +67,8 @@ def read_text_table(path: Path) -> TextTable:
     table, lines = _columns(names, rows)
     if not len(table):
         raise UserError(f"{name} has no rows. Expected a line of column names, then one line an image.")
-    return TextTable(table, lines, tuple(notes))
+    fingerprint = hashlib.sha256(ending(path.name).encode() + content).hexdigest()
+    return TextTable(table, fingerprint, lines, tuple(notes))
 
 
 def _decode(content: bytes, name: str) -> tuple[str, list[str]]:
@@ -122,7 +127,7 @@ def _widths(text: str, separator: str) -> list[int]:
     widths: list[int] = []
     # A cell that is too long is said where the rows are read.
     with contextlib.suppress(csv.Error):
-        for cells in csv.reader(io.StringIO(text, newline=""), delimiter=separator):
+        for cells in csv.reader(io.StringIO(text[:LONGEST_CELL], newline=""), delimiter=separator):
             if _is_written(cells):
                 widths.append(len(cells))
             if len(widths) == JUDGED:
