@@ -246,7 +246,10 @@ class DatasetTable:
 
     def is_hidden(self) -> bool:
         """Whether every label is -1 or empty, the marks of a test set whose labels are kept back."""
-        values = self.dataset[label_column(self.task, self.dataset.features)[0]][:]
+        try:
+            values = self.dataset[label_column(self.task, self.dataset.features)[0]][:]
+        except UserError:  # raised when labels are asked for
+            return False
         return bool(values) and all(value in (None, -1, "-1") for value in values)
 
     def labels(self, classes: list[str]) -> np.ndarray | None:
