@@ -167,9 +167,15 @@ def _members(path: Path) -> tuple[list[Member], list[str]]:
         raise UserError(f"{shorten(path.name, 100)} could not be read: {shorten(str(error), 200)}.") from error
     except (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as error:
         raise UserError(f"{shorten(path.name, 100)} could not be read: {shorten(str(error), 200)}.") from error
-    droppings = [member for member in found if _is_dropping(member.name)]
-    kept = [member for member in found if not _is_dropping(member.name)]
-    return kept, strange + ["left by the system"] * len(droppings)
+    kept = []
+    for member in found:
+        if _is_dropping(member.name):
+            strange.append("left by the system")
+        elif member.name.startswith("/") or ".." in member.name.split("/"):
+            strange.append("a name that leads out of the archive")
+        else:
+            kept.append(member)
+    return kept, strange
 
 
 def _zipped(path: Path) -> tuple[list[Member], list[str]]:
@@ -187,7 +193,7 @@ def _zipped(path: Path) -> tuple[list[Member], list[str]]:
                 strange.append("a link in an archive")
                 continue
             members.append(
-                Member(path, info.filename, info.header_offset, info.compress_size, info.file_size,
+                Member(path, info.filename.replace("\\", "/"), info.header_offset, info.compress_size, info.file_size,
                        info.compress_type, info.CRC)
             )  # fmt: skip
     return members, strange

@@ -7,6 +7,7 @@ from typing import Any
 from datasets import ClassLabel, Image, Value
 
 from nfft.config.task import Task
+from nfft.data.sources.split_column import is_split_name
 from nfft.errors import LISTED, UserError, nearest
 from nfft.text import shorten
 
@@ -65,7 +66,11 @@ def label_column(task: Task, features: Any) -> tuple[str, Any]:
     column = task.label
     if column is None:
         typed = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
+        # A column of splits may be one of classes by its type.
+        typed = [name for name in typed if not is_split_name(name)] or typed
         named = usual(LABEL_NAMES, MORE_LABEL_NAMES, features)
+        if typed and all(map(is_split_name, typed)) and named:
+            typed = []
         candidates = ([name for name in named if name in typed] or typed or named)[:1]
         if not candidates:
             raise UserError(

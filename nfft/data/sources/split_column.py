@@ -112,7 +112,12 @@ def candidates(task: Task, names: Sequence[str]) -> list[str]:
                 "--set task.split=..., or none with task.split=none."
             )
         return [task.split]
-    return [name for name in names if _letters(name) in NAMES or _flag(name)]
+    return [name for name in names if is_split_name(name)]
+
+
+def is_split_name(name: str) -> bool:
+    """Whether a column of this name may say the split."""
+    return _letters(name) in NAMES or _flag(name) is not None
 
 
 def split_of(word: str) -> str | None:

@@ -4,13 +4,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from nfft.config.task import Task
 from nfft.data.sources.account import Account, named
-from nfft.data.sources.base import Opened, Table
+from nfft.data.sources.base import Opened
 from nfft.data.sources.columns import image_column, label_column
-from nfft.data.sources.dataset import DatasetTable, open_table, read_table
+from nfft.data.sources.dataset import open_table, read_table
 from nfft.data.sources.listing import Folder
 from nfft.data.sources.split_column import split_of
 from nfft.data.sources.table_layout import is_metadata, tables_in
@@ -30,8 +28,6 @@ def open_table_folder(task: Task, folder: Folder) -> Opened:
         opened = open_table(task, Path(folder.path, name))
         tables.update(opened.tables if len(chosen) == 1 else {split: opened.tables["train"]})
         account += opened.account
-    if len(chosen) == 1 and is_metadata(next(iter(chosen.values()))):
-        tables = {split: _by_path(split, table) for split, table in tables.items()}
     return Opened(tables, account + Account(unused) + not_in_tables(folder, list(tables.values())))
 
 
@@ -123,10 +119,3 @@ def _why_unfit(task: Task, path: Path) -> str | None:
     except UserError:
         return "no column of labels"
     return None
-
-
-def _by_path(split: str, table: Table) -> Table:
-    """The rows in the order of their images, as `datasets` has those of a metadata file."""
-    if not isinstance(table, DatasetTable) or table.paths is None:
-        return table
-    return table.part(split, np.array(sorted(range(len(table)), key=table.paths.__getitem__), np.int64))

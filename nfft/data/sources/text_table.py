@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pyarrow import compute
 
 from nfft.config.data_files import JSON_TABLES, ending
 from nfft.errors import UserError
@@ -64,7 +65,7 @@ def read_text_table(path: Path) -> TextTable:
         separator, text, first, note = _separator(text, USUAL.get(ending(path.name), ","), name)
         notes += [note] if note else []
         names, rows = _csv_rows(text, separator, first, name, notes)
-    table, lines = _columns(names, rows)
+    table, lines = _columns(names, rows, name, notes)
     if not len(table):
         raise UserError(f"{name} has no rows. Expected a line of column names, then one line an image.")
     fingerprint = hashlib.sha256(ending(path.name).encode() + content).hexdigest()
@@ -141,7 +142,7 @@ def _is_written(cells: list[str]) -> bool:
 
 def _csv_rows(
     text: str, separator: str, first: int, name: str, notes: list[str]
-) -> tuple[list[str], Iterator[tuple[int, list[str | None]]]]:
+) -> tuple[list[str], Iterator[tuple[int, Sequence[str | None]]]]:
     """Names of columns, and the cells of each row with the line that it ends on."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     header = next(_written(reader, name, first), None)
@@ -169,7 +170,7 @@ def _written(reader: Any, name: str, first: int) -> Iterator[tuple[int, list[str
     """Rows that are not empty, with their lines."""
     try:
         for cells in reader:
-            if _is_written(cells):
+            if cells and (cells[0] or _is_written(cells)) and (len(cells) > 1 or _is_written(cells)):
                 yield reader.line_num + first - 1, cells
     except csv.Error as error:
         line = reader.line_num + first - 1
@@ -183,22 +184,20 @@ def _written(reader: Any, name: str, first: int) -> Iterator[tuple[int, list[str
 
 def _full_rows(
     rows: Iterator[tuple[int, list[str]]], width: int, name: str, notes: list[str]
-) -> Iterator[tuple[int, list[str | None]]]:
+) -> Iterator[tuple[int, list[str]]]:
+    """Rows with as many cells as there are columns."""
     short: list[int] = []
-    blanks = 0
     for line, cells in rows:
-        if any(cell.strip() for cell in cells[width:]):
-            raise UserError(
-                f"{name}, line {line}: {len(cells)} cells, where the first line names {width} columns. "
-                'Put a cell with the separator in it in quotes ("a, b"), or mend the line.'
-            )
-        if len(cells) < width:
-            short.append(line)
-        stripped = [cell.strip() for cell in cells[:width]]
-        blanks += stripped != cells[:width]
-        yield line, [cell or None for cell in stripped] + [None] * (width - len(stripped))
-    if blanks:
-        notes.append(f"{name}: blanks around cells are left out, in {blanks:,} line{'' if blanks == 1 else 's'}.")
+        if len(cells) != width:
+            if any(cell.strip() for cell in cells[width:]):
+                raise UserError(
+                    f"{name}, line {line}: {len(cells)} cells, where the first line names {width} columns. "
+                    'Put a cell with the separator in it in quotes ("a, b"), or mend the line.'
+                )
+            if len(cells) < width:
+                short.append(line)
+            cells = cells[:width] + [""] * (width - len(cells))
+        yield line, cells
     if short:
         notes.append(
             f"{name}: {len(short):,} line{'' if len(short) == 1 else 's'} with fewer cells than columns, the first "
@@ -206,7 +205,7 @@ def _full_rows(
         )
 
 
-def _json_rows(text: str, name: str) -> tuple[list[str], Iterator[tuple[int, list[str | None]]]]:
+def _json_rows(text: str, name: str) -> tuple[list[str], Iterator[tuple[int, Sequence[str | None]]]]:
     """The same of JSON: one object a line, or a list of them."""
     objects = list(_json_objects(text, name))
     names = list(dict.fromkeys(key for _, entry in objects for key in entry))
@@ -249,24 +248,34 @@ def _as_cell(value: Any) -> str | None:
     if isinstance(value, dict):  # an image with its path, as `datasets` writes it
         value = next((value[key] for key in ("path", "file_name") if isinstance(value.get(key), str)), value)
     if value is None or isinstance(value, str):
-        return (value or "").strip() or None
+        return value
     return json.dumps(value)
 
 
-def _columns(names: list[str], rows: Iterator[tuple[int, list[str | None]]]) -> tuple[pa.Table, list[int]]:
+def _columns(
+    names: list[str], rows: Iterator[tuple[int, Sequence[str | None]]], name: str, notes: list[str]
+) -> tuple[pa.Table, list[int]]:
     """Rows as a table of columns, made piece by piece: Python's strings take several times as much."""
-    schema = pa.schema([(name, pa.large_string()) for name in names])
-    batches, lines, piece = [], [], []
+    schema = pa.schema([(column, pa.large_string()) for column in names])
+    batches, lines, blanks = [], [], 0
+    piece: list[Sequence[str | None]] = []
+
+    def add() -> int:
+        columns = [pa.array(column, pa.large_string()) for column in zip(*piece, strict=True)]
+        trimmed = [compute.utf8_trim_whitespace(column) for column in columns]
+        full = [compute.if_else(compute.equal(column, ""), None, column) for column in trimmed]
+        batches.append(pa.record_batch(full, schema))
+        pairs = zip(columns, trimmed, strict=True)
+        return sum(compute.sum(compute.not_equal(*pair)).as_py() or 0 for pair in pairs)
+
     for line, cells in rows:
         lines.append(line)
         piece.append(cells)
         if len(piece) == AT_ONCE:
-            batches.append(_batch(piece, schema))
-            piece = []
+            blanks += add()
+            piece.clear()
     if piece:
-        batches.append(_batch(piece, schema))
+        blanks += add()
+    if blanks:
+        notes.append(f"{name}: blanks around {blanks:,} cell{'' if blanks == 1 else 's'} are left out.")
     return pa.Table.from_batches(batches, schema), lines
-
-
-def _batch(rows: list[list[str | None]], schema: pa.Schema) -> pa.RecordBatch:
-    return pa.record_batch([pa.array(column, pa.large_string()) for column in zip(*rows, strict=True)], schema)

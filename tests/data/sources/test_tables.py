@@ -78,7 +78,7 @@ EXPECTED = [(0, "red"), (1, "blue"), (2, "red")]
         (
             "t.csv",
             "file , label\n0.png, red\n1.png ,blue\n2.png,red \n",
-            "blanks around cells are left out",
+            "blanks around 3 cells are left out",
         ),
         ("t.csv", "file,label\n0.png,red,\n1.png,blue,\n2.png,red,\n", ""),
         ("t.csv", "file,label,\n0.png,red,\n1.png,blue,\n2.png,red,\n", ""),
