@@ -165,7 +165,10 @@ def _members(path: Path) -> tuple[list[Member], list[str]]:
         if path.suffix.lower() == ".tar" and tarfile.is_tarfile(path):
             raise UserError(f"{shorten(path.name, 100)} is compressed. {_unpack(path)}") from error
         raise UserError(f"{shorten(path.name, 100)} could not be read: {shorten(str(error), 200)}.") from error
-    except (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError) as error:
+    except UserError:
+        raise
+    # Damaged archives raise anything, from OSError to IndexError and struct.error.
+    except Exception as error:
         raise UserError(f"{shorten(path.name, 100)} could not be read: {shorten(str(error), 200)}.") from error
     kept = []
     for member in found:
@@ -182,7 +185,7 @@ def _zipped(path: Path) -> tuple[list[Member], list[str]]:
     members, strange = [], []
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
-            if info.is_dir():
+            if info.filename[-1:] in ("", "/"):
                 continue
             if info.flag_bits & 1:
                 raise UserError(f"{shorten(path.name, 100)} asks for a password. {_unpack(path)}")

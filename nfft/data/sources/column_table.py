@@ -31,7 +31,7 @@ def read_column_table(path: Path) -> datasets.Dataset:
     try:
         with path.open("rb") as file:
             stored = _stored(file, name, ending(path.name), signature)
-    except (pa.ArrowException, ValueError, KeyError) as error:
+    except (pa.ArrowException, ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
         reason = shorten((str(error) or type(error).__name__).splitlines()[0], 200)
         raise UserError(f"{name} could not be read: {reason}. Write it anew, or fetch it again.") from error
     except OSError as error:

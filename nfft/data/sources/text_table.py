@@ -236,11 +236,14 @@ def _json_objects(text: str, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, entry in entries:
         if not isinstance(entry, dict):
             raise UserError(f"{name}, line {number}: {type(entry).__name__}, expected {expected}.")
-        if "\0" in (joined := "".join(value for value in entry.values() if isinstance(value, str))) or any(
-            "\ud800" <= character <= "\udfff" for character in joined
-        ):
+        if _is_no_text("".join([*entry, *filter(None, map(_as_cell, entry.values()))])):
             raise UserError(f"{name}, line {number} holds a character that no text does. Mend or remove that line.")
         yield number, entry
+
+
+def _is_no_text(text: str) -> bool:
+    """Whether there is half a character in it, which JSON can write, or NUL."""
+    return re.search("[\\0\\ud800-\\udfff]", text) is not None
 
 
 def _as_cell(value: Any) -> str | None:

@@ -131,6 +131,13 @@ def test_an_archive_that_is_none(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"no archive at all")
         with pytest.raises(UserError, match="could not be read"):
             opened(tmp_path / name)
+    pack(tmp_path / "photos.zip", {**classes(), "c": b"x"})
+    content = (tmp_path / "photos.zip").read_bytes()
+    # The last entry of the list at the end, without the length of its name.
+    last = content.rindex(b"PK\x01\x02")
+    (tmp_path / "photos.zip").write_bytes(content[: last + 28] + b"\0\0" + content[last + 30 :])
+    with pytest.raises(UserError, match="could not be read"):
+        opened(tmp_path / "photos.zip")
     pack(tmp_path / "photos.tgz", classes()).rename(tmp_path / "photos.tar")
     with pytest.raises(UserError, match="is compressed"):
         opened(tmp_path / "photos.tar")

@@ -131,6 +131,16 @@ def test_text_that_is_no_table(folder: Path, content: str, message: str) -> None
     assert len(str(error.value)) < 500
 
 
+@pytest.mark.parametrize(
+    "content",
+    ['{"file": "0.png", "label": "\\ud800"}', '{"\\ud800": 1}', '{"file": "a\\u0000b"}', '{"a": {"path": "\\ud800"}}'],
+)
+def test_json_of_half_characters(folder: Path, content: str) -> None:
+    (folder / "t.jsonl").write_text('{"file": "0.png", "label": "red"}\n' + content)
+    with pytest.raises(UserError, match="line 2 holds a character that no text does"):
+        opened(folder / "t.jsonl")
+
+
 def test_pictures_as_text_are_a_short_sentence(folder: Path) -> None:
     text = base64.b64encode(bytes(60_000)).decode()
     (folder / "t.csv").write_text("image,label\n" + f"{text},a\n" * 20)
