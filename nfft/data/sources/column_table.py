@@ -20,7 +20,7 @@ from nfft.text import shorten
 AT_ONCE = 512
 
 
-def read_column_table(path: Path) -> datasets.Dataset:
+def read_column_table(path: Path, task: str) -> datasets.Dataset:
     """The table in a Parquet or Arrow file, with the features that `datasets` has noted in it.
 
     Raises:
@@ -33,11 +33,11 @@ def read_column_table(path: Path) -> datasets.Dataset:
             stored = _stored(file, name, ending(path.name), signature)
     except (pa.ArrowException, ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
         reason = shorten((str(error) or type(error).__name__).splitlines()[0], 200)
-        raise UserError(f"{name} could not be read: {reason}. Write it anew, or fetch it again.") from error
+        raise UserError(f"the data of task {task} could not be read: {name}: {reason}") from error
     except OSError as error:
         if error.errno in UNWRITABLE:
             raise
-        raise UserError(f"{name} could not be read: {shorten(str(error), 200)}.") from error
+        raise UserError(f"the data of task {task} could not be read: {name}: {shorten(str(error), 200)}") from error
     table = datasets.table.MemoryMappedTable.from_file(str(stored))
     if not len(table):
         raise UserError(f"{name} has no rows. Expected one row an image.")

@@ -52,16 +52,16 @@ def open_table(task: Task, path: Path) -> Opened:
     Raises:
         UserError: when it cannot be read, or has no column of images.
     """
-    dataset, lines, notes = read_table(path)
+    dataset, lines, notes = read_table(path, task.name)
     table = DatasetTable(task, dataset, beside(path)[0], lines=lines, name=path.name)
     found = table.find_images(beside(path))
     return _divided(task, table, Account(notes=(*notes, *found)))
 
 
-def read_table(path: Path) -> tuple[datasets.Dataset, Sequence[int] | None, tuple[str, ...]]:
+def read_table(path: Path, task: str) -> tuple[datasets.Dataset, Sequence[int] | None, tuple[str, ...]]:
     """A local table, of text the line that each row ends on, and notes of what was taken for granted."""
     if ending(path.name) in COLUMN_TABLES:
-        return read_column_table(path), None, ()
+        return read_column_table(path, task), None, ()
     text = read_text_table(path)
     return datasets.Dataset(text.columns, fingerprint=text.fingerprint[:32]), text.lines, text.notes
 
@@ -277,9 +277,9 @@ class DatasetTable:
         values = self.dataset[column][:]
         for row, value in enumerate(values):
             if value is None:
+                where = "" if self.lines is None else f": line {self.lines[row]} of {shorten(self.name or '', 60)}"
                 raise UserError(
-                    f"task {self.task.name}: row {row} has no label (column {column!r} is empty there"
-                    f"{'' if self.lines is None else f', in line {self.lines[row]} of {self.name}'})."
+                    f"task {self.task.name}: row {row} has no label (column {column!r} is empty there){where}."
                 )
         return values
 

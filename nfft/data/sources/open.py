@@ -92,6 +92,13 @@ def _open_tables(task: Task, source: str, folder: Folder) -> Opened | None:
 
 
 def _open_classes(task: Task, source: str, folder: Folder) -> Opened:
+    if task.image == "label":
+        raise UserError(
+            f"task {task.name}: column 'label' holds int64, not images or their paths. Name another with "
+            "--set task.image=..."
+        )
+    if task.label == "image":
+        raise UserError(f"task {task.name}: column 'image' holds Image, not one class an image.")
     for column, name in ((task.image, "image"), (task.label, "label")):
         if column not in (None, name):
             raise UserError(f"task {task.name}: no column {column!r}; {nearest(str(column), ['image', 'label'])}")

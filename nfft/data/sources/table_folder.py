@@ -110,7 +110,7 @@ def _split(name: str) -> str | None:
 def _why_unfit(task: Task, path: Path) -> str | None:
     """Why a table does not say what images are; None where it does."""
     try:
-        features = read_table(path)[0].features
+        features = read_table(path, task.name)[0].features
         image_column(task, features)
     except UserError:
         return "no table of images"
