@@ -40,7 +40,8 @@ def expanded(path: str) -> Path:
         UserError: for the home of someone who is not known here.
     """
     try:
-        return Path(path).expanduser()
+        # A folder here may be called ~, too: ./~ is that.
+        return Path(path).expanduser() if path.startswith("~") else Path(path)
     except RuntimeError as error:
         raise UserError(f"{path}: there is no such home folder. Write the path in full.") from error
 

@@ -8,15 +8,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
+from nfft.config.data_files import check_file, ending
 from nfft.config.method import Method
 from nfft.config.recipe import Facts, Recipe
 from nfft.config.study import Study
 from nfft.config.task import Task
 from nfft.errors import UserError, nearest
 from nfft.files import expanded, is_path
+from nfft.text import shorten
 
 T = TypeVar("T")
-DATA_FILES = (".csv", ".tsv", ".parquet")
 # Methods of peft's, and the options that come closest to them here.
 INSTEAD = {
     **dict.fromkeys(("adalora", "boft", "hra", "ia3", "loha", "lokr", "oft", "vera"), "--method lora"),
@@ -42,16 +43,28 @@ def task(name: str) -> Task:
     path = expanded(name)
     if path.suffix == ".py" and path.is_file():
         return _declared(path, "task", Task, "tasks/digits.py")
-    if path.is_dir() or (path.suffix in DATA_FILES and path.is_file()):
-        return Task(name=path.resolve().stem, source=str(path))
-    if is_path(name) or path.suffix in (*DATA_FILES, ".py"):
-        raise UserError(f"--task {name}: there is no such file or folder.")
+    if _exists(path):
+        if not path.is_dir():
+            check_file(path)
+        # What begins with ~ and is no home folder stays what it is.
+        source = path.absolute() if str(path).startswith("~") else path
+        return Task(name=path.absolute().stem if path.is_symlink() else path.resolve().stem, source=str(source))
+    if is_path(name) or ending(name) or path.suffix == ".py":
+        raise UserError(f"--task {shorten(name, 200)}: there is no such file or folder.")
     if "/" in name:
         return Task(name=name.split("/")[1], source=name)
     raise UserError(
         f"unknown task {name!r}; {nearest(name, known)} "
         "A folder of images, a CSV or Parquet file, or a dataset id such as user/name works too."
     )
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is something at a path, which may be too long, or hold what no path does."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def recipe(name: str) -> Callable[[Facts], Recipe]:

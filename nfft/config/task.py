@@ -12,8 +12,10 @@ from nfft.errors import UserError, nearest
 from nfft.text import printable
 
 METRICS = ("top1", "mean_per_class")
-# In place of the name of a split: it is not used, though it be there.
+# In place of the name of a split or a column: it is not used, though it be there.
 NONE = "none"
+# In place of the name of the column that says the split: the one that looks like it.
+AUTO = "auto"
 CHECKS = ("sample", "all")
 BACKGROUNDS = ("white", "black", "none")
 
@@ -33,6 +35,11 @@ class Task:
             `nfft.data.sources.memory.task_of` takes them.
         config: the configuration of the dataset, where it has several.
         image, label: column names; when absent, recognized by feature type and usual names.
+        images: the folder that a table's paths of images are relative to; when absent, the table's own, or one in it
+            that has them all.
+        ending: what the names of images in a table lack, such as ".jpg"; when absent, what is found.
+        split: the column of a table that says which split a row belongs to; "auto" takes one that is named so and
+            holds such words, "none" takes none.
         train: the name of a split; when absent, recognized by usual names.
         validation, test: the same; with "none", that of the data is not used.
         leaks: what is done about an image that is in two splits: "warn" says so, "refuse" stops, "drop" takes it out
@@ -58,6 +65,9 @@ class Task:
     config: str | None = None
     image: str | None = None
     label: str | None = None
+    images: str | None = None
+    ending: str | None = None
+    split: str = AUTO
     train: str | None = None
     validation: str | Literal["none"] | None = None
     test: str | Literal["none"] | None = None

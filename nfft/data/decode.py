@@ -38,12 +38,14 @@ class PlugIn:
     Attributes:
         title, format: of the format, for people and for Pillow.
         package, module: what is installed, and what is imported of it.
+        endings: of its files, in lower case.
     """
 
     title: str
     format: str
     package: str
     module: str
+    endings: tuple[str, ...]
 
     @property
     def is_installed(self) -> bool:
@@ -54,11 +56,16 @@ class PlugIn:
         return f"pip install {self.package}"
 
 
-HEIF = PlugIn("HEIC", "HEIF", "pillow-heif", "pillow_heif")
-JXL = PlugIn("JPEG XL", "JXL", "pillow-jxl-plugin", "pillow_jxl")
+HEIF = PlugIn("HEIC", "HEIF", "pillow-heif", "pillow_heif", (".heic", ".heics", ".heif", ".heifs", ".hif"))
+JXL = PlugIn("JPEG XL", "JXL", "pillow-jxl-plugin", "pillow_jxl", (".jxl",))
 PLUG_INS = (HEIF, JXL)
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 JXL_HEADS = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \x0d\x0a\x87\x0a")
+
+
+def plug_in_of(ending: str) -> PlugIn | None:
+    """What reads files of this ending, if they take a plug-in."""
+    return next((plug_in for plug_in in PLUG_INS if ending in plug_in.endings), None)
 
 
 class UnreadableImage(Exception):

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nfft.config.task import NONE, Task
+from nfft.data.decode import PLUG_INS
 from nfft.data.sources.account import Account, Unused, named
-from nfft.data.sources.listing import LINK_TO_NOTHING, LINK_UP, PLUGINS, Folder, account_of, list_folder
+from nfft.data.sources.listing import LINK_TO_NOTHING, LINK_UP, Folder, account_of, list_folder
 from nfft.errors import UserError
 from nfft.text import shorten
 
@@ -229,7 +230,7 @@ def _check_empty(folder: Folder) -> None:
     """See that no one meant a folder without images to have some."""
     for inside in folder.walk():
         for _, why, name in inside.unused:
-            if why in (LINK_TO_NOTHING, LINK_UP) or why.startswith(tuple(PLUGINS)):
+            if why in (LINK_TO_NOTHING, LINK_UP) or why.endswith(tuple(plug_in.advice for plug_in in PLUG_INS)):
                 raise UserError(
                     f"{folder.path} has no image that can be used: {shorten(name, 60)} ({why}). Mend that, or move "
                     "the folder away."

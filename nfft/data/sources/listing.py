@@ -5,7 +5,6 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 
 from PIL import Image
 
@@ -14,13 +13,6 @@ from nfft.data.sources.account import Account, Unused, counted, few_of
 from nfft.errors import UserError
 from nfft.text import shorten
 
-# Formats that a plug-in would read: by ending, the package that brings it and the module that it installs.
-PLUGINS = {
-    ".heic": ("pillow-heif", "pillow_heif"),
-    ".heif": ("pillow-heif", "pillow_heif"),
-    ".hif": ("pillow-heif", "pillow_heif"),
-    ".jxl": ("pillow-jxl-plugin", "pillow_jxl"),
-}
 # What systems leave behind beside people's files, in lower case. Nobody put it there: nothing is said of it.
 DROPPINGS = frozenset({
     ".ds_store", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", ".directory", ".localized",
@@ -141,18 +133,8 @@ def picture_endings() -> frozenset[str]:
     Image.init()
     known = {ending for ending, kind in Image.registered_extensions().items() if kind in decode.FORMATS}
     # Pictures of several views are JPEG files to Pillow.
-    return frozenset(known | {".mpo"} | {ending for ending in PLUGINS if is_installed(ending)})
-
-
-@cache
-def is_installed(ending: str) -> bool:
-    """Whether the plug-in for files of this ending is there."""
-    return find_spec(PLUGINS[ending][1]) is not None
-
-
-def advice(ending: str) -> str:
-    """What makes files of this ending readable."""
-    return f"pip install {PLUGINS[ending][0]}"
+    added = {ending for plug_in in decode.PLUG_INS if plug_in.is_installed for ending in plug_in.endings}
+    return frozenset(known | added | {".mpo"})
 
 
 def is_dropping(name: str) -> bool:
@@ -223,8 +205,8 @@ def _list(path: str, above: dict[tuple[int, int], str], endings: frozenset[str])
             unused += [("file", "hidden", name)] if ending in endings else []
         elif ending in endings or (kind := _kind_inside(entry.path, ending)) in endings:
             pictures.append(name)
-        elif kind in PLUGINS:
-            unused.append(("file", f"{kind}: {advice(kind)}", name))
+        elif kind is not None and (plug_in := decode.plug_in_of(kind)) is not None:
+            unused.append(("file", f"{kind}: {plug_in.advice}", name))
         else:
             files.append(name)
     return Folder(path, tuple(pictures), tuple(files), tuple(folders), tuple(unused))
@@ -262,7 +244,7 @@ def _special(mode: int) -> str:
 
 def _kind_inside(path: str, ending: str) -> str | None:
     """The ending that suits what is in a file whose own says nothing of it, by its first bytes; None for no picture."""
-    if ending in PLUGINS:
+    if decode.plug_in_of(ending) is not None:
         return ending
     if ending in NOT_LOOKED_INTO or ending.endswith("~"):
         return None
