@@ -26,8 +26,8 @@ def class_folders(source: str, layout: Layout) -> Opened:
         if inside:
             paths[name] = sorted(inside)
     if not paths:
-        lines = "".join(f" {line}." for line in layout.account.lines)
-        raise UserError(f"no images found in {source}. Expected one folder a class, or a table with rows.{lines}")
+        said = ". ".join(layout.account.lines) or f"{source} holds no files"
+        raise UserError(f"no images found in {source}. Expected one folder a class, or a table with rows. {said}.")
     folders = {name: [path[: path.rindex(os.sep)] for path in inside] for name, inside in paths.items()}
     class_of = {folder: os.path.basename(folder) for inside in folders.values() for folder in set(inside)}  # noqa: PTH119
     classes = sorted(set(class_of.values()))

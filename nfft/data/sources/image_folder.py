@@ -181,9 +181,8 @@ def _check_classes(folder: Folder) -> None:
     """See that all images below `folder` lie right in the folder of their class."""
     classes = _image_folders(folder)
     if classes and folder.pictures:
-        raise UserError(
-            f"{folder.path}/{folder.pictures[0]} lies beside the folders of classes: move it into one of them, or away."
-        )
+        loose = Path(folder.path, folder.pictures[0])
+        raise UserError(f"{loose} lies beside the folders of classes: move it into one of them, or away.")
     for class_folder in classes:
         for deeper in _image_folders(class_folder):
             raise UserError(
