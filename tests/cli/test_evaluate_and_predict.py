@@ -80,6 +80,7 @@ def test_another_split_and_resolution_are_added_to_the_card(run: Path) -> None:
     assert Path("out/own.json").is_file()
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(run: Path) -> None:
     asked = ["evaluate", "--model", str(run), "--task", "digits", "--precision", "fp32"]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "nfft"]

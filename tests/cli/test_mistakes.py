@@ -307,9 +307,11 @@ class TestRunFolder:
 
 def test_a_diverging_run_names_the_step_and_the_checkpoint(complaint: Complaint, image_folder) -> None:
     asked = ["--task", image_folder(), "--steps", 20, "--batch-size", 4, "--output-dir", "run"]
-    said = complaint(*asked, "--lr", 1e30, "--set", "clipping=none", "--set", "evaluations=20")
-    assert re.search(r"the (loss at|validation loss after) step \d+ is (nan|inf): training diverged", said)
-    assert re.search(r"Lower --lr \(now 1e\+30\) or clip gradients with --set clipping=0.01\.", said)
+    said = complaint(*asked, "--lr", 1e6, "--set", "clipping=none", "--set", "evaluations=20")
+    assert re.search(
+        r"(the loss at|the validation loss after|a gradient at) step \d+ is (nan|inf): training diverged", said
+    )
+    assert re.search(r"Lower --lr \(now 1e\+06\) or clip gradients with --set clipping=0.01\.", said)
     assert re.search(r"checkpoint is run/checkpoints/step-\d+", said)
 
 

@@ -55,7 +55,7 @@ def test_commands_parse(command: str) -> None:
 
 @pytest.mark.parametrize("command", REPRODUCE)
 def test_commands_of_the_papers_experiments_parse(command: str) -> None:
-    words = shlex.split(re.sub(r"\$\w+", "1", command))
+    words = shlex.split(re.sub(r"\$\w+", "64", command))
     asked = read_config(run_config_of(finetune.parser().parse_args(words[words.index("nfft/finetune.py") + 1 :])))
     assert asked.recipe.__module__ == f"nfft.recipes.{words[words.index('--recipe') + 1].replace('-', '_')}"
 
