@@ -121,7 +121,7 @@ class Trainer(BaseTrainer):
         runs_ahead = accelerator.device.type != "cpu"
         broken: list[BrokenImage] = []
         previous: Launched | None = None
-        stopping = False
+        stopping = voted = False
 
         batches = iter(self._train_loader())
         training.model.train()
@@ -145,7 +145,8 @@ class Trainer(BaseTrainer):
 
             # ---- log it, and everything before it; any process that votes to stop stops all after the same step
             if previous is not None:
-                stopping = self._log(previous, tracker)
+                voted = self._log(previous, tracker)
+            stopping = voted
             is_evaluated = training.step in evaluated
             if stopping or is_evaluated or not runs_ahead or training.step == total_steps:
                 stopping |= self._log(launched, tracker)
@@ -160,7 +161,10 @@ class Trainer(BaseTrainer):
             if is_evaluated:
                 self._validate(tracker)
             is_late = accelerator.is_main_process and time.monotonic() - self.saved_at > SAVE_SECONDS
-            if (stopping or is_evaluated or is_late) and (previous is None or self._is_sound(previous)):
+            if is_late and previous is not None and self._is_sound(previous):
+                # A checkpoint has no step that nobody was told of; the other processes read its votes a step later.
+                voted, previous = self._log(previous, tracker), None
+            if (stopping or is_evaluated or is_late) and previous is None:
                 self.save()
                 self.measured_at = time.perf_counter()
         if stopping:

@@ -314,6 +314,23 @@ def test_a_device_that_runs_ahead_tells_the_same_and_saves_nothing_that_diverged
     assert "loss at step 4 is nan" in recorder.metrics[-1]
     assert loop.saves == []
 
+    # Each step takes longer than a run may go without a checkpoint: none has a step that is missing in metrics.jsonl.
+    monkeypatch.setattr("nfft.training.trainer.SAVE_SECONDS", -1)
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(Ahead, "save", lambda loop: told.append((loop.step, loop.tally.steps)))
+    loop, recorder = late(make_batches(8))
+    assert told == [(step, step) for step in range(1, 9)]
+    assert [replace(each, images_per_second=0) for each in recorder.metrics] == [
+        replace(each, images_per_second=0) for each in plain
+    ]
+    told.clear()
+    loop, recorder = late(make_batches(8), stop_at=2)
+    assert told == [(1, 1), (2, 2), (3, 3)], "it stops after the step after the vote, as processes that save nothing do"
+    told.clear()
+    loop, recorder = late(broken)
+    assert told == [(1, 1), (2, 2), (3, 3)]
+    assert "loss at step 4 is nan" in recorder.metrics[-1]
+
 
 class Late(str):
     """The processor, by the name of another device."""
