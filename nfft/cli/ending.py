@@ -15,6 +15,20 @@ from nfft.cli.streams import keep_streams
 
 # From when a command is over: threads and processes that do not end by themselves may not keep what others wait for.
 ENDING_SECONDS = 6.0
+# What a scheduler sends, and a terminal that is closed. Windows has the first alone.
+ENDINGS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+class Ended(KeyboardInterrupt):
+    """One of ENDINGS has come, where nothing is to be saved first.
+
+    Attributes:
+        exit_status: 128 and the number of the signal, as shells count.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"ended by {signal.Signals(number).name}")
+        self.exit_status = 128 + number
 
 
 def as_process(command: Callable[[], int]) -> int:
@@ -24,14 +38,15 @@ def as_process(command: Callable[[], int]) -> int:
     """
     keep_streams()
     _interrupt_once()
+    endings = _hear_endings()
     if os.environ.get("NFFT_DEBUG") != "1":
         # What libraries cannot take apart after an error that has been told.
         sys.unraisablehook = lambda unraisable: None
     status = 1
     try:
         status = command()
-    except KeyboardInterrupt:
-        status = 130
+    except KeyboardInterrupt as interrupt:
+        status = interrupt.exit_status if isinstance(interrupt, Ended) else 130
     except SystemExit as stop:
         # argparse has said what is wrong.
         status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
@@ -39,6 +54,8 @@ def as_process(command: Callable[[], int]) -> int:
     finally:
         with contextlib.suppress(ValueError):
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+            for number in endings:
+                signal.signal(number, signal.SIG_IGN if status else signal.SIG_DFL)
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         if status:
@@ -59,6 +76,33 @@ def _interrupt_once() -> None:
             raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, handle)
+
+
+def _hear_endings() -> list[signal.Signals]:
+    """Let ENDINGS raise, so that the way out is taken and told; returns those that do.
+
+    Not those that are ignored, as under nohup, and none in one of several processes: it may be waiting for the others,
+    in which nothing is heard, and their launcher tells what it sends.
+    """
+    heard = [each for each in ENDINGS if signal.getsignal(each) is signal.SIG_DFL]
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        return []
+    me = os.getpid()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != me:
+            # A loader process that has only just been started.
+            os._exit(128 + number)
+        for each in heard:
+            signal.signal(each, signal.SIG_IGN)
+        if hasattr(signal, "alarm"):
+            # Where a library is at something long, or takes what is raised for its own.
+            signal.alarm(round(ENDING_SECONDS))
+        raise Ended(number)
+
+    for each in heard:
+        signal.signal(each, handle)
+    return heard
 
 
 def _end_within(seconds: float, status: int) -> None:

@@ -29,8 +29,8 @@ def run_command(action: Callable[[argparse.Namespace], int], options: argparse.N
         return action(options)
     except KeyboardInterrupt as interrupt:
         if _tells(interrupt, None):
-            print("\nnfft: interrupted", file=sys.stderr)
-        return 130
+            print(f"\nnfft: {str(interrupt) or 'interrupted'}", file=sys.stderr)
+        return getattr(interrupt, "exit_status", 130)
     except BaseException as error:
         text = sentence_of(error, resumes=hasattr(options, "resume"))
         is_told = _tells(error, text)
