@@ -22,8 +22,11 @@ def work(options):
 sys.exit(ending.as_process(lambda: run_command(work, argparse.Namespace())))
 """
 
+# Whoever starts the tests may have left it ignored.
+HEARD = "signal.signal(signal.SIGHUP, signal.SIG_DFL)"
 
-def ended(work: str, setup: str = "") -> tuple[int, str]:
+
+def ended(work: str, setup: str = HEARD) -> tuple[int, str]:
     """The status, and what is said, of a command that does `work`."""
     code = COMMAND.format(setup=setup, work=work)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)

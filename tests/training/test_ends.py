@@ -79,7 +79,6 @@ def all_end(session: int) -> bool:
 @pytest.mark.parametrize(
     ("workers", "happening", "status", "words"),
     [
-        pytest.param(2, "raise MemoryError", 2, "memory is used up", id="out of memory"),
         pytest.param(2, "raise KeyError('bug')", 1, "KeyError: 'bug'", id="a bug"),
         pytest.param(2, "os.kill(children[0].pid, 9)", 2, "a loader process was ended", id="a worker is killed"),
         pytest.param(
@@ -89,11 +88,13 @@ def all_end(session: int) -> bool:
             "memory is",
             id="workers stand still",
         ),
-        pytest.param(0, "raise OSError(errno.EIO, os.strerror(errno.EIO))", 2, "Input/output error", id="a disk fails"),
         pytest.param(
-            2, "[os.kill(os.getpid(), 2) for _ in range(5)]; time.sleep(1)", 130, "nfft: interrupted", id="Ctrl-C often"
+            2,
+            "[(os.kill(os.getpid(), 2), time.sleep(0.05)) for _ in range(5)]",
+            130,
+            "nfft: interrupted",
+            id="Ctrl-C often",
         ),
-        pytest.param(1, "os.kill(os.getpid(), 1)", 129, "Go on with:", id="a closed terminal"),
         pytest.param(2, "os.kill(os.getpid(), 9)", -9, "", id="killed"),
     ],
 )
@@ -121,10 +122,9 @@ def test_it_ends_and_goes_on(
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="as shells of Unix write it")
-@pytest.mark.parametrize("redirected", ["2>&1 | head -1; exit ${PIPESTATUS[0]}", ">&- 2>&-"])
-def test_nobody_reads_what_it_says(tmp_path: Path, redirected: str) -> None:
+def test_nobody_reads_what_it_says(tmp_path: Path) -> None:
     command = " ".join([sys.executable, "-m", "nfft", "finetune", *COMMON, "--output-dir", str(tmp_path / "run")])
-    done = subprocess.run(["bash", "-c", f"{command} {redirected}"], check=False)
+    done = subprocess.run(["bash", "-c", f"{command} 2>&1 >&- | true; exit ${{PIPESTATUS[0]}}"], check=False)
     assert done.returncode == 0
     assert json.loads((tmp_path / "run" / "results.json").read_text())["training"]["steps"] == STEPS
 
