@@ -122,9 +122,11 @@ def test_nothing_else_is_replaced_and_a_card_gets_its_own_scores(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = (run / "results.json").read_bytes()
+    (tmp_path / "deep.json").write_text("[" * 100_000)
     asked = ["--model", str(run), "--task", "digits"]
     for wrong, sentence in (
         (["--output", str(run / "results.json")], "is there already, and is no evaluation"),
+        (["--output", str(tmp_path / "deep.json")], "is there already, and is no evaluation"),
         (["--output", str(run)], "is a folder"),
         (["--output", str(run / "results.json" / "x.json")], "cannot be written"),
         (["--output", "/proc/none/x.json"], "cannot be written"),
