@@ -29,8 +29,18 @@ UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES
 
 
 def cache_folder(name: str) -> Path:
-    """The user's folder for one kind of what can be computed again."""
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "nfft" / name
+    """The user's folder for one kind of what can be computed again.
+
+    Raises:
+        UserError: when it begins with the home of someone who is not known here.
+    """
+    folder = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    try:
+        return Path(folder).expanduser() / "nfft" / name
+    except RuntimeError as error:
+        raise UserError(
+            f"the folder of caches, {folder}, is in a home that is not known here. Set XDG_CACHE_HOME to another."
+        ) from error
 
 
 def expanded(path: str) -> Path:

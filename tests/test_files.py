@@ -14,6 +14,7 @@ from processes import Process
 
 from nfft.errors import UserError
 from nfft.files import (
+    cache_folder,
     check_writable,
     expanded,
     finished_name,
@@ -189,6 +190,12 @@ def test_another_thread_is_someone_else(tmp_path: Path) -> None:
         thread.join()
     ask()
     assert seen == [False, True]
+
+
+def test_a_cache_in_the_home_of_a_stranger_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "~no-one-here/cache")
+    with pytest.raises(UserError, match=r"~no-one-here/cache, is in a home that is not known here\. Set XDG_CACHE"):
+        cache_folder("scans")
 
 
 def test_streamed_content_is_written_the_same_way(tmp_path: Path) -> None:

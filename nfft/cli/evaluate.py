@@ -89,7 +89,7 @@ def check_places(add_to: Path | None, output: Path, checkpoint: "Checkpoint") ->
     if output.is_file():
         try:
             is_ours = json.loads(output.read_text(encoding="utf-8")).keys() >= EVALUATED
-        except (ValueError, AttributeError, OSError):
+        except (ValueError, AttributeError, OSError, RecursionError):
             is_ours = False
         if not is_ours:
             raise UserError(f"--output {output} is there already, and is no evaluation. Choose another name.")

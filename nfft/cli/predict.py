@@ -17,6 +17,7 @@ from tqdm import tqdm
 from nfft.cli.arguments import add_model, at_least, new_parser
 from nfft.cli.errors import run_command
 from nfft.cli.imports import lasting_imports
+from nfft.cli.streams import is_heard
 from nfft.errors import UserError
 from nfft.text import one_line
 
@@ -82,6 +83,9 @@ def predict(options: argparse.Namespace) -> int:
             if rank == 0:
                 show(rows, counts, table)
                 bar.update(len(rows))
+            if table is None and processes == 1 and not is_heard(sys.stdout):
+                # As of `| head`: there is no one to tell of the rest.
+                return 0
     if rank == 0:
         conclude(counts, table)
     return 0

@@ -59,8 +59,9 @@ def sentence_of(error: BaseException, *, resumes: bool) -> str | None:
         # A loader process hands over its own with a traceback before it.
         return re.sub(r".*\bnfft\.errors\.\w+: ", "", str(error), flags=re.DOTALL).strip()
     if isinstance(error, SystemExit):
+        status = shorten(repr(error.code), 80)
         return (
-            f"code that the task brings along has ended the program (exit status {error.code}). Take what exits out of "
+            f"code that the task brings along has ended the program (exit status {status}). Take what exits out of "
             "its file, and raise an error in its place."
         )
     # What ran out is often met again on the way out.

@@ -12,6 +12,7 @@ from nfft.config.recipe import Facts, Recipe, check_settings
 from nfft.config.run_config import RunConfig
 from nfft.config.task import Task
 from nfft.errors import UserError, nearest
+from nfft.text import shorten
 
 
 def read_changes(kind: type, changes: Mapping[str, Any], *, whose: str) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def read_changes(kind: type, changes: Mapping[str, Any], *, whose: str) -> dict[
     expected = expectations(kind)
     for name in changes:
         if name not in expected:
-            raise UserError(f"the {whose} has no setting {name!r}; {nearest(name, expected)}")
+            raise UserError(f"the {whose} has no setting {shown(name)}; {nearest(name, expected)}")
     return {name: _read_value(name, value, expected[name]) for name, value in changes.items()}
 
 
@@ -106,7 +107,7 @@ def read_task(name: str, changes: Mapping[str, Any]) -> Task:
     """
     settings = by_owner(changes, ["task"])
     if others := [*settings[""]]:
-        raise UserError(f"--set {others[0]}: expected a setting of the task, such as task.label=species.")
+        raise UserError(f"--set {shorten(others[0], 80)}: expected a setting of the task, such as task.label=species.")
     return with_settings(registry.task(name), settings["task"], "task")
 
 

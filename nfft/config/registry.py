@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from nfft.config.data_files import check_file, ending
+from nfft.config.fields import shown
 from nfft.config.method import Method
 from nfft.config.recipe import Facts, Recipe
 from nfft.config.study import Study
@@ -54,7 +55,7 @@ def task(name: str) -> Task:
     if "/" in name:
         return Task(name=name.split("/")[1], source=name)
     raise UserError(
-        f"unknown task {name!r}; {nearest(name, known)} "
+        f"unknown task {shown(name)}; {nearest(name, known)} "
         "A folder of images, a CSV or Parquet file, or a dataset id such as user/name works too."
     )
 
@@ -92,14 +93,14 @@ def study(name: str) -> Study:
     if path.suffix == ".py" and path.is_file():
         return _declared(path, "study", Study, "studies/transfer.py")
     if path.suffix == ".py":
-        raise UserError(f"nfft study {name}: there is no such file.")
+        raise UserError(f"nfft study {shorten(name, 200)}: there is no such file.")
     return _file("studies", "study", name).STUDY
 
 
 def _file(kind: str, what: str, name: str) -> ModuleType:
     known, module = names(kind), name.replace("-", "_")
     if module not in known:
-        raise UserError(f"unknown {what} {name!r}; {nearest(name, [stem.replace('_', '-') for stem in known])}")
+        raise UserError(f"unknown {what} {shown(name)}; {nearest(name, [stem.replace('_', '-') for stem in known])}")
     return importlib.import_module(f"nfft.{kind}.{module}")
 
 
@@ -121,13 +122,15 @@ def _declared(path: Path, what: str, kind: type[T], example: str) -> T:
         spec.loader.exec_module(module)
     except SystemExit as error:
         raise UserError(
-            f"the {what} file {path} ends the program (exit status {error.code}) where it should only define "
+            f"the {what} file {path} ends the program (exit status {shown(error.code)}) where it should only define "
             f"{what.upper()}. Take that out."
         ) from error
     except Exception as error:
         if (change := _change_since(error, kind)) is not None:
             raise UserError(f"the {what} file {path} was written for an older release: {change}") from error
-        raise UserError(f"the {what} file {path} does not run: {type(error).__name__}: {error}") from error
+        raise UserError(
+            f"the {what} file {path} does not run: {type(error).__name__}: {shorten(str(error), 300)}"
+        ) from error
     declared = getattr(module, what.upper(), None)
     if not isinstance(declared, kind):
         line = f"{what.upper()} = {kind.__name__}(...)"

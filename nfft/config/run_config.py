@@ -64,7 +64,7 @@ class RunConfig:
                 bounds = f"between 0 and {LARGEST_SEED}" if name == "seed" else bounds
                 raise UserError(f"--{name} must be {bounds}; got {shown(value)}.")
         if self.precision not in PRECISIONS:
-            raise UserError(f"unknown precision {self.precision!r}; {nearest(self.precision, PRECISIONS)}")
+            raise UserError(f"unknown precision {shown(self.precision)}; {nearest(self.precision, PRECISIONS)}")
 
     @property
     def folder(self) -> Path:
@@ -91,7 +91,7 @@ def split_pairs(texts: list[str], option: str) -> dict[str, str]:
     """
     for text in texts:
         if "=" not in text:
-            raise UserError(f"{option} takes NAME=VALUE; got {text!r}.")
+            raise UserError(f"{option} takes NAME=VALUE; got {shown(text)}.")
     return {name.strip(): value for name, value in (text.split("=", 1) for text in texts)}
 
 

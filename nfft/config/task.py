@@ -117,11 +117,11 @@ class Task:
             )
         if self.background is not None and not is_background(self.background):
             raise UserError(
-                f'background must be white, black, none or a color such as "#ff8800"; got {self.background!r}.'
+                f'background must be white, black, none or a color such as "#ff8800"; got {shown(self.background)}.'
             )
         if self.black is not None and self.white is not None and self.black >= self.white:
             raise UserError(f"black must be below white; got black={self.black:g} and white={self.white:g}.")
         if self.metric not in METRICS:
-            raise UserError(f"unknown metric {self.metric!r}; {nearest(self.metric, METRICS)}")
+            raise UserError(f"unknown metric {shown(self.metric)}; {nearest(self.metric, METRICS)}")
         if self.check not in CHECKS:
-            raise UserError(f"unknown check {self.check!r}; {nearest(self.check, CHECKS)}")
+            raise UserError(f"unknown check {shown(self.check)}; {nearest(self.check, CHECKS)}")

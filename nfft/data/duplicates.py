@@ -5,8 +5,10 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from nfft.data.decode import RawImage
@@ -93,15 +95,22 @@ def _digest(image: RawImage, _: int) -> bytes:
     return hashlib.sha256(image if isinstance(image, bytes) else np.asarray(image).tobytes()).digest()
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What the file of an earlier run holds."""
+
+    images: int
+    same: list[list[int]]
+
+
 def _read_cache(path: Path, count: int) -> list[list[int]] | None:
     """What an earlier run found; None where there is nothing that can be used."""
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        groups = [[int(place) for place in group] for group in stored["same"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        known = msgspec.json.decode(path.read_bytes(), type=_Known)
+    except (OSError, msgspec.MsgspecError, RecursionError):
         return None
-    is_sound = stored.get("images") == count and all(0 <= place < count for group in groups for place in group)
-    return groups if is_sound else None
+    is_sound = known.images == count and all(0 <= place < count for group in known.same for place in group)
+    return known.same if is_sound else None
 
 
 def _write_cache(path: Path, count: int, groups: list[list[int]]) -> None:

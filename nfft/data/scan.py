@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from nfft.data.decode import UnreadableImage, examine, readers
@@ -171,13 +172,20 @@ def _may_pass(error: UnreadableImage) -> bool:
     return isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno is not None)
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What the file of an earlier scan holds."""
+
+    broken: list[BrokenImage]
+    seen: dict[int, Seen]
+
+
 def _read_cache(path: Path, indices: np.ndarray) -> Scan | None:
     """An earlier scan; None where there is none, or it cannot be read."""
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        seen = {int(index): Seen(*entry) for index, entry in stored["seen"].items()}
-        return _scan(indices, [BrokenImage(**image) for image in stored["broken"]], seen)
-    except (OSError, ValueError, KeyError, TypeError):
+        known = msgspec.json.decode(path.read_bytes(), type=_Known)
+        return _scan(indices, known.broken, known.seen)
+    except (OSError, msgspec.MsgspecError, OverflowError, RecursionError):
         return None
 
 

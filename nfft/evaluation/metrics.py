@@ -1,6 +1,7 @@
 """Metrics over a split: every image counted once, however many processes share them."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -112,7 +113,10 @@ def scores_of(predictions: Predictions, *, split: str, classes: list[str], resol
         resolution: px that the images were shown at.
     """
     # Takes a second, and is wanted at the end.
-    from sklearn.metrics import precision_recall_fscore_support
+    with warnings.catch_warnings():
+        # Where processes can share no memory, it would say that it starts none: nobody asks it to.
+        warnings.filterwarnings("ignore", message=".*joblib will operate in serial mode")
+        from sklearn.metrics import precision_recall_fscore_support
 
     labels, first = predictions.labels, predictions.top[:, 0]
     every = np.arange(len(classes))

@@ -38,7 +38,7 @@ def check_cells(cells: Sequence[Cell], folder: Path) -> None:
             continue
         try:
             before = json.loads(cell.beside(folder, CELL).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             before = None
         if before != cell.described():
             raise UserError(f"{place} holds a run of other settings. Choose another --output-dir, or delete it.")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
@@ -49,16 +50,23 @@ class Record:
 
 
 def _plain(value: Any) -> Any:
-    if is_dataclass(value):
-        entries = ((field, getattr(value, field.name)) for field in fields(value))
+    if (entries := _entries(type(value))) is not None:
         return {
-            field.name: _plain(entry)
-            for field, entry in entries
-            if not (entry is None and field.metadata.get("omitted"))
+            name: _plain(entry)
+            for name, is_omitted in entries
+            if not ((entry := getattr(value, name)) is None and is_omitted)
         }
     if isinstance(value, Mapping):
         return {name: _plain(entry) for name, entry in value.items()}
     return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+
+
+@cache
+def _entries(kind: type) -> tuple[tuple[str, bool], ...] | None:
+    """Names of a record's fields, and whether each is left out where it is None; None for what is no record."""
+    if not is_dataclass(kind):
+        return None
+    return tuple((field.name, bool(field.metadata.get("omitted"))) for field in fields(kind))
 
 
 def read_record(kind: type[R], path: Path) -> R:

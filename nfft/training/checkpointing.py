@@ -75,7 +75,7 @@ def latest_checkpoint(folder: Path) -> tuple[Saved | None, list[str]]:
         try:
             return _read(candidate), torn
         # What a disk does not give just now is no damage: an older checkpoint would replace it.
-        except (FileNotFoundError, ValueError, KeyError, SafetensorError) as error:
+        except (FileNotFoundError, ValueError, KeyError, RecursionError, SafetensorError) as error:
             torn.append(f"{candidate} is damaged ({error}) and passed over")
     return None, torn
 

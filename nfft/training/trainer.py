@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -24,6 +25,7 @@ from nfft.files import sync
 from nfft.optim.schedule import learning_rate
 from nfft.runs.folder import CHECKPOINTS, METRICS
 from nfft.runs.records import StepMetrics, ValidationMetrics
+from nfft.text import shorten
 from nfft.training.base import BaseTrainer, Effort, Outcome
 from nfft.training.checkpointing import latest_checkpoint, prune, save_checkpoint
 from nfft.training.memory import fewest_parts, learns_from_one
@@ -273,18 +275,28 @@ class Trainer(BaseTrainer):
         self.saved_at = time.monotonic()
 
     def restore(self) -> list[str]:
-        """Take up the newest whole checkpoint; returns lines about damaged ones."""
+        """Take up the newest whole checkpoint; returns lines about damaged ones.
+
+        Raises:
+            UserError: for one that is whole, but of something else than this run.
+        """
         saved, torn = latest_checkpoint(self.folder / CHECKPOINTS)
         if saved is None:
             return [*torn, "no checkpoint was saved before it ended: it starts again"]
         self.saved = saved.folder
         if self.accelerator.is_main_process:
             prune(self.folder / CHECKPOINTS, saved.folder)
-        self.training.load(saved.tensors, saved.facts["step"])
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(saved.facts["scaler"])
-        self.tally = Tally(**saved.facts.get("tally", {}))
-        self.began -= saved.facts["seconds"]
+        try:
+            self.training.load(saved.tensors, saved.facts["step"])
+            if self.accelerator.scaler is not None:
+                self.accelerator.scaler.load_state_dict(saved.facts["scaler"])
+            self.tally = msgspec.convert(saved.facts.get("tally", {}), Tally)
+            self.began -= saved.facts["seconds"]
+        except (KeyError, TypeError, ValueError, OverflowError, msgspec.ValidationError) as error:
+            raise UserError(
+                f"{saved.folder} is no checkpoint of this run ({shorten(str(error), 200)}). Delete it to go on from "
+                "the one before."
+            ) from error
         return torn
 
     def finish(self) -> Outcome:

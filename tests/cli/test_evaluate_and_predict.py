@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from io import BufferedWriter, TextIOWrapper
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from accelerate.state import AcceleratorState
 
 from nfft.cli import card as card_command
 from nfft.cli import evaluate, finetune, predict
+from nfft.cli.streams import LastingFile
 from nfft.reporting.publish import add_evaluation
 from nfft.runs.records import AddedEvaluation
 
@@ -120,9 +122,11 @@ def test_nothing_else_is_replaced_and_a_card_gets_its_own_scores(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = (run / "results.json").read_bytes()
+    (tmp_path / "deep.json").write_text("[" * 100_000)
     asked = ["--model", str(run), "--task", "digits"]
     for wrong, sentence in (
         (["--output", str(run / "results.json")], "is there already, and is no evaluation"),
+        (["--output", str(tmp_path / "deep.json")], "is there already, and is no evaluation"),
         (["--output", str(run)], "is a folder"),
         (["--output", str(run / "results.json" / "x.json")], "cannot be written"),
         (["--output", "/proc/none/x.json"], "cannot be written"),
@@ -197,6 +201,21 @@ def test_pictures_in_lines_and_in_a_table(
     assert os.fsencode(strange.name) in Path("out/table.csv").read_bytes()
     assert predict.main(["--model", str(run), str(strange)]) == 0
     assert "caf?.png: " in capsys.readouterr().out
+
+
+def test_who_stops_reading_is_told_no_more(
+    run: Path, image_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = image_folder(images=1)
+    (folder / "bee" / "0.png").write_bytes(b"torn")
+    end, descriptor = os.pipe()
+    os.close(end)
+    pipe = TextIOWrapper(BufferedWriter(LastingFile(descriptor, "standard output")))  # type: ignore[type-var]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", pipe)
+        assert predict.main(["--model", str(run), str(folder), "--batch-size", "1"]) == 0
+    os.close(descriptor)
+    assert capsys.readouterr().err == "", "the second is not shown any more"
 
 
 def test_a_picture_that_is_a_program_is_none(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

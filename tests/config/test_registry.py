@@ -104,6 +104,9 @@ def test_misspelled_names_are_answered_with_the_nearest() -> None:
         registry.task("digit")
     with pytest.raises(UserError, match="unknown recipe 'atuo'; did you mean 'auto'"):
         registry.recipe("atuo")
+    for find in (registry.task, registry.recipe, registry.method, registry.study):
+        with pytest.raises(UserError, match=r"unknown \w+ '9+…9+'; known: "):
+            find("9" * 200)
 
 
 def test_a_task_can_be_a_file_a_folder_a_table_or_a_dataset(tmp_path: Path) -> None:
@@ -123,6 +126,13 @@ def test_a_task_can_be_a_file_a_folder_a_table_or_a_dataset(tmp_path: Path) -> N
         ("1 / 0", "does not run: ZeroDivisionError"),
         ("def", "does not run: SyntaxError"),
         ("import sys; sys.exit(3)", r"ends the program \(exit status 3\) where it should only define TASK"),
+        ("import sys; sys.exit('x' * 10**6)", r"ends the program \(exit status 'xxx.{,80}\) where it should"),
+        ("raise ValueError('x' * 10**6)", "does not run: ValueError: x.{,300}$"),
+        ("from nfft import Task\nTASK = Task(name=5, source='a/b')", "does not run: UserError: name must be .*; got 5"),
+        (
+            "from nfft import Task\nTASK = Task(name='a', source='a/b', metric=[[[[]]]])",
+            "does not run: UserError: metric",
+        ),
         ("import nfft_absent", "does not run: ModuleNotFoundError: No module named 'nfft_absent'"),
         ("from nfft.task import Task", r"there is no nfft\.task any more\. Use `from nfft import Task`\.$"),
         (

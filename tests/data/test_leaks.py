@@ -129,10 +129,11 @@ def test_files_are_read_once(leaking: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert opened(leaking).account == first
 
 
-def test_a_cache_that_is_damaged_is_passed_over(leaking: Path) -> None:
+@pytest.mark.parametrize("text", ['{"images": 3, "same": [[0, 99]]}', '["same"]', '{"same": [[1e999]]}', "[" * 100_000])
+def test_a_cache_that_is_damaged_is_passed_over(leaking: Path, text: str) -> None:
     first = opened(leaking).account
     for path in duplicates.cache_folder("duplicates").iterdir():
-        path.write_text('{"images": 3, "same": [[0, 99]]}')
+        path.write_text(text)
     assert opened(leaking).account == first
 
 

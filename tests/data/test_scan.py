@@ -108,8 +108,9 @@ def test_what_may_pass_is_looked_at_again(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "b.png").write_bytes(png(4, 4))
     assert scan_split(split).broken == []
     (outcome,) = (cache / "nfft" / "scans").iterdir()
-    outcome.write_text("")
-    assert scan_split(split).sizes.tolist() == [[5, 3], [4, 4]], "a damaged record is no record"
+    for text in ("", "[]", '{"seen": [], "broken": []}', '{"seen": {"0": ["a", 1e999]}, "broken": []}', "[" * 100_000):
+        outcome.write_text(text)
+        assert scan_split(split).sizes.tolist() == [[5, 3], [4, 4]], "a damaged record is no record"
 
 
 def test_arrays_are_not_cached(cache: Path) -> None:

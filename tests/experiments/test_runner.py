@@ -164,6 +164,10 @@ def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
     for other in (changed, cell("soft", changed)):
         with pytest.raises(UserError, match="holds a run of other settings"):
             check_cells([other], tmp_path)
+    for text in ("", "[]", "[" * 100_000):
+        NET.beside(tmp_path, CELL).write_text(text)
+        with pytest.raises(UserError, match="holds a run of other settings"):
+            check_cells([NET], tmp_path)
 
 
 def test_a_run_goes_on_where_it_was_left_and_starts_from_another(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ import itertools
 import pytest
 from markdown_it import MarkdownIt
 
-from nfft.reporting.card_merge import take_apart
+from nfft.errors import UserError
+from nfft.reporting.card_merge import is_edited, take_apart
 
 PIECES = {
     "headings": "# Title\n\n## One\n\n### deeper\n\n##Two\n\n ## Three ##\n\n##\n\n####### no\n\n## Four #\n",
@@ -63,6 +64,17 @@ def test_metadata_are_found_where_the_hub_finds_them(head):
 @pytest.mark.parametrize("text", ["# T\n\n---\na: 1\n---\n", "---\n---\n# T\n", "---\n\n---\n# T\n"])
 def test_rules_are_no_metadata(text):
     assert take_apart(text).metadata == {}
+
+
+@pytest.mark.parametrize("line", ["- a\n", "# a\n", "* a\n- a\n"])
+def test_a_card_has_a_longest(line: str) -> None:
+    text = line * (2**20 // len(line))
+    for card in (text, f"---\na:\n{text}---\n"):
+        with pytest.raises(UserError, match=r"has 1,0\d\d,\d{3} characters, and may have 100,000\. Shorten it"):
+            take_apart(card)
+        assert is_edited(card), "so it is kept"
+    # The longest of headings alone, each of which is looked at.
+    assert len(take_apart(text[:100_000]).sections) in (0, 24_999)
 
 
 def test_a_damaged_signature_is_none():

@@ -22,7 +22,7 @@ def _places(content: Any, *path: str | int) -> Iterator[tuple[str | int, ...]]:
         for name, entry in content.items():
             yield from _places(entry, *path, name)
     elif isinstance(content, list):
-        for number in sorted({0, len(content) - 1} - {-1}):
+        for number in sorted({0, len(content) - 1}) if content else []:
             yield from _places(content[number], *path, number)
 
 

@@ -76,6 +76,7 @@ DAMAGES = {
     "an edited byte": lambda folder: flip_last_byte(folder / "state.safetensors"),
     "missing facts": lambda folder: (folder / "state.json").unlink(),
     "truncated facts": lambda folder: truncate(folder / "state.json"),
+    "deep facts": lambda folder: (folder / "state.json").write_text("[" * 100_000),
     "facts of another kind": lambda folder: (folder / "state.json").write_text("[]"),
     "an edited step": lambda folder: (folder / "state.json").write_text(
         (folder / "state.json").read_text().replace('"step": 20', '"step": 21')

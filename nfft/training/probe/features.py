@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from accelerate import Accelerator
@@ -79,32 +80,44 @@ def find_features(path: Path, labels: np.ndarray, facts: dict[str, Any], acceler
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     features = Features(path, labels, key)
     if accelerator.is_main_process:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, SyntaxError):
+        with contextlib.suppress(OSError, msgspec.MsgspecError, RecursionError):
             features = _read(features)
     (features.rows, features.broken) = broadcast_object_list([features.rows, features.broken])
     return features
 
 
+@dataclass(frozen=True)
+class _Noted:
+    """What the JSON beside a file of features says of it."""
+
+    key: str
+    rows: int
+    seconds: float
+    hashes: list[tuple[int, str]]
+    broken: list[BrokenImage]
+
+
 def _read(features: Features) -> Features:
-    """The features that the file has, as far as their hashes fit; anything may be raised where it is damaged."""
-    noted = json.loads(_beside(features.path).read_text(encoding="utf-8"))
-    if noted["key"] != features.key:
+    """The features that the file has, as far as their hashes fit.
+
+    Raises:
+        OSError, msgspec.MsgspecError, RecursionError: when nothing is noted of them, or not as it should be.
+    """
+    noted = msgspec.json.decode(_beside(features.path).read_bytes(), type=_Noted)
+    if noted.key != features.key:
         return features
-    broken = [BrokenImage(**image) for image in noted["broken"]]
-    hashes = [(int(end), str(digest)) for end, digest in noted["hashes"]]
-    before = Features(features.path, features.labels, features.key, int(noted["rows"]), float(noted["seconds"]))
-    before.broken, count = broken, len(features.labels)
-    try:
+    before = Features(features.path, features.labels, features.key, noted.rows, noted.seconds)
+    before.broken, count = noted.broken, len(features.labels)
+    # Cut, or no .npy any more: numpy reads the head as an expression of Python's.
+    with contextlib.suppress(OSError, ValueError, EOFError, SyntaxError, TypeError):
         if before.values.dtype == KEPT and before.values.ndim == 2 and len(before.values) == count:
-            before.hashes = _fitting(before.values, hashes)
-    except (OSError, ValueError, EOFError):
-        pass  # cut, or no .npy any more
+            before.hashes = _fitting(before.values, noted.hashes)
     rows = before.hashes[-1][0] if before.hashes else 0
     if rows < before.rows:
         logger.warning("%s is damaged from row %d on: these are computed again", features.path, rows)
         before.seconds *= rows / before.rows
-        before.rows, before.broken = rows, [image for image in broken if image.index < rows]
-    return before if rows else features
+        before.rows, before.broken = rows, [image for image in before.broken if image.index < rows]
+    return before if 0 < rows <= before.rows else features
 
 
 def _fitting(values: np.ndarray, hashes: list[tuple[int, str]]) -> list[tuple[int, str]]:
