@@ -14,7 +14,7 @@ from huggingface_hub.errors import HTTPError
 from yaml import YAMLError
 
 from nfft.config.data_files import COLUMN_TABLES, ending
-from nfft.config.task import Task
+from nfft.config.task import AUTO, Task
 from nfft.data.decode import RawImage
 from nfft.data.sources.account import Account, Unused
 from nfft.data.sources.base import Opened, images_fingerprint, in_order
@@ -23,7 +23,7 @@ from nfft.data.sources.column_table import read_column_table
 from nfft.data.sources.columns import check_labels, field_of, image_column, label_column
 from nfft.data.sources.image_paths import beside, image_paths
 from nfft.data.sources.mirror import mirror
-from nfft.data.sources.split_column import candidates, divide
+from nfft.data.sources.split_column import Divided, by_folders, candidates, divide, says_splits, split_of
 from nfft.data.sources.text_table import read_text_table
 from nfft.errors import UserError
 from nfft.files import UNWRITABLE
@@ -34,6 +34,9 @@ from nfft.text import shorten
 MISREAD = (
     ValueError, RuntimeError, exceptions.DatasetGenerationError, LookupError, TypeError, AttributeError, YAMLError,
 )  # fmt: skip
+
+# Rows by which it is seen that a column has nothing to do with splits.
+FIRST = 20
 
 # What `save_to_disk` leaves in a folder, of a Dataset or of a DatasetDict.
 SAVED = (config.DATASET_STATE_JSON_FILENAME, config.DATASETDICT_JSON_FILENAME)
@@ -87,15 +90,32 @@ def _divided(task: Task, table: "DatasetTable", account: Account) -> Opened:
     features = table.dataset.features
     account += Account(notes=table.minus_one())
     names = candidates(task, list(features))
-    if not names:
-        return Opened({"train": table}, account)
-    taken = {table.image, label_column(task, features)[0]} if names else set()
-    divided = divide(task, {name: _texts(table.dataset, name) for name in names}, taken)
+    if task.split == AUTO:
+        names += [name for name in features if name not in names and _holds_splits(table.dataset, name)]
+    divided = Divided(None)
+    if names:
+        taken = {table.image, label_column(task, features)[0]}
+        divided = divide(task, {name: _texts(table.dataset, name) for name in names}, taken)
     account += divided.account
+    if divided.rows is None and table.paths is not None:
+        divided = by_folders(task, table.image, table.dataset[table.image][:])
+        account += divided.account
     if divided.rows is None:
         return Opened({"train": table}, account)
     tables = {split: table.part(split, rows) for split, rows in divided.rows.items()}
     return Opened({**tables}, account + _hidden(tables))
+
+
+def _holds_splits(dataset: datasets.Dataset, column: str) -> bool:
+    """Whether a column of text holds words for splits alone."""
+    feature = dataset.features[column]
+    is_text = isinstance(feature, datasets.Value) and feature.dtype.removeprefix("large_") == "string"
+    if not is_text and not getattr(feature, "names", None):
+        return False
+    values = dataset.select_columns(column)
+    # Most columns of text are told by their first row, and there may be a million.
+    first = [value for value in _texts(values.select(range(min(len(values), FIRST))), column) if value is not None]
+    return all(map(split_of, first)) and says_splits(_texts(values, column))
 
 
 def _texts(dataset: datasets.Dataset, column: str) -> list[Any]:
