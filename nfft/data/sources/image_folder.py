@@ -9,6 +9,7 @@ from pathlib import Path
 from nfft.config.task import NONE, Task
 from nfft.data.decode import PLUG_INS
 from nfft.data.sources.account import Account, Unused, named
+from nfft.data.sources.detection import check_classes_are_meant
 from nfft.data.sources.listing import LINK_TO_NOTHING, LINK_UP, Folder, account_of, ending_of, list_folder
 from nfft.data.sources.split_column import split_of
 from nfft.errors import UserError
@@ -96,6 +97,7 @@ def layout_of(root: Folder, task: Task | None = None) -> Layout:
     Raises:
         UserError: for any other layout, in which images would get into a wrong split or class.
     """
+    check_classes_are_meant(root)
     asked = {} if task is None else {kind: getattr(task, kind) for kind in SPLIT_NAMES}
     left_out = [inside for inside in _image_folders(root) if asked.get(WORDS.get(inside.name.lower(), "")) == NONE]
     account = Account(
