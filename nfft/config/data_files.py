@@ -28,6 +28,11 @@ def ending(name: str) -> str:
     return next((known for known in (*_UNREAD, *TABLES, *ARCHIVES) if name.endswith(known)), "")
 
 
+def is_archive(name: str) -> bool:
+    """Whether a file is an archive by its name, read in place or not."""
+    return ending(name) in (*ARCHIVES, *_COMPRESSED_TARS, *_OTHER_ARCHIVES)
+
+
 def check_file(path: Path) -> None:
     """See that a task can be read from a file.
 

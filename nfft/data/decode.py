@@ -63,6 +63,10 @@ HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"
 JXL_HEADS = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \x0d\x0a\x87\x0a")
 
 
+# What Git leaves in place of a file that it keeps elsewhere.
+POINTER, HEAD = b"version https://git-lfs", 32
+
+
 def plug_in_of(ending: str) -> PlugIn | None:
     """What reads files of this ending, if they take a plug-in."""
     return next((plug_in for plug_in in PLUG_INS if ending in plug_in.endings), None)
@@ -172,7 +176,10 @@ def _opened(raw: bytes | str) -> Image.Image:
     try:
         return Image.open(source(), formats=formats())
     except UnidentifiedImageError:
-        plug_in = _plug_in_for(raw)
+        head = _head_of(raw)
+        if head.startswith(POINTER):
+            raise ValueError("it is no more than a pointer of Git LFS: `git lfs pull` fetches the file") from None
+        plug_in = _plug_in_for(head)
         if plug_in is None:
             raise
         if not _registered(plug_in):
@@ -180,13 +187,16 @@ def _opened(raw: bytes | str) -> Image.Image:
         return Image.open(source(), formats=[plug_in.format])
 
 
-def _plug_in_for(raw: bytes | str) -> PlugIn | None:
-    """What would read the file, by its first bytes."""
+def _head_of(raw: bytes | str) -> bytes:
+    """The first bytes of a file."""
     if isinstance(raw, bytes):
-        head = raw[:12]
-    else:
-        with Path(raw).open("rb") as file:
-            head = file.read(12)
+        return raw[:HEAD]
+    with Path(raw).open("rb") as file:
+        return file.read(HEAD)
+
+
+def _plug_in_for(head: bytes) -> PlugIn | None:
+    """What would read a file with these first bytes."""
     if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS:
         return HEIF
     return JXL if head.startswith(JXL_HEADS) else None

@@ -1,6 +1,7 @@
 """A task to splits of labeled images: which split is which, what is held out, what must not be."""
 
 import hashlib
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from nfft.config.task import NONE, Task
 from nfft.data.decode import RawImage
 from nfft.data.leaks import heed_leaks
 from nfft.data.rendering import PLAIN, Rendering
-from nfft.data.sources.account import NOTHING_UNUSED, Account, Unused
+from nfft.data.sources.account import NOTHING_UNUSED, Account, Unused, few_of
 from nfft.data.sources.base import Table
 from nfft.data.sources.image_folder import SPLIT_NAMES
 from nfft.data.sources.memory import content_hash, is_in_memory
@@ -115,7 +116,7 @@ def load_data(task: Task) -> Data:
     if "train" not in splits:
         raise UserError(f"task {task.name}: the train split has no labels (all are -1).")
     check_classes(task, classes, splits)
-    account = opened.account + _unused_splits(task, names, tables, splits)
+    account = opened.account + _alike(classes) + _unused_splits(task, names, tables, splits)
     data = heed_leaks(task, replace(_hold_out(task, classes, splits), account=account))
     check_classes(task, classes, {split.name: split for split in data.splits})
     return data
@@ -137,7 +138,7 @@ def load_whole_data(task: Task) -> tuple[list[str], Split, Account]:
     if labels is None:
         raise UserError(f"task {task.name}: its images have no labels (all are -1).")
     split = _split("all", task, table, labels)
-    return classes, split, opened.account
+    return classes, split, opened.account + _alike(classes)
 
 
 def _split(name: str, task: Task, table: Table, labels: np.ndarray) -> Split:
@@ -239,6 +240,22 @@ def _unused_splits(
         reason = "no labels" if name in kinds else f"task.{without[0]}=none" if without else "not asked for"
         unused.append(Unused("split", f"{shorten(name, 60)}, {len(table):,} images: {reason}", 1))
     return Account(tuple(unused))
+
+
+def _alike(classes: Sequence[str]) -> Account:
+    """A note where names of classes differ in capitals, accents' encoding or what cannot be seen: one may be meant."""
+    by_look: dict[str, list[str]] = {}
+    for name in classes:
+        seen = name if name.isascii() else "".join(
+            letter for letter in unicodedata.normalize("NFKC", name) if unicodedata.category(letter) != "Cf"
+        )  # fmt: skip
+        by_look.setdefault(" ".join(seen.casefold().split()), []).append(name)
+    alike = [names for names in by_look.values() if len(names) > 1]
+    if not alike:
+        return NOTHING_UNUSED
+    shown = few_of([" and ".join(name if name.isascii() else ascii(name) for name in names) for names in alike])
+    count = f"{len(alike):,} name{'' if len(alike) == 1 else 's'} of classes in several spellings"
+    return Account(notes=(f"{count}, each taken for a class of its own: {shown}",))
 
 
 def check_classes(task: Task, classes: list[str], splits: dict[str, Split]) -> None:

@@ -129,6 +129,8 @@ def _readable(task: Task, data: Data, keeps: bool) -> tuple[Data, list[Skipped],
     if len(skipped) > task.max_broken_fraction * total:
         listed = "\n".join(f"  {line.split}: {line.image}: {line.reason}" for line in skipped[:LISTED])
         more = f"\n  ... and {len(skipped) - LISTED} more" if len(skipped) > LISTED else ""
+        if all("No such file" in line.reason for line in skipped):
+            more += "\nWhere the paths in a table begin in another folder, --set task.images=... names it."
         raise UserError(
             f"{len(skipped)} of {total} images cannot be read, more than max_broken_fraction "
             f"({task.max_broken_fraction:g}) allows. Repair or remove them, or raise it with "

@@ -417,3 +417,9 @@ def test_a_float_picture_with_holes_is_not_black() -> None:
     pixels[0, 0] = np.nan
     Image.fromarray(pixels).save(file, "TIFF")
     assert np.asarray(decode(file.getvalue()))[1, 1, 0] == 128
+
+
+def test_a_pointer_of_git_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(UnreadableImage, match="git lfs pull"):
+        decode(str(tmp_path / "a.png"))

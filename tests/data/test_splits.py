@@ -202,3 +202,11 @@ def test_shots_need_a_test_split(tmp_path: Path) -> None:
     data = load_data(Task(name="photos", source=str(write_images(tmp_path / "photos", {"ant": 20, "bee": 20}))))
     with pytest.raises(UserError, match=r"no test split.*--set task\.test_fraction=0\.3"):
         draw_shots(data, 2, seed=0)
+
+
+@pytest.mark.parametrize("names", [["Ant", "ant", "bee"], ["caf\u00e9", "cafe\u0301"], ["ant", "ant\u200b"]])
+def test_classes_of_almost_one_name_are_told(names: list[str]) -> None:
+    data = load_data(shipped([row % len(names) for row in range(12)], names))
+    (line,) = data.account.lines
+    assert line.startswith("1 name of classes in several spellings") and len(data.classes) == len(names)
+    assert load_data(shipped([0, 1] * 4, ["ant", "bee"])).account.lines == []

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
+import os
 import re
 import shlex
 import tarfile
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,8 @@ from nfft.data.sources.arrays import Arrays
 from nfft.data.sources.base import Opened, in_order
 from nfft.data.sources.cached import identity
 from nfft.data.sources.column_names import LABEL_NAMES, MORE_LABEL_NAMES
-from nfft.data.sources.listing import ending_of, is_dropping, picture_endings
+from nfft.data.sources.image_folder import layout_of
+from nfft.data.sources.listing import DEEPEST, Folder, ending_of, is_dropping, picture_endings
 from nfft.data.sources.split_column import split_of
 from nfft.errors import UserError
 from nfft.text import shorten
@@ -122,7 +123,7 @@ def open_archive(task: Task, path: Path) -> Opened:
     members, strange = _members(path)
     if path.suffix.lower() == ".tar" and _is_webdataset(members):
         return _webdataset(task, {"train": members}, strange)
-    return _class_folders(path, members, strange)
+    return _class_folders(task, path, members, strange)
 
 
 def shards_in(folder: Path) -> dict[str, list[Path]]:
@@ -162,7 +163,7 @@ def _members(path: Path) -> tuple[list[Member], list[str]]:
     try:
         found, strange = _zipped(path) if path.suffix.lower() == ".zip" else _tarred(path)
     except tarfile.ReadError as error:
-        if path.suffix.lower() == ".tar" and tarfile.is_tarfile(path):
+        if path.suffix.lower() == ".tar" and _is_compressed(path):
             raise UserError(f"{shorten(path.name, 100)} is compressed. {_unpack(path)}") from error
         raise UserError(f"{shorten(path.name, 100)} could not be read: {shorten(str(error), 200)}.") from error
     except UserError:
@@ -176,6 +177,8 @@ def _members(path: Path) -> tuple[list[Member], list[str]]:
             strange.append("left by the system")
         elif member.name.startswith("/") or ".." in member.name.split("/"):
             strange.append("a name that leads out of the archive")
+        elif member.name.count("/") > DEEPEST:
+            strange.append(f"deeper than {DEEPEST} folders")
         else:
             kept.append(member)
     return kept, strange
@@ -214,6 +217,12 @@ def _tarred(path: Path) -> tuple[list[Member], list[str]]:
     return members, strange
 
 
+def _is_compressed(path: Path) -> bool:
+    """Whether a file begins as gzip, bzip2, xz and Zstandard do."""
+    with path.open("rb") as file:
+        return file.read(6).startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd"))
+
+
 def _is_dropping(name: str) -> bool:
     return any(is_dropping(part) or (part.startswith(".") and part.strip(".")) for part in name.split("/"))
 
@@ -226,37 +235,63 @@ def _unpack(path: Path) -> str:
     return f"Unpack it, `{before}{line}`, and name the folder."
 
 
-def _class_folders(path: Path, members: list[Member], strange: list[str]) -> Opened:
-    """The images of an archive, whose classes are the folders that they lie in."""
+def _class_folders(task: Task, path: Path, members: list[Member], strange: list[str]) -> Opened:
+    """The images of an archive, whose classes are the folders that they lie in, by the rules for folders."""
     name = shorten(path.name, 100)
-    images = [member for member in members if member.is_image]
     others = [f"no image: {member.ending[:12] or 'no ending'}" for member in members if not member.is_image]
-    if not images:
+    if not any(member.is_image for member in members):
         raise UserError(f"{name} holds no images that nfft reads. Expected one folder a class in it. {_unpack(path)}")
-    parts = {member: [part for part in member.name.split("/") if part not in ("", ".")] for member in images}
+    root, by_path = _tree(path.name, members)
     # A folder around everything is part of no class's name.
-    while len({names[0] for names in parts.values()}) == 1 and all(len(names) > 2 for names in parts.values()):
-        parts = {member: names[1:] for member, names in parts.items()}
-    depths = Counter(len(names) for names in parts.values())
-    tops = {names[0] for names in parts.values()}
-    depth = 3 if all(map(split_of, tops)) and min(depths) > 2 else 2
-    odd = next((member for member, names in parts.items() if len(names) != depth), None)
-    if odd is not None:
+    while len(root.folders) == 1 and not root.pictures and any(inside.folders for inside in root.folders):
+        root = root.folders[0]
+    if root.pictures:
         raise UserError(
-            f"{name} holds {shorten(odd.name, 100)}: expected the images of a class right in its folder, as in "
-            f"{'train/ant/1.jpg' if depth == 3 else 'ant/1.jpg'}. {_unpack(path)}"
+            f"{name} holds {shorten(root.pictures[0], 100)}: expected the images of a class right in its folder, as in "
+            f"ant/1.jpg or train/ant/1.jpg. {_unpack(path)}"
         )
-    ordered = sorted(images, key=lambda member: parts[member])
-    classes = sorted({parts[member][-2] for member in ordered})
-    places = {label: place for place, label in enumerate(classes)}
-    splits: dict[str, list[Member]] = {}
-    for member in ordered:
-        splits.setdefault(str(split_of(parts[member][0])) if depth == 3 else "train", []).append(member)
-    tables: dict[str, Any] = {
-        split: ArchiveTable(found, np.array([places[parts[member][-2]] for member in found]), classes)
-        for split, found in splits.items()
+    layout = layout_of(root, task)
+    splits = {
+        split: sorted((picture for top in tops for picture in top.picture_paths()), key=_parts)
+        for split, tops in layout.splits.items()
     }
-    return Opened(tables, Account(counted("file", [*others, *strange])))
+    classes = sorted({_parts(picture)[-2] for pictures in splits.values() for picture in pictures})
+    places = {label: place for place, label in enumerate(classes)}
+    tables: dict[str, Any] = {
+        split: ArchiveTable(
+            [by_path[picture] for picture in pictures],
+            np.array([places[_parts(picture)[-2]] for picture in pictures], np.int64),
+            classes,
+        )
+        for split, pictures in splits.items()
+        if pictures
+    }
+    return Opened(tables, layout.account + Account(counted("file", [*others, *strange])))
+
+
+def _parts(path: str) -> list[str]:
+    """The parts of a path in an archive."""
+    return path.split(os.sep)  # noqa: PTH206
+
+
+def _tree(name: str, members: list[Member]) -> tuple[Folder, dict[str, Member]]:
+    """Folders of an archive and the images in them, and each image by its path there."""
+    by_path: dict[str, Member] = {}
+    pictures: dict[tuple[str, ...], list[str]] = {(): []}
+    for member in members:
+        *folders, last = (part for part in member.name.split("/") if part not in ("", "."))
+        for depth in range(1, len(folders) + 1):
+            pictures.setdefault(tuple(folders[:depth]), [])
+        if member.is_image:
+            pictures[tuple(folders)].append(last)
+            by_path[os.path.join(name, *folders, last)] = member  # noqa: PTH118
+    inside: dict[tuple[str, ...], list[Folder]] = {}
+    for parts in sorted(pictures, key=len, reverse=True):
+        below = tuple(sorted(inside.get(parts, []), key=lambda folder: folder.path))
+        path = os.path.join(name, *parts)  # noqa: PTH118
+        folder = Folder(path, tuple(sorted(set(pictures[parts]))), (), below, ())
+        inside.setdefault(parts[:-1] if parts else ("",), []).append(folder)
+    return inside["",][0], by_path
 
 
 def _is_webdataset(members: list[Member]) -> bool:

@@ -7,7 +7,7 @@ LABEL_NAMES = ("label", "labels", "class", "category", "target", "fine_label", "
 # Names that come after these, in any spelling.
 MORE_IMAGE_NAMES = (
     "image_name", "img_path", "img_name", "image_file", "image_filename", "picture", "photo", "jpg", "jpeg", "png",
-    "image_id", "img_id", "id_code", "id",
+    "image_paths", "file_paths", "filepaths", "paths", "filenames", "images", "image_id", "img_id", "id_code", "id",
 )  # fmt: skip
 MORE_LABEL_NAMES = ("cls", "class_id", "class_label", "category_name", "breed", "diagnosis")
 # Fields of a column that holds several, such as {"bytes": ..., "path": ...}.

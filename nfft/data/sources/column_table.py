@@ -56,12 +56,14 @@ def _stored(file: object, name: str, kind: str, signature: str) -> Path:
     stored.parent.mkdir(parents=True, exist_ok=True)
     forget_old(stored.parent)
     schema, batches = _parquet(file) if kind in (".parquet", ".pq") else _arrow(file)
-    simple = pa.schema([field.with_type(_simple(field.type)) for field in schema], schema.metadata)
+    simple = pa.schema(
+        [kept for field in schema if _is_known(kept := field.with_type(_simple(field.type)))], schema.metadata
+    )
     temporary = stored.with_name(f".{stored.name}.{secrets.token_hex(4)}")
     try:
         with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, simple) as writer:
             for batch in batches:
-                writer.write_table(pa.Table.from_batches([batch]).cast(simple))
+                writer.write_table(pa.Table.from_batches([batch]).select(simple.names).cast(simple))
         temporary.replace(stored)
     finally:
         temporary.unlink(missing_ok=True)
@@ -82,6 +84,15 @@ def _arrow(file: object) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         stream = pa.ipc.open_stream(file)
         return stream.schema, iter(stream)
     return opened.schema, (opened.get_batch(place) for place in range(opened.num_record_batches))
+
+
+def _is_known(field: pa.Field) -> bool:
+    """Whether `datasets` has a type for a column: others, such as maps, hold neither images nor labels."""
+    try:
+        datasets.Features.from_arrow_schema(pa.schema([field]))
+    except (ValueError, NotImplementedError):
+        return False
+    return True
 
 
 def _simple(kind: pa.DataType) -> pa.DataType:

@@ -45,6 +45,11 @@ def image_column(task: Task, features: Any) -> str:
                 f"task {task.name}: its first line holds {shown(features)}, which look like a row. Put the names of "
                 "the columns above it, such as file_name,label."
             )
+        if len(list(features)) == 1 and re.search(r"\w[ :]+\w", next(iter(features))):
+            raise UserError(
+                f"task {task.name}: its only column is {shown(features)}. Expected commas, semicolons, tabs or "
+                "vertical bars between columns, whose names are in the first line."
+            )
         raise UserError(
             f"task {task.name}: no images found; expected one folder of them a class, or a table with a column of "
             f"images. Its columns are {shown(features)}: name it with --set task.image=..."

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,16 @@ from huggingface_hub.errors import HTTPError
 from yaml import YAMLError
 
 from nfft.config.data_files import COLUMN_TABLES, ending
-from nfft.config.task import Task
+from nfft.config.task import AUTO, Task
 from nfft.data.decode import RawImage
-from nfft.data.sources.account import Account, Unused
+from nfft.data.sources.account import Account, Unused, named
 from nfft.data.sources.base import Opened, images_fingerprint, in_order
 from nfft.data.sources.column_names import BYTES_NAMES, PATH_NAMES
 from nfft.data.sources.column_table import read_column_table
 from nfft.data.sources.columns import check_labels, field_of, image_column, label_column
 from nfft.data.sources.image_paths import beside, image_paths
-from nfft.data.sources.mirror import mirror
-from nfft.data.sources.split_column import candidates, divide
+from nfft.data.sources.mirror import left_over, mirror
+from nfft.data.sources.split_column import Divided, by_folders, candidates, divide, says_splits, split_of
 from nfft.data.sources.text_table import read_text_table
 from nfft.errors import UserError
 from nfft.files import UNWRITABLE
@@ -34,6 +35,11 @@ from nfft.text import shorten
 MISREAD = (
     ValueError, RuntimeError, exceptions.DatasetGenerationError, LookupError, TypeError, AttributeError, YAMLError,
 )  # fmt: skip
+
+# What programs write where there is no value; of text, it may be a class.
+NO_LABELS = frozenset({"nan", "null", "n/a", "#n/a", "<na>"})
+# Rows by which it is seen that a column has nothing to do with splits.
+FIRST = 20
 
 # What `save_to_disk` leaves in a folder, of a Dataset or of a DatasetDict.
 SAVED = (config.DATASET_STATE_JSON_FILENAME, config.DATASETDICT_JSON_FILENAME)
@@ -52,7 +58,20 @@ def open_dataset(task: Task) -> Opened:
         return _opened(task, source, root)
     assert isinstance(source, str)
     path = Path(source).expanduser()
-    return _opened(task, load_dataset(task, source), path.resolve() if path.is_dir() else None)
+    if not path.is_dir():
+        return _opened(task, load_dataset(task, source), None)
+    opened = _opened(task, load_dataset(task, source), path.resolve())
+    return Opened(opened.tables, opened.account + _not_taken(task, path))
+
+
+def _not_taken(task: Task, folder: Path) -> Account:
+    """Tables and archives in a folder laid out like a repository of the Hub that are no part of the data set."""
+    if is_saved(folder):
+        return Account()
+    place = mirror(folder)
+    files = datasets.load_dataset_builder(str(place), task.config).config.data_files or {}
+    names = left_over(folder, place, (str(path) for paths in files.values() for path in paths))
+    return Account((named("file", "no part of the data set, by their names or its card", names),) if names else ())
 
 
 def open_table(task: Task, path: Path) -> Opened:
@@ -85,17 +104,34 @@ def _opened(task: Task, splits: dict[str, datasets.Dataset], root: Path | None) 
 def _divided(task: Task, table: "DatasetTable", account: Account) -> Opened:
     """A table's rows by split, where a column says which they belong to."""
     features = table.dataset.features
-    account += Account(notes=table.minus_one())
+    account += Account(notes=table.odd_labels())
     names = candidates(task, list(features))
-    if not names:
-        return Opened({"train": table}, account)
-    taken = {table.image, label_column(task, features)[0]} if names else set()
-    divided = divide(task, {name: _texts(table.dataset, name) for name in names}, taken)
+    if task.split == AUTO:
+        names += [name for name in features if name not in names and _holds_splits(table.dataset, name)]
+    divided = Divided(None)
+    if names:
+        taken = {table.image, label_column(task, features)[0]}
+        divided = divide(task, {name: _texts(table.dataset, name) for name in names}, taken)
     account += divided.account
+    if divided.rows is None and table.paths is not None:
+        divided = by_folders(task, table.image, table.dataset[table.image][:])
+        account += divided.account
     if divided.rows is None:
         return Opened({"train": table}, account)
     tables = {split: table.part(split, rows) for split, rows in divided.rows.items()}
     return Opened({**tables}, account + _hidden(tables))
+
+
+def _holds_splits(dataset: datasets.Dataset, column: str) -> bool:
+    """Whether a column of text holds words for splits alone."""
+    feature = dataset.features[column]
+    is_text = isinstance(feature, datasets.Value) and feature.dtype.removeprefix("large_") == "string"
+    if not is_text and not getattr(feature, "names", None):
+        return False
+    values = dataset.select_columns(column)
+    # Most columns of text are told by their first row, and there may be a million.
+    first = [value for value in _texts(values.select(range(min(len(values), FIRST))), column) if value is not None]
+    return all(map(split_of, first)) and says_splits(_texts(values, column))
 
 
 def _texts(dataset: datasets.Dataset, column: str) -> list[Any]:
@@ -239,21 +275,22 @@ class DatasetTable:
         check_labels(self.task, column, texts)
         return in_order(texts)
 
-    def minus_one(self) -> tuple[str, ...]:
-        """A note where -1, which may mean that there is no label, is a class among other numbers."""
+    def odd_labels(self) -> tuple[str, ...]:
+        """Notes where what may mean that there is no label is a class among others: -1 among numbers, or NaN."""
         try:
             column, feature = label_column(self.task, self.dataset.features)
         except UserError:  # raised when labels are asked for
             return ()
         if getattr(feature, "names", None):
             return ()
-        texts = [_label(value) for value in self.dataset[column][:]]
-        others = {text for text in texts if text not in ("-1", "None")}
-        if "-1" not in texts or not others or not all(text.isdecimal() for text in others):
-            return ()
-        return (
-            f"column {shorten(column, 60)}: -1 is taken for a class like any other ({texts.count('-1'):,} rows); "
-            "remove these rows if it means that there is no label.",
+        counts = Counter(_label(value) for value in self.dataset[column][:])
+        others = [text for text in counts if text not in ("-1", "None")]
+        are_numbers = bool(others) and all(text.isdecimal() for text in others)
+        odd = [text for text in counts if text.lower() in NO_LABELS and len(counts) > 1]
+        return tuple(
+            f"column {shorten(column, 60)}: {text} is taken for a class like any other ({counts[text]:,} rows); "
+            "remove these rows if it means that there is no label."
+            for text in [*(["-1"] if "-1" in counts and are_numbers else []), *odd]
         )
 
     def is_hidden(self) -> bool:

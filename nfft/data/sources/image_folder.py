@@ -9,7 +9,9 @@ from pathlib import Path
 from nfft.config.task import NONE, Task
 from nfft.data.decode import PLUG_INS
 from nfft.data.sources.account import Account, Unused, named
-from nfft.data.sources.listing import LINK_TO_NOTHING, LINK_UP, Folder, account_of, list_folder
+from nfft.data.sources.detection import check_classes_are_meant
+from nfft.data.sources.listing import LINK_TO_NOTHING, LINK_UP, Folder, account_of, ending_of, list_folder
+from nfft.data.sources.split_column import split_of
 from nfft.errors import UserError
 from nfft.text import shorten
 
@@ -95,42 +97,56 @@ def layout_of(root: Folder, task: Task | None = None) -> Layout:
     Raises:
         UserError: for any other layout, in which images would get into a wrong split or class.
     """
+    check_classes_are_meant(root)
     asked = {} if task is None else {kind: getattr(task, kind) for kind in SPLIT_NAMES}
     left_out = [inside for inside in _image_folders(root) if asked.get(WORDS.get(inside.name.lower(), "")) == NONE]
     account = Account(
         tuple(Unused("folder", f"{_name(inside)}: task.{_kind(inside, {})}=none", 1) for inside in left_out)
     )
     root = _without(root, left_out)
-    splits = [inside for inside in _image_folders(root) if _kind(inside, asked)]
-    others = [inside for inside in _image_folders(root) if inside not in splits]
-    kinds = {split.path: _kind(split, asked) for split in splits}
+    inside = _image_folders(root)
+    kinds = {folder.path: kind for folder in inside if (kind := _kind(folder, asked))}
+    splits = [folder for folder in inside if folder.path in kinds]
+    others = [folder for folder in inside if folder.path not in kinds]
+    by_name: dict[str, list[Folder]] = {}
+    for split in splits:
+        by_name.setdefault(split.name if split.name in asked.values() else split.name.lower(), []).append(split)
     if splits and "train" not in kinds.values() and _are_classes_of(splits, others):
         account += Account(notes=(f"the classes beside {_listed(splits)} are for training",))
-        return _layout(root, {"train": [_without(root, splits)]}, splits, asked, account)
+        return _layout(root, {"train": [_without(root, splits)], **by_name}, kinds, account)
     if others and any(split.name in asked.values() for split in splits):
-        account += Account((named("folder", "not named as a split", [inside.name for inside in others]),))
-        return _layout(_without(root, others), {}, splits, asked, account)
+        account += Account((named("folder", "not named as a split", [folder.name for folder in others]),))
+        return _layout(_without(root, others), by_name, kinds, account)
     if splits and not others:
-        return _layout(root, {}, splits, asked, account)
+        return _layout(root, by_name, kinds, account)
+    if others and (kinds := _kinds_of_all(inside)):
+        by_name = {}
+        for folder in inside:
+            by_name.setdefault(kinds[folder.path], []).append(folder)
+        shown = ", ".join(f"{kind} {_listed(folders)}" for kind, folders in by_name.items())
+        return _layout(root, by_name, kinds, account + Account(notes=(f"folders are splits: {shown}",)))
     if splits:
         account += Account(notes=(_check_beside(root, splits, others),))
-    return _layout(root, {"train": [root]}, [], asked, account)
+    return _layout(root, {"train": [root]}, {}, account)
 
 
-def _layout(
-    root: Folder,
-    by_name: dict[str, list[Folder]],
-    splits: Sequence[Folder],
-    asked: Mapping[str, str | None],
-    account: Account,
-) -> Layout:
-    """The layout of folders that are splits, beside those that are known by name."""
-    for split in splits:
-        is_asked = split.name in asked.values()
-        by_name.setdefault(split.name if is_asked else split.name.lower(), []).append(split)
+def _kinds_of_all(folders: Sequence[Folder]) -> dict[str, str]:
+    """Which split each folder is, by its path, where all are called so in a wider sense, as train_images; else none."""
+    kinds = {folder.path: kind for folder in folders if (kind := split_of(folder.name))}
+    is_split = len(kinds) == len(folders) and "train" in kinds.values() and len(set(kinds.values())) > 1
+    return kinds if is_split else {}
+
+
+def _layout(root: Folder, by_name: dict[str, list[Folder]], kinds: Mapping[str, str], account: Account) -> Layout:
+    """The layout of folders by their splits.
+
+    Args:
+        kinds: what the folders that are splits by their names serve as, by their paths.
+    """
+    splits = [top for tops in by_name.values() for top in tops if top.path in kinds]
     for top in (top for tops in by_name.values() for top in tops):
         _check_classes(top)
-    _check_labels(splits, asked)
+    _check_labels(splits, kinds)
     return Layout(by_name, account + _account_of(root, [root, *splits]))
 
 
@@ -192,13 +208,13 @@ def _check_classes(folder: Folder) -> None:
             )
 
 
-def _check_labels(splits: Sequence[Folder], asked: Mapping[str, str | None]) -> None:
+def _check_labels(splits: Sequence[Folder], kinds: Mapping[str, str]) -> None:
     """See that a split has folders of classes, unless tables say what its images are."""
     if any(map(_has_metadata, splits)):
         return
     for split in splits:
         if split.pictures:
-            kind = _kind(split, asked)
+            kind = kinds[split.path]
             mend = "Give each class a folder in it"
             if kind in ("validation", "test"):
                 mend += f", or leave it out with --set task.{kind}=none"
@@ -217,12 +233,23 @@ def _account_of(root: Folder, tops: Sequence[Folder]) -> Account:
     Raises:
         UserError: for a class all of whose images cannot be used.
     """
+    for top in tops:
+        _check_links(top)
     empty = [folder for top in tops for folder in top.folders if not folder.holds_pictures]
     for folder in empty:
         _check_empty(folder)
     names = [folder.path[len(root.path) :].lstrip(os.sep) for folder in empty]
     folders = (named("folder", "no image that can be used", names),) if names else ()
     return Account(folders) + account_of(root.walk())
+
+
+def _check_links(top: Folder) -> None:
+    """See that no class is a link to a folder that is not there, on a disk that is missing, say."""
+    lost = [name for _, why, name in top.unused if why == LINK_TO_NOTHING and not ending_of(name)]
+    if lost and _image_folders(top):
+        raise UserError(
+            f"{Path(top.path, lost[0])} is a link to nothing, beside the folders of classes: mend it, or remove it."
+        )
 
 
 def _check_empty(folder: Folder) -> None:

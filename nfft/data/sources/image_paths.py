@@ -1,9 +1,11 @@
 """From what a table says of its images to the files that they are."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import normalize
+from urllib.parse import unquote
 
 from nfft.config.task import Task
 from nfft.data.sources.listing import picture_endings
@@ -13,6 +15,15 @@ from nfft.text import shorten
 
 # Rows that are looked at, evenly spread, to see whether paths are right as they stand.
 LOOKED_AT = 64
+# How names in a table may be spelled, other than those of the files: in words, and by what is made of them.
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "": str,
+    "with %20 and the like as the letters they stand for": unquote,
+    "with endings in small letters": lambda cell: _with_ending(cell, str.lower),
+    "with endings in capitals": lambda cell: _with_ending(cell, str.upper),
+    "with accents as parts of letters": lambda cell: normalize("NFC", cell),
+    "with accents apart from letters": lambda cell: normalize("NFD", cell),
+}
 # As long as any path may be.
 LONGEST_PATH = 4096
 # How bytes of pictures begin once they are written as text.
@@ -63,17 +74,22 @@ def image_paths(
     missing = [row for row, path in enumerate(whole) if path and not os.path.exists(path)]  # noqa: PTH110
     if not missing:
         return whole, []
-    wanted = [texts[row].replace("\\", "/") + _lacking(texts[row], task.ending) for row in missing]
-    rule = _rule(task, [wanted[place] for place in _spread(len(wanted))], folders)
-    # Two images are not to become one.
-    if rule is None or len({rule.path(cell) for cell in wanted}) < len(set(wanted)):
+    plain = [texts[row].replace("\\", "/") + _lacking(texts[row], task.ending) for row in missing]
+    if (way := _way(task, plain, folders)) is None:
         return whole, []
+    rule, wanted, spelling = way
     found = 0
     for row, cell in zip(missing, wanted, strict=True):
         if os.path.exists(path := rule.path(cell)):  # noqa: PTH110
             whole[row] = path
             found += 1
-    return whole, _notes(rule, found, [texts[row] for row in missing], column, folders)
+    return whole, _notes(rule, found, [texts[row] for row in missing], column, folders, spelling)
+
+
+def _with_ending(cell: str, change: Callable[[str], str]) -> str:
+    """A path with another spelling of its ending."""
+    stem, ending = os.path.splitext(cell)  # noqa: PTH122
+    return stem + change(ending)
 
 
 def beside(path: Path) -> list[Path]:
@@ -97,6 +113,25 @@ def _check_cells(task: Task, texts: list[str], column: str) -> None:
             f"task {task.name}: column {column!r} holds addresses ({shorten(first, 60)}), which nfft does not fetch. "
             "Fetch the images first, and give the paths of their files."
         )
+
+
+def _way(task: Task, cells: list[str], folders: list[str]) -> tuple[Rule, list[str], str] | None:
+    """A rule that finds files, the cells as they are spelled then, and how that is; None where there is none.
+
+    A part of a path is dropped, and another folder looked into, only if no spelling of the whole path helps.
+    """
+    for is_whole in (True, False):
+        for spelling, spelled in SPELLINGS.items():
+            wanted = [spelled(cell) for cell in cells]
+            if spelling and wanted == cells:
+                continue
+            sample = [wanted[place] for place in _spread(len(wanted))]
+            in_place = (rule for folder in folders if (rule := _fitting(sample, folder, 0, task.ending)))
+            rule = next(in_place, None) if is_whole else _rule(task, sample, folders)
+            # Two images are not to become one.
+            if rule is not None and len({rule.path(cell) for cell in wanted}) == len(set(cells)):
+                return rule, wanted, spelling
+    return None
 
 
 def _rule(task: Task, cells: list[str], folders: list[str]) -> Rule | None:
@@ -172,13 +207,15 @@ def _spread(count: int) -> Iterable[int]:
     return sorted({place * count // LOOKED_AT for place in range(LOOKED_AT)}) if count > LOOKED_AT else range(count)
 
 
-def _notes(rule: Rule, found: int, cells: list[str], column: str, folders: list[str]) -> list[str]:
+def _notes(rule: Rule, found: int, cells: list[str], column: str, folders: list[str], spelling: str) -> list[str]:
     """How images were found that are not where the table says."""
     if not found:
         return []
     said = []
     if rule.folder != folders[0]:
         said.append(f"in {shorten(rule.folder, 200)}")
+    if spelling:
+        said.append(spelling)
     if rule.ending:
         said.append(f"with the ending {rule.ending}")
     if any("\\" in cell for cell in cells):
@@ -186,4 +223,6 @@ def _notes(rule: Rule, found: int, cells: list[str], column: str, folders: list[
     if rule.dropped:
         said.append(f"without the first {rule.dropped} part{'' if rule.dropped == 1 else 's'} of their paths")
     how = ", ".join(said)
-    return [f"column {shorten(column, 60)}: {found:,} images are found {how}."] if how else []
+    return (
+        [f"column {shorten(column, 60)}: {found:,} image{' is' if found == 1 else 's are'} found {how}."] if how else []
+    )

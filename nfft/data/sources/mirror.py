@@ -2,12 +2,16 @@
 
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
+from nfft.config.data_files import ARCHIVES, TABLES, ending
 from nfft.data.sources.cached import forget_old, identity
 from nfft.data.sources.listing import list_folder
 from nfft.files import cache_folder
 
+# What is about data and holds none, and files that `save_to_disk` writes.
+OWN = (".txt", ".json", ".arrow")
 # What `datasets` and what it is built on read in a path: a chain of file systems, a variable, a home folder.
 _READ = str.maketrans({":": "_", "$": "_", "~": "_"})
 
@@ -34,6 +38,18 @@ def mirror(folder: Path) -> Path:
         # Another process has made it meanwhile; or this system lets nobody make links.
         return place if place.is_dir() else folder.resolve()
     return place
+
+
+def left_over(folder: Path, place: Path, taken: Iterable[str]) -> list[str]:
+    """Tables and archives below a folder, by their paths from there, that are not among the files that were taken.
+
+    Args:
+        place: what `mirror` made of it.
+        taken: paths of files there.
+    """
+    known = {os.path.relpath(path, place) for path in taken}
+    files = (name for name in _files(folder) if ending(name) in (*TABLES, *ARCHIVES))
+    return [name for name in files if not name.endswith(OWN) and name.translate(_READ) not in known]
 
 
 def _files(folder: Path) -> list[str]:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,10 +31,15 @@ SPLITS = {
 }  # fmt: skip
 UNUSED = frozenset({"", "none", "na", "nan", "null", "unused", "notused", "ignore", "ignored", "exclude", "excluded",
                     "skip", "skipped", "discard"})  # fmt: skip
-# Columns that say yes or no of one split.
-FLAG = re.compile(r"(?:is|used?for)(.+?)(?:image|set|split|row|sample)?")
+# What may follow such a word, with a number or a year: train_images, val2017.
+MORE = re.compile(r"(?:images?|imgs?|pictures?|photos?|data|files|rows|samples|split)?\d*")
+# Columns that say yes or no of one split, by their prefix, or by no more than its name.
+FLAG = re.compile(r"(?:is|in|used?for)(.+?)(?:image|set|split|row|sample)?")
+BARE = frozenset({"train", "training", "val", "validation", "test", "testing", "holdout"})
 YES, NO = frozenset({"1", "1.0", "true", "t", "yes", "y"}), frozenset({"0", "0.0", "false", "f", "no", "n", ""})
 WORDS = {word: split for split, words in SPLITS.items() for word in words}
+# Shorter words may mean anything, where nothing else is said of splits.
+SHORTEST = 3
 SHOWN = 5
 
 
@@ -53,10 +58,10 @@ class Divided:
 
 
 def divide(task: Task, columns: dict[str, Sequence[object]], taken: set[str]) -> Divided:
-    """The rows of each split, by the column that the task names, or one that is named so and holds such words.
+    """The rows of each split, by the column that the task names, or one that is named so or holds such words.
 
     Args:
-        columns: those that may say the split (`candidates`), with their values.
+        columns: those that may say the split, by their names (`candidates`) or values (`says_splits`).
         taken: columns of images and labels.
 
     Raises:
@@ -73,10 +78,10 @@ def divide(task: Task, columns: dict[str, Sequence[object]], taken: set[str]) ->
         return _by_words(task, task.split, values)
     notes: list[str] = []
     for name, values in texts.items():
-        if _letters(name) not in NAMES:
+        if _letters(name) not in NAMES and not says_splits(set(values)):
             continue
         kinds = Counter(values)
-        if any(_letters(value) in WORDS for value in kinds):
+        if any(map(split_of, kinds)):
             divided = _by_words(task, name, values)
             return Divided(divided.rows, divided.columns, Account(notes=tuple(notes)) + divided.account)
         shown = ", ".join(shorten(value or "nothing", 20) for value in sorted(kinds)[:SHOWN])
@@ -121,20 +126,44 @@ def is_split_name(name: str) -> bool:
 
 
 def split_of(word: str) -> str | None:
-    """Which split a word stands for: "train", "validation" or "test"; None for any other."""
-    return WORDS.get(_letters(word))
+    """Which split a word stands for, such as "Train", "val_images" and "test2017"; None for any other."""
+    letters = _letters(word)
+    if letters in WORDS:
+        return WORDS[letters]
+    starts = [start for start in WORDS if len(start) >= SHORTEST and letters.startswith(start)]
+    return next((WORDS[start] for start in starts if MORE.fullmatch(letters, len(start))), None)
+
+
+def says_splits(values: Iterable[object]) -> bool:
+    """Whether values are words for splits, train and another among them, whatever their column is called."""
+    texts = {_text(value) for value in values} - {""}
+    kinds = {split_of(text) if len(text) >= SHORTEST else None for text in texts}
+    return None not in kinds and "train" in kinds and len(kinds) > 1
+
+
+def by_folders(task: Task, column: str, paths: Sequence[object]) -> Divided:
+    """The rows of each split, where a folder in all of their paths is called by it: train/ant/1.jpg, test/ant/2.jpg."""
+    if task.split != AUTO:
+        return Divided(None)
+    folders = [re.split(r"[\\/]", _text(path))[:-1] for path in paths]
+    for depth in range(min(map(len, folders), default=0)):
+        names = [parts[depth] for parts in folders]
+        if says_splits(set(names)):
+            divided = _by_words(task, column, names)
+            rest = "by the folders in its paths; --set task.split=none takes all rows alike"
+            notes = tuple(f"{note.rstrip('.')}, {rest}." for note in divided.account.notes)
+            return Divided(divided.rows, (column,), Account(divided.account.unused, notes))
+    return Divided(None)
 
 
 def _by_words(task: Task, column: str, values: list[str]) -> Divided:
     named = {name for name in (task.train, task.validation, task.test) if name is not None}
-    splits, unused = [], []
-    for value in values:
-        split = value if value in named else WORDS.get(_letters(value))
-        # Once someone has said which values are what, the others are nobody's.
-        if split is None and (_letters(value) in UNUSED or named & set(values)):
-            unused.append(f"column {shorten(column, 60)}: {shorten(value, 40) or 'empty'}")
-            split = ""
-        splits.append(split)
+    known = {value: value if value in named else split_of(value) for value in set(values)}
+    # Once someone has said which values are what, the others are nobody's.
+    is_said = bool(named & known.keys())
+    left_out = {value for value, split in known.items() if split is None and (is_said or _letters(value) in UNUSED)}
+    unused = [f"column {shorten(column, 60)}: {shorten(value, 40) or 'empty'}" for value in values if value in left_out]
+    splits = ["" if value in left_out else known[value] for value in values]
     if unknown := Counter(value for value, split in zip(values, splits, strict=True) if split is None):
         shown = ", ".join(f"{shorten(value, 40)!r} ({count:,} rows)" for value, count in unknown.most_common(SHOWN))
         raise UserError(
@@ -178,8 +207,9 @@ def _divided(splits: list[str], columns: tuple[str, ...], unused: tuple) -> Divi
 
 def _flag(name: str) -> str | None:
     """The split that a column says yes or no of, by its name."""
-    found = FLAG.fullmatch(_letters(name))
-    return WORDS.get(found[1]) if found else None
+    letters = _letters(name)
+    found = FLAG.fullmatch(letters)
+    return WORDS.get(letters if letters in BARE else found[1] if found else "")
 
 
 def _all_flags(values: list[str]) -> bool:

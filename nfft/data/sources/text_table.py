@@ -55,7 +55,10 @@ def read_text_table(path: Path) -> TextTable:
     csv.field_size_limit(LONGEST_CELL)
     name = shorten(path.name, 100)
     content = path.read_bytes()
+    _check_kind(content, name)
     text, notes = _decode(content, name)
+    # Programs that do not know the mark put another before it.
+    text = text.lstrip("\ufeff")
     if (place := text.find("\0")) >= 0:
         line = text.count("\n", 0, place) + 1
         raise UserError(f"{name}: line {line} holds a NUL character, which no text does. Mend or remove that line.")
@@ -70,6 +73,26 @@ def read_text_table(path: Path) -> TextTable:
         raise UserError(f"{name} has no rows. Expected a line of column names, then one line an image.")
     fingerprint = hashlib.sha256(ending(path.name).encode() + content).hexdigest()
     return TextTable(table, fingerprint, lines, tuple(notes))
+
+
+# How files of other kinds begin that are called like tables, and what to do about them.
+OTHERS = {
+    b"PK\x03\x04": "a spreadsheet or a zip file by its content: save the sheet as CSV, or unpack the file",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet by its content: save the sheet as CSV",
+    b"\x1f\x8b": "compressed: unpack it with gunzip",
+    b"PAR1": "Parquet by its content: let its name end in .parquet",
+    b"version https://git-lfs": "no more than a pointer of Git LFS: `git lfs pull` fetches the file",
+    b"<!doctype html": "a page of the web by its content, such as one that asks to log in: download the file itself",
+    b"<html": "a page of the web by its content, such as one that asks to log in: download the file itself",
+}
+
+
+def _check_kind(content: bytes, name: str) -> None:
+    """See that a file is not of another kind than its name says."""
+    head = content[:64].lower()
+    for start, words in OTHERS.items():
+        if head.startswith(start.lower()):
+            raise UserError(f"{name} is {words}.")
 
 
 def _decode(content: bytes, name: str) -> tuple[str, list[str]]:
@@ -189,6 +212,11 @@ def _full_rows(
     short: list[int] = []
     for line, cells in rows:
         if len(cells) != width:
+            if width == 1 and any(cell.strip() for cell in cells[1:]):
+                raise UserError(
+                    f"{name}, line {line}: {len(cells)} cells, where the first line has one. Expected the names of the "
+                    "columns in the first line: remove titles and comments above them."
+                )
             if any(cell.strip() for cell in cells[width:]):
                 raise UserError(
                     f"{name}, line {line}: {len(cells)} cells, where the first line names {width} columns. "

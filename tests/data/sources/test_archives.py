@@ -74,8 +74,34 @@ def test_class_folders_in_an_archive(tmp_path: Path, name: str, top: str) -> Non
 
 def test_splits_in_an_archive(tmp_path: Path) -> None:
     source = opened(pack(tmp_path / "photos.zip", {**classes("p/Train/"), **classes("p/val/")}))
-    assert pixels(source) == pixels(source, "validation") == CLASSES
-    assert list(source.tables) == ["train", "validation"]
+    assert pixels(source) == pixels(source, "val") == CLASSES
+    assert list(source.tables) == ["train", "val"]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({**classes(), "test/0.png": png(5)}, r"photos\.zip/test holds images right in it.*task\.test=none"),
+        ({"train_images/0.png": png(1), "test_images/0.png": png(2)}, "nothing says what they are"),
+        ({**classes("train/"), **classes("other/")}, "beside other"),
+    ],
+)
+def test_folders_in_an_archive_are_taken_as_folders_are(tmp_path: Path, files: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        opened(pack(tmp_path / "photos.zip", files))
+
+
+def test_a_class_in_an_archive_without_images_is_named(tmp_path: Path) -> None:
+    source = opened(pack(tmp_path / "photos.zip", {**classes(), "c/0.heic": b"x"}))
+    assert pixels(source) == CLASSES
+    assert "1 folder (no image that can be used: c)" in source.account.lines[-1]
+
+
+def test_a_split_of_an_archive_can_be_left_out(tmp_path: Path) -> None:
+    files = {**classes(), "test/0.png": png(5)}
+    source = opened(pack(tmp_path / "photos.zip", files), test="none")
+    assert pixels(source) == CLASSES
+    assert source.account.lines == ["not used: 1 folder (test: task.test=none)"]
 
 
 def test_the_fingerprint_follows_the_archive(tmp_path: Path) -> None:
@@ -140,6 +166,11 @@ def test_an_archive_that_is_none(tmp_path: Path) -> None:
         opened(tmp_path / "photos.zip")
     pack(tmp_path / "photos.tgz", classes()).rename(tmp_path / "photos.tar")
     with pytest.raises(UserError, match="is compressed"):
+        opened(tmp_path / "photos.tar")
+    pack(tmp_path / "photos.tar", classes())
+    content = (tmp_path / "photos.tar").read_bytes()
+    (tmp_path / "photos.tar").write_bytes(content[:700])
+    with pytest.raises(UserError, match="could not be read"):
         opened(tmp_path / "photos.tar")
 
 

@@ -169,3 +169,53 @@ def test_no_pictures_at_all_and_why(tmp_path: Path) -> None:
     (tmp_path / "ant" / "1.svg").write_text("<svg/>")
     with pytest.raises(UserError, match=r"no images found in .*not used: 1 folder .*ant\), 1 file \(\.svg\)"):
         opened(tmp_path)
+
+
+@pytest.mark.parametrize("names", [("train_images", "test_images"), ("Trainset", "test_set"), ("train", "eval")])
+def test_folders_are_splits_in_a_wider_sense(photos: Callable[..., Path], names: tuple[str, str]) -> None:
+    data = opened(photos(*(f"{name}/{label}" for name in names for label in ("ant", "bee"))))
+    assert data.classes == ["ant", "bee"] and sizes(data) == [6, 2, 8]
+    assert data.account.lines == [f"folders are splits: test {names[1]}, train {names[0]}"] or names[0] == "Trainset"
+
+
+@pytest.mark.parametrize("names", [("train_images", "test_images"), ("train2017", "val2017")])
+def test_flat_folders_of_splits_are_no_classes(photos: Callable[..., Path], names: tuple[str, str]) -> None:
+    with pytest.raises(UserError, match="nothing says what they are"):
+        opened(photos(*names))
+
+
+def test_a_class_that_is_a_link_to_nothing_stops(photos: Callable[..., Path]) -> None:
+    folder = photos("ant", "bee")
+    (folder / "wasp").symlink_to("/mnt/missing/wasp")
+    with pytest.raises(UserError, match="wasp is a link to nothing"):
+        opened(folder)
+
+
+@pytest.mark.parametrize(
+    ("images", "others"),
+    [
+        (["images/train", "images/val"], "labels/train"),
+        (["train/images", "valid/images"], "train/labels"),
+        (["JPEGImages", "SegmentationClass"], "Annotations"),
+        (["images", "masks"], "masks"),
+    ],
+)
+def test_data_for_detection_are_told(photos: Callable[..., Path], images: list[str], others: str) -> None:
+    folder = photos(*images)
+    (folder / others).mkdir(parents=True, exist_ok=True)
+    with pytest.raises(UserError, match="as for detection or segmentation"):
+        opened(folder)
+
+
+def test_classes_may_lie_beside_a_folder_called_labels(photos: Callable[..., Path]) -> None:
+    assert opened(photos("images", "stamps", "letters")).classes == ["images", "letters", "stamps"]
+
+
+@pytest.mark.parametrize(
+    ("names", "mend"), [(["train.zip"], "--task .*train.zip"), (["a.zip", "b.tgz"], "unpack them")]
+)
+def test_a_folder_of_archives_alone(tmp_path: Path, names: list[str], mend: str) -> None:
+    for name in names:
+        (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(UserError, match=mend):
+        opened(tmp_path)

@@ -47,6 +47,8 @@ def test_by_words(tmp_path: Path, head: str) -> None:
     [
         ("is_train", [[1, 1, 1, 1, 0, 0]], {"train": 4, "test": 2}),
         ("is_test", [["False"] * 4 + ["True"] * 2], {"train": 4, "test": 2}),
+        ("train", [["True"] * 4 + ["False"] * 2], {"train": 4, "test": 2}),
+        ("in_test", [[0, 0, 0, 0, 1, 1]], {"train": 4, "test": 2}),
         ("is_valid", [["no"] * 4 + ["yes"] * 2], {"train": 4, "validation": 2}),
         ("is_train,is_test", [[1, 1, 1, 0, 0, 0], [0, 0, 0, 0, 1, 1]], {"train": 3, "validation": 1, "test": 2}),
     ],
@@ -55,6 +57,56 @@ def test_by_yes_and_no(tmp_path: Path, head: str, columns: list, expected: dict)
     opened = open_source(Task("photos", str(write(tmp_path, head, *columns))))
     assert sizes(opened) == expected
     assert head.split(",")[0] in opened.account.lines[0]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train_images"] * 4 + ["val_images", "test_images"],
+        ["train2017"] * 4 + ["val2017", "test2017"],
+        ["Train1"] * 4 + ["valid_set", "Test 1"],
+    ],
+)
+def test_words_with_a_number_or_what_is_split(tmp_path: Path, words: list[str]) -> None:
+    assert sizes(open_source(Task("photos", str(write(tmp_path, "split", words))))) == DIVIDED
+
+
+@pytest.mark.parametrize("head", ["mode", "role", "type", "Разбиение"])
+def test_a_column_of_any_name_that_holds_nothing_else(tmp_path: Path, head: str) -> None:
+    words = ["train", "training", "TRAIN", "train", "dev", "testing"]
+    opened = open_source(Task("photos", str(write(tmp_path, head, words))))
+    assert sizes(opened) == DIVIDED
+    assert opened.account.lines == [f"column {head}: train 4, validation 1, test 1 rows."]
+    assert sizes(open_source(Task("photos", str(tmp_path / "t.csv"), split="none"))) == {"train": 6}
+
+
+@pytest.mark.parametrize("words", [["test"] * 6, ["train"] * 6, ["train", "test", "bus"] * 2, ["tr", "te", "va"] * 2])
+def test_a_column_of_any_name_that_may_mean_something_else(tmp_path: Path, words: list[str]) -> None:
+    assert sizes(open_source(Task("photos", str(write(tmp_path, "mode", words))))) == {"train": 6}
+
+
+def test_classes_may_bear_the_names_of_splits(tmp_path: Path) -> None:
+    words = ["train", "test"] * 3
+    path = write(tmp_path, "kind", words)
+    opened = open_source(Task("photos", str(path), label="kind"))
+    assert sizes(opened) == {"train": 6} and opened.tables["train"].class_names() == ["test", "train"]
+
+
+def test_folders_in_paths_say_the_split(tmp_path: Path) -> None:
+    places = ["train/a", "train/b", "val/a", "test/a"]
+    rows = []
+    for row, place in enumerate(places * 2):
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        noise(seed=row).save(tmp_path / place / f"{row}.png")
+        rows.append(f"{place}/{row}.png,{'ab'[row % 2]}")
+    (tmp_path / "t.csv").write_text("\n".join(["file,label", *rows]) + "\n")
+    opened = open_source(Task("photos", str(tmp_path / "t.csv")))
+    assert sizes(opened) == {"train": 4, "validation": 2, "test": 2}
+    assert opened.account.lines == [
+        "column file: train 4, validation 2, test 2 rows, by the folders in its paths; --set task.split=none takes all "
+        "rows alike."
+    ]
+    assert sizes(open_source(Task("photos", str(tmp_path / "t.csv"), split="none"))) == {"train": 8}
 
 
 @pytest.mark.parametrize(

@@ -113,3 +113,20 @@ def test_tables_that_compete_are_named(tmp_path: Path) -> None:
     (tmp_path / "second.csv").write_text("file_name\ntest_0.png\n")
     with pytest.raises(UserError, match=r"first\.csv: no table of images; second\.csv: no column of labels"):
         opened(tmp_path)
+
+
+def test_a_competition_with_a_folder_of_images_for_each_split(tmp_path: Path) -> None:
+    pictures = [f"train_images/{row}.png" for row in range(4)] + ["test_images/9.png"]
+    train = "id,label\n" + "".join(f"{row},{'ab'[row % 2]}\n" for row in range(4))
+    lay_out(tmp_path, *pictures, train=train, test="id\n9\n", sample_submission="id,label\n9,a\n")
+    source = opened(tmp_path)
+    assert rows(source) == [("0.png", "a"), ("1.png", "b"), ("2.png", "a"), ("3.png", "b")]
+    assert "in no table: 9.png" in source.account.lines[-1]
+
+
+def test_one_table_above_the_folders_of_splits(tmp_path: Path) -> None:
+    pictures = [f"{split}/{row}.png" for split in ("train", "test") for row in range(2)]
+    lay_out(tmp_path, *pictures, metadata="file_name,label\n" + "".join(f"{name},{name[-5]}\n" for name in pictures))
+    source = opened(tmp_path)
+    assert rows(source) == rows(source, "test") == [("0.png", "0"), ("1.png", "1")]
+    assert "by the folders in its paths" in source.account.lines[0]

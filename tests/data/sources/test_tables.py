@@ -322,3 +322,70 @@ def test_a_catalog_name_that_is_a_folder_here_too_is_said(tmp_path: Path, monkey
     (tmp_path / "digits").mkdir()
     lines = open_source(registry.task("digits")).account.lines
     assert lines == ["digits is the catalog's task; for the one here, write --task ./digits."]
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("my pics/0.png", lambda name: name.replace(" ", "%20")),
+        ("0.JPG", lambda name: name.replace("JPG", "jpg")),
+        ("0.jpg", lambda name: name.replace("jpg", "JPG")),
+        ("e\u0301.png", lambda name: "\u00e9.png"),
+        ("\u00e9.png", lambda name: "e\u0301.png"),
+    ],
+)
+def test_names_in_another_spelling_are_found_and_told(folder: Path, name: str, change: Callable[[str], str]) -> None:
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_bytes(PICTURES[0])
+    (folder / "t.csv").write_text(f"file,label\n{change(name)},red\n1.png,blue\n2.png,red\n")
+    source = opened(folder / "t.csv")
+    assert labeled(source.tables["train"]) == [(0, "red"), (1, "blue"), (2, "red")]
+    assert source.account.lines[0].startswith("column file: 1 image is found with ")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PK\x03\x04....", "save the sheet as CSV"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        (b"<!DOCTYPE html><html>Log in, please</html>", "a page of the web"),
+        (b"PAR1....", "end in .parquet"),
+        (b"# made by hand\nfile,label\n0.png,red\n", "remove titles and comments"),
+        (b"file:label\n0.png:red\n", "commas, semicolons, tabs or vertical bars"),
+        (b"file label\n0.png red\n", "commas, semicolons, tabs or vertical bars"),
+    ],
+)
+def test_files_that_are_no_tables(folder: Path, content: bytes, message: str) -> None:
+    (folder / "t.csv").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        opened(folder / "t.csv")
+
+
+def test_two_marks_of_encoding(folder: Path) -> None:
+    (folder / "t.csv").write_text("\ufeff\ufefffile;label\n" + ROWS.format(";"), encoding="utf-8")
+    assert labeled(opened(folder / "t.csv").tables["train"]) == [(0, "red"), (1, "blue"), (2, "red")]
+
+
+def test_what_may_be_no_label_is_told(folder: Path) -> None:
+    (folder / "t.csv").write_text("file,label\n0.png,NaN\n1.png,blue\n2.png,red\n")
+    source = opened(folder / "t.csv")
+    assert source.tables["train"].class_names() == ["NaN", "blue", "red"]
+    assert source.account.lines[0].startswith("column label: NaN is taken for a class like any other (1 rows)")
+
+
+def test_columns_of_types_that_hold_no_images_are_passed_over(folder: Path) -> None:
+    more = pa.array([[("a", 1)]] * 3, pa.map_(pa.string(), pa.int64()))
+    table = pa.table({"image": PICTURES, "more": more, "label": ["red", "blue", "red"]})
+    pq.write_table(table, folder / "t.parquet")
+    assert labeled(opened(folder / "t.parquet").tables["train"]) == [(0, "red"), (1, "blue"), (2, "red")]
+
+
+def test_tables_that_are_no_part_of_a_repository_are_told(tmp_path: Path) -> None:
+    table = pa.table({"image": PICTURES, "label": ["red", "blue", "red"]})
+    for name in ("my_train", "holdout"):
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    source = opened(tmp_path)
+    assert list(source.tables) == ["train"] and len(source.tables["train"]) == 3
+    assert source.account.lines == [
+        "not used: 1 file (no part of the data set, by their names or its card: holdout.parquet)"
+    ]
