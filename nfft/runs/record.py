@@ -50,7 +50,8 @@ class Record:
 
 
 def _plain(value: Any) -> Any:
-    if (entries := _entries(type(value))) is not None:
+    kind: type = type(value)
+    if (entries := _entries(kind)) is not None:
         return {
             name: _plain(entry)
             for name, is_omitted in entries
