@@ -50,7 +50,7 @@ class Record:
 
 
 def _plain(value: Any) -> Any:
-    if (entries := _entries(type(value))) is not None:
+    if (entries := _entries(type(value))) is not None:  # type: ignore[arg-type]
         return {
             name: _plain(entry)
             for name, is_omitted in entries
