@@ -25,10 +25,13 @@ if TYPE_CHECKING:
     import numpy as np
 
     from nfft.auto import AutoNFNet
+    from nfft.data.named_files import NamedFiles
     from nfft.reporting.predictions import Row, Table
 
 # Rounds of batches that are decoded while the network is at work on the one before.
 AHEAD = 2
+# Devices and batches of other sizes change a probability by less.
+SAME = 0.02
 
 
 def parser() -> argparse.ArgumentParser:
@@ -66,8 +69,7 @@ def predict(options: argparse.Namespace) -> int:
     rank = int(os.environ.get("RANK", "0"))
     # One process lists, for all, and writes for all.
     files = NamedFiles(options.files if rank == 0 else [])
-    if files.unused:
-        print(f"nfft: not used: {', '.join(map(str, files.unused))}", file=sys.stderr)
+    say_unused(files)
     writes = options.csv is not None and rank == 0
     table = Table(options.csv, options.continues) if writes else None
     classifier, processes = load(options)
@@ -75,6 +77,7 @@ def predict(options: argparse.Namespace) -> int:
     names: Iterable[str] = files
     if table is not None:
         table.start(top_k)
+        check_model(classifier, table)
         names = (name for name in files if name not in table.done)
     counts = Counter(read=0, broken=0)
     bar = tqdm(total=files.total, desc="predicting", disable=None if writes else True, leave=False)
@@ -86,9 +89,45 @@ def predict(options: argparse.Namespace) -> int:
             if table is None and processes == 1 and not is_heard(sys.stdout):
                 # As of `| head`: there is no one to tell of the rest.
                 return 0
+    # In folders that a list has named.
+    say_unused(files)
     if rank == 0:
         conclude(counts, table)
     return 0
+
+
+def check_model(classifier: "AutoNFNet", table: "Table") -> None:
+    """See that a table that goes on was begun by this model: its first picture still gets the same answer.
+
+    Raises:
+        UserError: when it gets another one.
+    """
+    if table.first is None:
+        return
+    file, label, score = table.first
+    if isinstance(view := view_of(classifier, file), str):
+        return
+    now = {each["label"]: each["score"] for each in classifier.classify([view], len(classifier.labels))[0]}
+    if label not in now or abs(now[label] - _number(score)) > SAME:
+        said = f"{now[label]:.6f}" if label in now else "no such class"
+        raise UserError(
+            f"--csv {table.path} was begun by another model, or its pictures have changed: {one_line(file)} has "
+            f"{one_line(label)} {score} there, and {said} now. Choose another name, or leave out --continue."
+        )
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return -1.0  # like no probability
+
+
+def say_unused(files: "NamedFiles") -> None:
+    """Say once what of the folders that were gone through is not taken for a picture."""
+    if files.unused:
+        print(f"nfft: not used: {', '.join(map(str, files.unused))}", file=sys.stderr)
+        files.unused.clear()
 
 
 def load(options: argparse.Namespace) -> tuple["AutoNFNet", int]:

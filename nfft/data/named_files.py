@@ -1,12 +1,12 @@
 """The pictures that people name: files, folders, patterns, and lists of these."""
 
+import codecs
 import glob
 import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO
 
 from nfft.data.sources.account import Unused
 from nfft.data.sources.listing import list_folder, unused_in
@@ -72,10 +72,14 @@ class NamedFiles:
         return [str(Path(name, path[top:].lstrip("/"))) for path in folder.picture_paths()]
 
     def _of_pattern(self, pattern: str) -> Iterable[str]:
-        # Not Path.glob, which takes no pattern that begins with a slash.
-        fitting = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
+        fitting = self._fitting(pattern)
         if not fitting:
             raise UserError(f"{pattern}: there is no file whose name fits.")
+        return fitting
+
+    def _fitting(self, pattern: str) -> list[str]:
+        # Not Path.glob, which takes no pattern that begins with a slash.
+        fitting = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
         return [path for name in fitting for path in (self._of_folder(name) if _is_folder(name) else [name])]
 
     def _listed(self, path: str | None) -> Iterator[str]:
@@ -84,17 +88,23 @@ class NamedFiles:
             yield from self._of_lines(sys.stdin.buffer)
             return
         with Path(path).open("rb") as file:
+            if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):  # as PowerShell writes lists
+                text = Path(path).read_text(encoding="utf-16", errors="replace")
+                yield from self._of_lines(map(os.fsencode, text.splitlines()))
+                return
+            file.seek(0)
             yield from self._of_lines(file)
 
-    def _of_lines(self, lines: IO[bytes]) -> Iterator[str]:
+    def _of_lines(self, lines: Iterable[bytes]) -> Iterator[str]:
         for line in lines:
             name = os.fsdecode(line.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n"))
             if not name.strip():
                 continue
+            # Of many lines, one that names nothing is no reason to stop: it is said where it is read.
             if _is_folder(name):
-                yield from self._of_folder(name)
+                yield from self._of_folder(name) or [name]
             elif glob.has_magic(name) and not os.path.lexists(name):
-                yield from self._of_pattern(name)
+                yield from self._fitting(name) or [name]
             else:
                 yield name
 

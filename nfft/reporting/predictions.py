@@ -29,6 +29,7 @@ class Table:
     Attributes:
         done: files that have a row already.
         read_before: how many of these could be read.
+        first: the first of these, with its most probable class and that one's probability.
 
     Raises:
         UserError: when it is a folder, or another file.
@@ -39,6 +40,7 @@ class Table:
         self.path, self.continues = path, continues
         self.file: IO[str] | None = None
         self.done: set[str] = set()
+        self.first: tuple[str, str, str] | None = None
         self.read_before = self._end = self._top_k = 0
         check_place(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,6 +84,8 @@ class Table:
                     return
                 self.done.add(row[0])
                 self.read_before += not row[-1]
+                if self.first is None and not row[-1]:
+                    self.first = row[0], row[1], row[2]
                 self._end = lines.end
 
     def add(self, rows: Sequence[Row]) -> None:

@@ -269,6 +269,12 @@ def test_a_table_that_was_torn_goes_on(
     assert predict.main([*asked[:-3], "3", "--continue"]) == 2
     assert "other columns than this call writes: go on with the --top-k of before" in complaint(capsys)
     assert table.read_bytes() == whole
+    # The answers of another model.
+    *file, label, score = lines[1].rsplit(b",", 5)[:3]
+    for other in (b",".join([*file, b"wasp", score]), b",".join([*file, label, b"0.010000"])):
+        table.write_bytes(whole.replace(b",".join([*file, label, score]), other))
+        assert predict.main([*asked, "--continue"]) == 2
+        assert "was begun by another model" in complaint(capsys)
     assert predict.main(["--model", str(run), str(folder), "--continue"]) == 2
     assert "--continue goes on with a table: name it with --csv" in complaint(capsys)
 

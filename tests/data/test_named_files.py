@@ -53,3 +53,14 @@ def test_lists_name_what_may_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
         assert list(NamedFiles([dash])) == expected
     with pytest.raises(UserError, match=r"@files\.lst: there is no such list"):
         NamedFiles(["@files.lst"])
+
+
+def test_lines_that_name_nothing_are_named_and_the_rest_is_done() -> None:
+    Path("empty").mkdir()
+    Path("list.txt").write_text("photos/c\nnone*.png\nempty\nphotos/b.png\n")
+    assert list(NamedFiles(["@list.txt"])) == ["photos/c/d.png", "none*.png", "empty", "photos/b.png"]
+
+
+def test_a_list_as_windows_writes_it() -> None:
+    Path("list.txt").write_bytes("photos/b.png\r\nphotos/é.png\r\n".encode("utf-16"))
+    assert list(NamedFiles(["@list.txt"])) == ["photos/b.png", "photos/é.png"]
