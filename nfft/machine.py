@@ -56,9 +56,19 @@ def hardware(device: str) -> dict[str, Any]:
     return {"device": device.split(":")[0], "name": name, "cores": os.cpu_count(), "memory_bytes": memory}
 
 
-def _processor() -> str:
+def computes_bf16() -> bool:
+    """Whether the processor has instructions for bfloat16, by what Linux says: torch itself tells since 2.10 or so."""
+    flags = next((line.split() for line in _cpuinfo() if line.startswith("flags")), [])
+    return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+def _cpuinfo() -> list[str]:
     cpuinfo = Path("/proc/cpuinfo")
-    for line in cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []:
+    return cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+
+
+def _processor() -> str:
+    for line in _cpuinfo():
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()

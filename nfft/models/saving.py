@@ -37,8 +37,10 @@ def config_of(
 ) -> dict[str, Any]:
     """The content of config.json; `stage` is a folder that timm may write to."""
     labels = {"num_classes": len(classes), "label_names": list(classes)}
-    save_config_for_hf(model, str(stage / "config.json"), model_config=labels, data_config=preprocessing)
+    save_config_for_hf(model, stage / "config.json", model_config=labels)  # type: ignore[arg-type]
     config = json.loads((stage / "config.json").read_text(encoding="utf-8"))
+    # Put in here: timm takes preprocessing since 1.0.31, which many cannot have for a timm that others pin.
+    config["pretrained_cfg"] |= json.loads(json.dumps(preprocessing))
     _finish_config(config, checkpoint)
     return config
 
@@ -48,7 +50,7 @@ def _finish_config(config: dict[str, Any], checkpoint: Checkpoint) -> None:
     config["architecture"] = checkpoint.timm_name
     recorded = {name: value for name, value in config.get("model_args", {}).items() if name not in RUN_ARGUMENTS}
     config["model_args"] = {**recorded, **checkpoint.arguments}
-    sizes = ("test_input_size", "pool_size", "test_pool_size")
+    sizes = ("test_input_size", "test_crop_pct", "pool_size", "test_pool_size")
     for name in ("tag", "origin_url", "paper_ids", "paper_name", "label_names", "label_descriptions", *sizes):
         config["pretrained_cfg"].pop(name, None)
     # timm writes the license of its own weights, whether they were used or not.
