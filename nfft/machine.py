@@ -57,7 +57,7 @@ def hardware(device: str) -> dict[str, Any]:
 
 
 def computes_bf16() -> bool:
-    """Whether the processor has instructions for bfloat16, by what Linux says: torch 2.6 does not tell."""
+    """Whether the processor has instructions for bfloat16, by what Linux says: older releases of torch do not tell."""
     flags = next((line.split() for line in _cpuinfo() if line.startswith("flags")), [])
     return "amx_bf16" in flags or "avx512_bf16" in flags
 
