@@ -1,10 +1,12 @@
 """AutoNFNet: a trained classifier as people use one: load it by name, show it pictures, share it."""
 
 import logging
+import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -16,25 +18,31 @@ from nfft.command_line import public_path
 from nfft.config import registry
 from nfft.config.overrides import with_settings
 from nfft.config.task import Task
-from nfft.data.decode import UnreadableImage, decode
+from nfft.data.decode import RawImage, UnreadableImage, decode
 from nfft.distributed.accelerator import best_device, make_accelerator, set_threads
 from nfft.errors import UserError
 from nfft.evaluation.evaluate import EvaluationPlan, plan_evaluation, run_evaluation
 from nfft.evaluation.predictor import Inference, Network
 from nfft.hub.download import HubAccess
-from nfft.hub.upload import push_folder
+from nfft.hub.upload import push_files
 from nfft.models.build import build_network
 from nfft.models.checkpoint import Checkpoint, labels_of
 from nfft.models.resolve import find_checkpoint
 from nfft.models.saving import save_network
 from nfft.models.transforms import pixels_of, stored_preprocessing, transform_of
+from nfft.models.validation import check_finite
 from nfft.reporting.model_card import render_bare
 from nfft.runs.folder import NETWORK
 from nfft.runs.records import Evaluation
+from nfft.text import shorten
 
 logger = logging.getLogger(__name__)
 
-Picture = str | Path | bytes | Image.Image | np.ndarray
+Picture = str | Path | bytes | IO[bytes] | Image.Image | np.ndarray | Tensor
+EXPECTED = (
+    "an image file (its path, its bytes, or the file opened in binary), an image of Pillow, a uint8 array (height, "
+    "width[, channels]) or a uint8 tensor (channels, height, width)"
+)
 BATCH = 32
 
 
@@ -45,6 +53,8 @@ class AutoNFNet(nn.Module):
         network: timm's module.
         labels: names of the classes, in the order of the logits.
         transform: an RGB image of Pillow -> normalised pixels (3, side, side), as the network is evaluated.
+        rendering: how what a picture holds becomes RGB: what transparent ones lie on, what is black and white in deep
+            ones.
         checkpoint: where it came from.
     """
 
@@ -53,6 +63,7 @@ class AutoNFNet(nn.Module):
         self.network, self.labels, self.checkpoint = network, labels, checkpoint
         self.preprocessing = stored_preprocessing(checkpoint)
         self.transform = transform_of(self.preprocessing)
+        self.rendering = checkpoint.rendering
         self._view = pixels_of(self.preprocessing)
         self._folded: tuple[list, nn.Module] | None = None
 
@@ -98,20 +109,22 @@ class AutoNFNet(nn.Module):
         return self.network(pixel_values)
 
     def predict(
-        self, images: Picture | Sequence[Picture], top_k: int = 5, batch_size: int = BATCH
+        self, images: Picture | Iterable[Picture], top_k: int = 5, batch_size: int = BATCH
     ) -> list[dict[str, Any]] | list[list[dict[str, Any]]]:
         """The most probable classes of one picture, or of each of several.
 
         Args:
-            images: paths, bytes of files, images of Pillow, or uint8 arrays (height, width, 3); one, a list, or an
-                array (n, height, width, 3).
+            images: paths, bytes of files, files opened in binary, images of Pillow, uint8 arrays (height, width) or
+                (height, width, channels), or uint8 tensors (channels, height, width), as torchvision reads them. One,
+                or several: a list, a generator, an array (n, height, width, channels), a tensor (n, channels, height,
+                width). Of the channels, there are 1, 3, or 4 with opacity.
             top_k: classes to name, at most as many as there are.
 
         Returns:
             {"label", "score"} of each class, best first: a list for one picture, a list of lists for several.
 
         Raises:
-            UserError: for a picture that cannot be read.
+            UserError: for a picture that cannot be read, or what is none.
         """
         if top_k < 1:
             raise UserError(f"top_k must be at least 1; got {top_k}.")
@@ -120,7 +133,7 @@ class AutoNFNet(nn.Module):
         classes = [self._named(row, top_k) for rows in logits for row in rows]
         return classes[0] if single else classes
 
-    def features(self, images: Picture | Sequence[Picture], batch_size: int = BATCH) -> Tensor:
+    def features(self, images: Picture | Iterable[Picture], batch_size: int = BATCH) -> Tensor:
         """What the classifier sees of pictures (as for `predict`): (n, features), or (features,) for one."""
         pictures, single = _pictures(images)
         network: Any = self.folded()
@@ -147,13 +160,38 @@ class AutoNFNet(nn.Module):
         weight = next(self.network.parameters())
         return Inference(weight.device, self.preprocessing["mean"], self.preprocessing["std"], dtype=weight.dtype)
 
-    def _answers(self, pictures: Sequence[Picture], size: int, network: Network) -> Iterator[Tensor]:
+    def view(self, picture: Picture) -> np.ndarray:
+        """What the network is shown of a picture, before it is normalized: uint8, (side, side, 3).
+
+        Raises:
+            UnreadableImage: when there is no picture in it.
+            UserError: when it is nothing that could be one.
+        """
+        return self._view(decode(_raw(picture), self.rendering))
+
+    def classify(self, views: Sequence[np.ndarray], top_k: int) -> list[list[dict[str, Any]]]:
+        """The most probable classes of what `view` makes, best first."""
+        return [self._named(row, top_k) for row in self._answer(views, self.folded())] if views else []
+
+    def _answers(self, pictures: Iterable[Picture], size: int, network: Network) -> Iterator[Tensor]:
         """What `network` makes of the pictures, a batch at a time, on the CPU."""
+        waiting = iter(pictures)
+        while views := [self._view_or_refuse(picture) for picture in islice(waiting, size)]:
+            yield self._answer(views, network)
+
+    def _answer(self, views: Sequence[np.ndarray], network: Network) -> Tensor:
+        pixels = torch.stack([torch.from_numpy(view) for view in views]).permute(0, 3, 1, 2)
         inference = self._inference
-        for start in range(0, len(pictures), size):
-            views = [torch.from_numpy(self._view(_opened(picture))) for picture in pictures[start : start + size]]
-            pixels = inference.normalized(torch.stack(views).permute(0, 3, 1, 2))
-            yield inference.answers(network, pixels).float().cpu()
+        answers = inference.answers(network, inference.normalized(pixels)).float().cpu()
+        check_finite(self.checkpoint.name, answers)
+        return answers
+
+    def _view_or_refuse(self, picture: Picture) -> np.ndarray:
+        try:
+            return self.view(picture)
+        except UnreadableImage as error:
+            which = shorten(str(picture), 200) if isinstance(picture, (str, os.PathLike)) else _called(picture)
+            raise UserError(f"{which} cannot be read: {error}. Expected an image file, or a uint8 array.") from error
 
     def _named(self, logits: Tensor, top_k: int) -> list[dict[str, Any]]:
         best = logits.softmax(0).topk(min(top_k, len(self.labels)))
@@ -193,10 +231,9 @@ class AutoNFNet(nn.Module):
             self.save_pretrained(folder)
             text = render_bare(repository, self.checkpoint, self.labels)
             (folder / "README.md").write_text(text, encoding="utf-8")
-            return push_folder(
-                folder,
+            return push_files(
+                {path.name: path for path in folder.iterdir()},
                 repository,
-                files=(*NETWORK, "README.md"),
                 replaced=NETWORK,
                 private=private,
                 revision=revision,
@@ -208,7 +245,7 @@ class AutoNFNet(nn.Module):
 
 
 def predict(
-    images: Picture | Sequence[Picture], model: str | Path, top_k: int = 5, revision: str | None = None
+    images: Picture | Iterable[Picture], model: str | Path, top_k: int = 5, revision: str | None = None
 ) -> list[dict[str, Any]] | list[list[dict[str, Any]]]:
     """The most probable classes of pictures, by a model that is loaded for them, on the best device there is.
 
@@ -276,18 +313,57 @@ def evaluation_of(
         return plan_evaluation(classifier, task, split=split, resolution=resolution, revision=revision)
 
 
-def _pictures(images: Picture | Sequence[Picture]) -> tuple[Sequence[Picture], bool]:
-    """Pictures as a sequence, and whether it was one."""
-    if isinstance(images, np.ndarray):
-        return (list(images), False) if images.ndim == 4 else ([images], True)
-    if isinstance(images, (str, Path, bytes, Image.Image)):
+def _pictures(images: Any) -> tuple[Iterable[Picture], bool]:
+    """Pictures one after another, and whether it was one.
+
+    Raises:
+        UserError: for what is neither.
+    """
+    if isinstance(images, np.ndarray | Tensor):
+        return (images, False) if images.ndim == 4 else ([images], True)
+    if isinstance(images, str | os.PathLike | bytes | bytearray | Image.Image) or hasattr(images, "read"):
         return [images], True
+    if isinstance(images, Mapping) or not isinstance(images, Iterable):
+        raise UserError(f"expected {EXPECTED}, or several of them; got {_described(images)}.")
     return images, False
 
 
-def _opened(picture: Picture) -> Image.Image:
-    try:
-        return decode(str(picture) if isinstance(picture, Path) else picture)
-    except UnreadableImage as error:
-        which = str(picture) if isinstance(picture, (str, Path)) else f"a picture given as {type(picture).__name__}"
-        raise UserError(f"{which} cannot be read: {error}. Expected an image file, or a uint8 array.") from error
+def _raw(picture: Any) -> RawImage:
+    """A picture as `decode` takes it."""
+    if isinstance(picture, os.PathLike):
+        return os.fspath(picture)
+    if isinstance(picture, bytearray):
+        return bytes(picture)
+    if isinstance(picture, Tensor):
+        if (
+            picture.dtype != torch.uint8
+            or picture.ndim not in (2, 3)
+            or picture.shape[:-2] not in ((), (1,), (3,), (4,))
+        ):
+            raise UserError(f"expected {EXPECTED}; got {_described(picture)}.")
+        return (picture if picture.ndim == 2 else picture.permute(1, 2, 0)).cpu().contiguous().numpy()
+    if isinstance(picture, np.ndarray):
+        if picture.ndim not in (2, 3) or picture.shape[2:] not in ((), (1,), (3,), (4,)):
+            raise UserError(f"expected {EXPECTED}; got {_described(picture)}.")
+        return np.ascontiguousarray(picture)
+    if hasattr(picture, "read") and not isinstance(picture, Image.Image):
+        content = picture.read()
+        if not isinstance(content, bytes):
+            raise UserError(f"expected a file opened in binary, as open(path, 'rb') does; got {_described(picture)}.")
+        return content
+    if not isinstance(picture, str | bytes | Image.Image):
+        raise UserError(f"expected {EXPECTED}; got {_described(picture)}.")
+    return picture
+
+
+def _called(picture: Any) -> str:
+    """What was given as a picture, for want of a name."""
+    return f"a picture given as {type(picture).__name__}"
+
+
+def _described(picture: Any) -> str:
+    """What was given in place of a picture."""
+    kind = type(picture).__name__
+    if isinstance(picture, np.ndarray | Tensor):
+        return f"{kind} of {str(picture.dtype).removeprefix('torch.')} and shape {tuple(picture.shape)}"
+    return kind

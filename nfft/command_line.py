@@ -6,6 +6,16 @@ import shlex
 import sys
 from pathlib import Path
 
+from nfft.text import printable
+
+# By which launchers tell a process its number.
+RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
+
+
+def is_main_process() -> bool:
+    """Whether this is the first of the processes that were started together, or alone; no library is asked."""
+    return next((os.environ[name] for name in RANKS if name in os.environ), "0") == "0"
+
 
 def command() -> str:
     """What was typed to start this process, as far as it can be told."""
@@ -29,7 +39,7 @@ def public_command() -> str:
 
     As a path all the same: `--task path/to/cifar10` is not the catalog's cifar10.
     """
-    return shlex.join(public_path(word) for word in shlex.split(command()))
+    return printable(shlex.join(public_path(word) for word in shlex.split(command())))
 
 
 def public_path(word: str) -> str:

@@ -1,4 +1,7 @@
-"""Files written whole: under another name first, so that a reader or a crash never meets half of one."""
+"""Files written whole: under another name first, and on the disk before they get their own.
+
+So no reader meets half of a file, and neither does whoever comes back after a crash or a power failure.
+"""
 
 import errno
 import hashlib
@@ -6,10 +9,11 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from nfft.errors import UserError
 
@@ -18,6 +22,8 @@ try:
 except ImportError:  # only Unix has it
     fcntl = None  # type: ignore[assignment]
 
+# A file system that cannot force a file or a folder to the disk says one of these.
+WITHOUT_SYNC = (errno.EINVAL, errno.ENOTSUP)
 # Errors of the system when a file cannot be written: the user's to mend, not a bug.
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -34,7 +40,8 @@ def expanded(path: str) -> Path:
         UserError: for the home of someone who is not known here.
     """
     try:
-        return Path(path).expanduser()
+        # A folder here may be called ~, too: ./~ is that.
+        return Path(path).expanduser() if path.startswith("~") else Path(path)
     except RuntimeError as error:
         raise UserError(f"{path}: there is no such home folder. Write the path in full.") from error
 
@@ -56,14 +63,104 @@ def fingerprint_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole, then give it its name."""
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Every file that is to last is written so: under another name, to the disk, and only then under its own.
+
+    Yields:
+        The name to write to meanwhile, in the same folder.
+    """
+    with scratch(path) as temporary:
+        yield temporary
+        sync(temporary)
+        temporary.replace(path)
+        sync(path.parent)
+
+
+@contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to, that `finished_name` knows again; what is there in the end is deleted."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Force a file, or the names in a folder, to the disk; nothing happens where the file system knows no such thing.
+
+    Raises:
+        OSError: naming the file, when the disk does not take it.
+    """
+    if fcntl is None:
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in WITHOUT_SYNC:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> list[Path]:
+    """Make a folder and those above it, where they are missing, so that they last; returns the new ones, top first."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()][::-1]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync(path.parent)
+    return missing
+
+
+def remove_unfinished(folder: Path, is_ours: Callable[[str], bool]) -> None:
+    """Delete what `writing` was at in a folder when its process was killed.
+
+    Only for whoever holds the folder: what another process is about to finish looks the same.
+
+    Args:
+        is_ours: whether a file of that name is written there.
+    """
+    for path in folder.iterdir() if folder.is_dir() else []:
+        if (name := finished_name(path.name)) is not None and is_ours(name):
+            with suppress(OSError):
+                path.unlink()
+
+
+def finished_name(name: str) -> str | None:
+    """The name that `writing` would have given to the file that it calls `name` meanwhile; None for any other."""
+    match = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}", name)
+    return match[1] if match else None
+
+
+def check_writable(path: Path, option: str) -> None:
+    """See that a file can be written at `path`, before the work whose outcome it is to hold.
+
+    Args:
+        option: by which it was named.
+
+    Raises:
+        UserError: saying what is in the way.
+    """
+    if path.is_dir():
+        raise UserError(f"{option} {path} is a folder. Name a file.")
+    standing = next(parent for parent in path.absolute().parents if parent.exists())
+    # By doing it: rights, read-only disks and names that are too long show in no other way.
+    name = f".{path.name}." if standing == path.absolute().parent else None
+    try:
+        with tempfile.NamedTemporaryFile(dir=standing, prefix=name):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{option} {path} cannot be written: {standing}: {error.strerror}. Choose another place."
+        ) from error
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole, then give it its name."""
+    with writing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -81,21 +178,65 @@ def write_json(path: Path, content: Any) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[bool]:
-    """Hold a lock, a file, that no two processes have at once; a process that ends gives back what it holds.
+    """Hold a lock, a file, that no two have at once; a process that ends gives back what it holds.
 
     Yields:
-        Whether it is held: not where another process has it. Systems and file systems without locks let all pass.
+        Whether it is held: not where someone else has it. Systems and file systems without locks let all pass.
     """
     if fcntl is None:
         yield True
         return
-    with path.open("w") as lock:
+    lock = _lock(path)
+    if lock is None:
+        yield False
+        return
+    key = _identity(lock)
+    _mine.add(key)
+    try:
+        yield True
+    finally:
+        # Before it is given back, so that nobody can have locked the file that loses its name.
+        path.unlink(missing_ok=True)
+        _mine.discard(key)
+        lock.close()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether someone holds the lock; nothing is left where nobody does."""
+    if not path.exists():
+        return False
+    with locked(path) as mine:
+        return not mine
+
+
+# Locks of this process, which the system would give it a second time, and take away with the first file that it closes.
+_mine: set[tuple[int, int]] = set()
+
+
+def _lock(path: Path) -> BinaryIO | None:
+    """The file at `path`, locked; None where someone else has it."""
+    while True:
+        with suppress(FileNotFoundError):
+            status = path.stat()
+            if (status.st_dev, status.st_ino) in _mine:
+                return None
+        lock = path.open("ab")  # which leaves what another may be writing there
         try:
             # Not flock: loader processes, which outlive a run that is killed by a moment, would have it too.
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
-            yield False
-            return
+            lock.close()
+            return None
         except OSError:
-            pass  # some network file systems have no locks
-        yield True
+            return lock  # some network file systems have no locks
+        # Whoever had it may have deleted the file between its opening here and its locking: then it guards nothing.
+        with suppress(FileNotFoundError):
+            status = path.stat()
+            if (status.st_dev, status.st_ino) == _identity(lock):
+                return lock
+        lock.close()
+
+
+def _identity(file: BinaryIO) -> tuple[int, int]:
+    status = os.fstat(file.fileno())
+    return status.st_dev, status.st_ino

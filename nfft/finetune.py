@@ -12,6 +12,7 @@ if __name__ == "__main__":
     here = str(Path(__file__).parent)
     sys.path[:] = [entry for entry in sys.path if entry != here]
 
+    from nfft.cli.ending import as_process
     from nfft.cli.finetune import main
 
-    sys.exit(main())
+    sys.exit(as_process(main))

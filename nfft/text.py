@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
 
 def printable(text: str) -> str:
@@ -25,6 +26,19 @@ def shorten(text: str, limit: int) -> str:
         return text
     tail = limit // 3
     return f"{text[: limit - 1 - tail].rstrip()}…{text[-tail:].lstrip()}"
+
+
+def is_deep(value: Any, levels: int = 32) -> bool:
+    """Whether lists and dicts of JSON lie deeper in each other than anything here does: to walk these may not end."""
+    inside = [value]
+    for _ in range(levels):
+        inside = [
+            entry
+            for outer in inside
+            if isinstance(outer, (list, dict))
+            for entry in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return bool(inside)
 
 
 def in_columns(lines: Sequence[Sequence[str]]) -> str:

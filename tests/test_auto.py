@@ -1,5 +1,6 @@
 """AutoNFNet takes pictures as people have them and answers as people expect."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,6 +123,41 @@ def test_saved_and_loaded_again(nano: nfft.AutoNFNet, tmp_path: Path) -> None:
     assert again.predict(PIXELS) == nano.predict(PIXELS)
 
 
+def test_pictures_come_in_many_forms(nano: nfft.AutoNFNet, tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(PIXELS).save(path)
+    (wanted,) = nano.predict([PIXELS])
+    tensor = torch.from_numpy(PIXELS).permute(2, 0, 1)
+    with path.open("rb") as file:
+        for one in (
+            path,
+            str(path),
+            path.read_bytes(),
+            io.BytesIO(path.read_bytes()),
+            file,
+            tensor,
+            bytearray(path.read_bytes()),
+        ):
+            assert nano.predict(one) == wanted, type(one)
+    several = [
+        (PIXELS for _ in range(3)),
+        iter([str(path)] * 3),
+        (PIXELS,) * 3,
+        tensor.repeat(3, 1, 1, 1),
+        [tensor] * 3,
+    ]
+    for many in several:
+        # In batches of another size, some products are rounded otherwise.
+        for classes in nano.predict(many, batch_size=2):
+            assert [one["label"] for one in classes] == [one["label"] for one in wanted], type(many)
+            assert [one["score"] for one in classes] == pytest.approx([one["score"] for one in wanted], abs=1e-6)
+    gray = PIXELS[..., :1]
+    assert nano.predict(gray) == nano.predict(gray[..., 0]) == nano.predict(torch.from_numpy(gray[..., 0])[None])
+    clear = np.dstack([PIXELS, np.zeros_like(gray)])
+    assert nano.predict(clear) == nano.predict(np.full_like(PIXELS, 255))
+    assert nano.predict(iter([])) == []
+
+
 @pytest.mark.parametrize(
     ("picture", "message"),
     [
@@ -129,6 +165,13 @@ def test_saved_and_loaded_again(nano: nfft.AutoNFNet, tmp_path: Path) -> None:
         (b"", "given as bytes cannot be read: the file is empty"),
         (PIXELS.astype(np.float32), "given as ndarray cannot be read: its values are float32, not uint8"),
         (b"not an image", "cannot identify image file"),
+        (np.zeros((4, 4, 7), np.uint8), r"got ndarray of uint8 and shape \(4, 4, 7\)"),
+        (torch.zeros(3, 4, 4), r"expected .*uint8 tensor.*; got Tensor of float32 and shape \(3, 4, 4\)"),
+        (torch.zeros(8, 4, 3, dtype=torch.uint8), r"got Tensor of uint8 and shape \(8, 4, 3\)"),
+        (7, "expected an image file .*, or several of them; got int"),
+        ({"image": "photo.jpg"}, "or several of them; got dict"),
+        ([None], "expected an image file .*; got NoneType"),
+        (io.StringIO("text"), "expected a file opened in binary"),
     ],
 )
 def test_what_is_no_picture_is_named(nano: nfft.AutoNFNet, picture: object, message: str) -> None:

@@ -1,16 +1,30 @@
 """What is written is whole, or it is not there."""
 
 import json
+import os
 import resource
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from processes import Process
 
 from nfft.errors import UserError
-from nfft.files import expanded, read_lines, write_json, write_text
+from nfft.files import (
+    check_writable,
+    expanded,
+    finished_name,
+    is_locked,
+    locked,
+    make_folder,
+    read_lines,
+    write_json,
+    write_text,
+    writing,
+)
 from nfft.training.checkpointing import latest_checkpoint, save_checkpoint
 
 
@@ -70,3 +84,118 @@ def test_no_room_for_a_checkpoint(tmp_path: Path) -> None:
     assert actual is not None
     assert actual.folder == kept
     assert not torn
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[tuple[str, Path]] = []
+    rename, flush = Path.replace, os.fsync
+
+    def replace(path: Path, target: Path) -> Path:
+        done.append(("rename", target))
+        return rename(path, target)
+
+    def fsync(descriptor: int) -> None:
+        done.append(("sync", Path(f"/proc/self/fd/{descriptor}").readlink()))
+        flush(descriptor)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    monkeypatch.setattr(os, "fsync", fsync)
+    made = make_folder(tmp_path / "a" / "b")
+    assert made == [tmp_path / "a", tmp_path / "a" / "b"]
+    assert done == [("sync", tmp_path), ("sync", tmp_path / "a")]
+    done.clear()
+    write_text(made[1] / "results.json", "{}")
+    (first, written), *rest = done
+    assert first == "sync" and finished_name(written.name) == "results.json"
+    assert rest == [("rename", made[1] / "results.json"), ("sync", made[1])]
+
+
+def test_a_disk_that_does_not_take_a_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(number: int) -> None:
+        def fsync(descriptor: int) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "fsync", fsync)
+
+    refuse(5)
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        write_text(tmp_path / "run.json", "{}")
+    assert finished_name(Path(caught.value.filename).name) == "run.json"
+    assert [*tmp_path.iterdir()] == []
+    refuse(22)  # of a file system that knows no such thing
+    write_text(tmp_path / "run.json", "{}")
+    assert (tmp_path / "run.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize(
+    "name", ["step-best", ".results.json", ".results.json.12", "results.json.0123abcd", "..0123abcd"]
+)
+def test_names_that_are_not_of_files_half_written(name: str) -> None:
+    assert finished_name(name) is None
+
+
+def test_what_can_be_written_is_known_before(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path, tmp_path / "file" / "x.json", tmp_path / ("x" * 250)):
+        with pytest.raises(UserError, match=r"--output .*(is a folder|cannot be written)"):
+            check_writable(place, "--output")
+    check_writable(tmp_path / "new" / "folder" / "x.json", "--output")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_lock_is_held_once_and_leaves_nothing(tmp_path: Path) -> None:
+    lock = tmp_path / ".lock"
+    with locked(lock) as mine:
+        assert mine and is_locked(lock)
+        with locked(lock) as again:
+            assert not again
+        assert is_locked(lock), "asking gives nothing away"
+    assert not lock.exists() and not is_locked(lock)
+    with pytest.raises(KeyboardInterrupt), locked(lock):
+        raise KeyboardInterrupt
+    assert not lock.exists()
+
+
+CONTENDER = """
+import os, sys
+from pathlib import Path
+from nfft.files import locked
+lock, inside, rounds = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+for _ in range(rounds):
+    with locked(lock) as mine:
+        if mine:
+            os.close(os.open(inside, os.O_CREAT | os.O_EXCL))
+            inside.unlink()
+"""
+
+
+def test_a_lock_is_held_once_however_many_want_it(tmp_path: Path) -> None:
+    # Whoever is inside makes a file that must not be there yet.
+    asked = ["-c", CONTENDER, tmp_path / ".lock", tmp_path / "inside", 1500]
+    running = [Process(*asked) for _ in range(3)]
+    assert [process.communicate()[1] for process in running] == [""] * 3
+
+
+def test_another_thread_is_someone_else(tmp_path: Path) -> None:
+    seen: list[bool] = []
+
+    def ask() -> None:
+        with locked(tmp_path / ".lock") as mine:
+            seen.append(mine)
+
+    with locked(tmp_path / ".lock"):
+        thread = threading.Thread(target=ask)
+        thread.start()
+        thread.join()
+    ask()
+    assert seen == [False, True]
+
+
+def test_streamed_content_is_written_the_same_way(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="half"), writing(tmp_path / "model") as file:
+        file.write_bytes(b"half")
+        raise ValueError("half of it")
+    assert [*tmp_path.iterdir()] == []
+    with writing(tmp_path / "model") as file:
+        file.write_bytes(b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

@@ -101,7 +101,7 @@ def add_precision(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> 
 
 def add_seeds(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     parser.add_argument(
-        "--seeds", type=at_least(1), default=3, help="runs of each, from seed 0 on (default: %(default)s)"
+        "--seeds", type=between(1, 1000), default=3, help="runs of each, from seed 0 on (default: %(default)s)"
     )
 
 

@@ -8,7 +8,8 @@ from nfft.cli.errors import run_command
 from nfft.cli.many_runs import run_cells
 from nfft.command_line import public_command
 from nfft.config.run_config import default_folder
-from nfft.experiments.runner import check_cells
+from nfft.experiments.runner import check_cells, check_models
+from nfft.files import check_writable
 from nfft.text import in_columns
 
 EPILOG = """a setting of one method bears its name: --set lora.rank=16
@@ -43,7 +44,9 @@ def compare(options: argparse.Namespace) -> int:
     folder = options.output_dir or Path("runs") / f"compare-{default_folder(options.task, options.model).name}"
     # Seed by seed, so that whoever stops early has something of every method.
     order = [cells[method][seed] for seed in range(options.seeds) for method in options.methods]
+    check_writable(folder / "compare.json", "the folder of all runs, for")
     check_cells(order, folder)
+    check_models(order, folder)
     print(f"folder  {folder}\nruns    {len(order)}: {len(options.methods)} methods, {options.seeds} seeds", flush=True)
     failed, interrupted = run_cells(order, folder)
     if interrupted:

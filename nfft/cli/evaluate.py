@@ -12,8 +12,8 @@ from nfft.command_line import public_command
 from nfft.config.overrides import read_task
 from nfft.config.run_config import default_folder, split_pairs
 from nfft.errors import UserError
-from nfft.files import fingerprint_of, write_json
-from nfft.runs.folder import RUN, is_held
+from nfft.files import check_writable, fingerprint_of, make_folder, write_json
+from nfft.runs.folder import RUN, has_ended, is_held
 
 if TYPE_CHECKING:
     from nfft.evaluation.evaluate import EvaluationPlan
@@ -65,9 +65,9 @@ def evaluate(options: argparse.Namespace) -> int:
             print(line, file=sys.stderr)
     evaluation = run_evaluation(plan, accelerator, public_command())
     if accelerator.is_main_process:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        write_json(output, evaluation.to_json())
         announce(evaluation)
+        make_folder(output.parent)
+        write_json(output, evaluation.to_json())
         print(f"written to  {output}")
         if options.add_to is not None:
             for line in add_evaluation(options.add_to, evaluation.added()):
@@ -83,8 +83,7 @@ def check_places(add_to: Path | None, output: Path, checkpoint: "Checkpoint") ->
     Raises:
         UserError: naming the place and what is wrong with it.
     """
-    if output.is_dir():
-        raise UserError(f"--output {output} is a folder. Name a file.")
+    check_writable(output, "--output")
     if output.is_file():
         try:
             is_ours = json.loads(output.read_text(encoding="utf-8")).keys() >= EVALUATED
@@ -96,6 +95,8 @@ def check_places(add_to: Path | None, output: Path, checkpoint: "Checkpoint") ->
         return
     if not (add_to / RUN).is_file():
         raise UserError(f"--add-to {add_to} is not the folder of a run.")
+    if not has_ended(add_to):
+        raise UserError(f"--add-to {add_to}: the run there has not ended. Go on with it first (--resume).")
     if is_held(add_to):
         raise UserError(f"--add-to {add_to}: another process is at work on that run. Wait for it, or stop it.")
     weights = add_to / checkpoint.weights

@@ -3,12 +3,14 @@
 import argparse
 import os
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from nfft.cli.arguments import add_method, add_precision, add_private, add_run, new_parser, run_config_of
 from nfft.cli.errors import run_command
-from nfft.command_line import public_command, resume_command
+from nfft.command_line import is_main_process, public_command, resume_command
+from nfft.config.run_config import RunConfig
 
 EPILOG = """examples:
   nfft finetune --task digits
@@ -40,6 +42,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 def finetune(options: argparse.Namespace) -> int:
     """Train, and show how it goes; docs/run-folder.md says what is left in the folder."""
+    from nfft.runs.folder import check_folder, hold_run
+
+    config = replace(run_config_of(options), command=public_command())
+    with ExitStack() as held:
+        if is_main_process():
+            check_folder(config.folder, resume=config.resume)
+            # Before the libraries, which take seconds to import, in which another could begin here.
+            held.enter_context(hold_run(config.folder))
+        return _train(config, held)
+
+
+def _train(config: RunConfig, held: ExitStack) -> int:
     from nfft.cli.console import Console
     from nfft.machine import keep_freed_memory
     from nfft.training.run import Interrupted, train
@@ -47,7 +61,7 @@ def finetune(options: argparse.Namespace) -> int:
     keep_freed_memory()
     console = Console()
     try:
-        train(replace(run_config_of(options), command=public_command()), [console])
+        train(config, [console], held=held)
     except Interrupted as stop:
         if os.environ.get("RANK", "0") == "0":
             print(f"{stop}. Go on with:", file=sys.stderr)

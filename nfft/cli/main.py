@@ -5,11 +5,17 @@ import sys
 
 from nfft import __version__
 from nfft.cli import COMMANDS
+from nfft.cli.ending import as_process
 from nfft.errors import nearest
 
 
 def main() -> int:
-    """Hand over to the command that was named; nothing heavy is imported before that."""
+    """Be the command that was named, from its start to the end of this process."""
+    return as_process(hand_over)
+
+
+def hand_over() -> int:
+    """Do the command that was named; nothing heavy is imported before that."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name == "--version":
         print(f"nfft {__version__}")

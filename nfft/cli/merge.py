@@ -1,11 +1,14 @@
 """`nfft merge`: a whole network out of an adapter and its base, for those who load networks without nfft."""
 
 import argparse
+import shutil
 from pathlib import Path
 
 from nfft.cli.arguments import new_parser
 from nfft.cli.errors import run_command
 from nfft.errors import UserError
+from nfft.files import check_writable, locked, make_folder, sync
+from nfft.runs.folder import RUN, has_ended
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,12 +28,26 @@ def merge(options: argparse.Namespace) -> int:
     """Write the merged network into a new folder."""
     from nfft.auto import AutoNFNet
 
-    is_empty_folder = options.output.is_dir() and not any(options.output.iterdir())
-    if options.output.exists() and not is_empty_folder:
-        raise UserError(f"{options.output} is there already. Choose another folder.")
+    output: Path = options.output
+    if output.exists() and not (output.is_dir() and not any(output.iterdir())):
+        raise UserError(f"{output} is there already. Choose another folder.")
+    check_writable(output / "config.json", "the folder")
+    run = Path(options.model).expanduser()
+    if (run / RUN).is_file() and not has_ended(run):
+        raise UserError(f"the run in {run} has not ended. Go on with it first (--resume).")
     model = AutoNFNet.from_pretrained(options.model, revision=options.revision)
     if model.checkpoint.base is None:
         raise UserError(f"{options.model} is no adapter: it is a whole network already.")
-    model.save_pretrained(options.output)
-    print(f"written to  {options.output}/: model.safetensors, config.json")
+    # Made beside the folder and renamed: one that was killed is only to be repeated.
+    target = output.resolve()
+    make_folder(target.parent)
+    unfinished = target.with_name(f".{target.name}.merging")
+    with locked(unfinished.with_name(f"{unfinished.name}.lock")) as mine:
+        if not mine:
+            raise UserError(f"another process is writing {output}. Wait for it, or stop it.")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        model.save_pretrained(unfinished)
+        unfinished.replace(target)
+        sync(target.parent)
+    print(f"written to  {output}/: model.safetensors, config.json")
     return 0

@@ -1,36 +1,52 @@
 """`nfft predict`: the most probable classes of pictures, on the terminal and as a table."""
 
 import argparse
-import csv
-import io
+import os
 import sys
-from collections.abc import Collection, Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from nfft.cli.arguments import add_model, at_least, new_parser
 from nfft.cli.errors import run_command
 from nfft.errors import UserError
-from nfft.files import write_bytes
 from nfft.text import one_line
 
 if TYPE_CHECKING:
-    from nfft.auto import AutoNFNet
+    import numpy as np
 
-# A class and its probability: {"label", "score"}.
-Classes = list[dict[str, Any]]
+    from nfft.auto import AutoNFNet
+    from nfft.reporting.predictions import Row, Table
+
+# Rounds of batches that are decoded while the network is at work on the one before.
+AHEAD = 2
 
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of `nfft predict`."""
     command = new_parser("predict")
     add_model(command)
-    command.add_argument("files", nargs="+", type=Path, metavar="FILE|FOLDER", help="pictures, and folders of them")
+    command.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE|FOLDER|PATTERN|@LIST",
+        help="pictures, folders of them, patterns such as 'photos/*.jpg', @FILE with one of these on a line, or - for "
+        "such lines on standard input",
+    )
     command.add_argument("--top-k", type=at_least(1), default=5, help="classes to name (default: %(default)s)")
     command.add_argument("--csv", type=Path, metavar="OUT", help="write a table instead of lines")
+    command.add_argument(
+        "--continue", dest="continues", action="store_true", help="keep the rows of --csv, and do what is not there yet"
+    )
     command.add_argument("--batch-size", type=at_least(1), default=32, help="pictures at once (default: %(default)s)")
+    command.add_argument("--max-pixels", type=at_least(1), metavar="N", help="read pictures of up to so many pixels")
     return command
 
 
@@ -40,100 +56,126 @@ def main(arguments: list[str] | None = None) -> int:
 
 def predict(options: argparse.Namespace) -> int:
     """Classify each file, in order; those that cannot be read are named and passed over."""
-    from PIL import Image
+    from nfft.data.named_files import NamedFiles
+    from nfft.reporting.predictions import Table
 
-    from nfft.auto import AutoNFNet
-    from nfft.distributed.accelerator import best_device
-
-    files = pictures(options.files, set(Image.registered_extensions()))
-    if options.csv is not None:
-        check_table(options.csv)
-    classifier = AutoNFNet.from_pretrained(options.model, revision=options.revision).to(best_device())
+    if options.continues and options.csv is None:
+        raise UserError("--continue goes on with a table: name it with --csv.")
+    rank = int(os.environ.get("RANK", "0"))
+    # One process lists, for all, and writes for all.
+    files = NamedFiles(options.files if rank == 0 else [])
+    if files.unused:
+        print(f"nfft: not used: {', '.join(map(str, files.unused))}", file=sys.stderr)
+    writes = options.csv is not None and rank == 0
+    table = Table(options.csv, options.continues) if writes else None
+    classifier, processes = load(options)
     top_k = min(options.top_k, len(classifier.labels))
-    bar = tqdm(total=len(files), desc="predicting", disable=None if options.csv else True, leave=False)
-    rows: list[tuple[Path, Classes]] = []
-    for file, classes in classified(classifier, files, top_k, options.batch_size):
-        bar.update()
-        if isinstance(classes, str):
-            print(f"nfft: {one_line(str(file))} cannot be read: {classes}", file=sys.stderr)
-            continue
-        rows.append((file, classes))
-        if not options.csv:
-            names = ", ".join(f"{one_line(each['label'])} {each['score']:.1%}" for each in classes)
-            print(f"{one_line(str(file))}: {names}", flush=True)
-    bar.close()
-    if not rows:
-        raise UserError(f"none of the {len(files)} files is a picture that can be read.")
-    if options.csv:
-        write_table(options.csv, rows, top_k)
-        print(f"{len(rows):,} pictures: {options.csv}")
+    names: Iterable[str] = files
+    if table is not None:
+        table.start(top_k)
+        names = (name for name in files if name not in table.done)
+    counts = Counter(read=0, broken=0)
+    bar = tqdm(total=files.total, desc="predicting", disable=None if writes else True, leave=False)
+    with table or nullcontext(), bar:
+        for rows in classified(classifier, names, top_k, options.batch_size, rank, processes):
+            if rank == 0:
+                show(rows, counts, table)
+                bar.update(len(rows))
+    if rank == 0:
+        conclude(counts, table)
     return 0
 
 
-def pictures(paths: list[Path], endings: Collection[str]) -> list[Path]:
-    """The files that were named, and every picture in the folders that were, in order of name.
+def load(options: argparse.Namespace) -> tuple["AutoNFNet", int]:
+    """The classifier, on the device of this process; and how many processes share the work."""
+    from nfft.auto import AutoNFNet
+    from nfft.distributed.accelerator import best_device, make_accelerator, set_threads
 
-    Raises:
-        UserError: for what does not exist, or a folder without pictures.
-    """
-    files: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in endings and file.is_file())
-            if not inside:
-                raise UserError(f"{path} holds no pictures, such as .jpg or .png.")
-            files += inside
-        elif path.is_file():
-            files.append(path)
-        else:
-            raise UserError(f"{path}: there is no such file or folder.")
-    return files
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        accelerator = make_accelerator("fp32")
+        set_threads(None)
+        with accelerator.local_main_process_first():
+            classifier = AutoNFNet.from_pretrained(options.model, revision=options.revision).to(accelerator.device)
+        processes = accelerator.num_processes
+    else:
+        classifier = AutoNFNet.from_pretrained(options.model, revision=options.revision).to(best_device())
+        processes = 1
+    if options.max_pixels is not None:
+        classifier.rendering = replace(classifier.rendering, max_pixels=options.max_pixels)
+    return classifier, processes
 
 
 def classified(
-    classifier: "AutoNFNet", files: list[Path], top_k: int, size: int
-) -> Iterator[tuple[Path, Classes | str]]:
-    """Each file with its classes, or with the reason why it cannot be read; `size` files at a time."""
-    from nfft.data.decode import UnreadableImage, decode
+    classifier: "AutoNFNet", names: Iterable[str], top_k: int, size: int, rank: int, processes: int
+) -> Iterator[list["Row"]]:
+    """Rows of each round in the order of the names: `size` files for each process, decoded while others are at work.
 
-    for start in range(0, len(files), size):
-        opened: list[tuple[Path, Any]] = []
-        for file in files[start : start + size]:
-            try:
-                opened.append((file, decode(str(file))))
-            except UnreadableImage as error:
-                opened.append((file, str(error)))
-        images = [image for _, image in opened if not isinstance(image, str)]
-        classes = iter(classifier.predict(images, top_k, batch_size=size))
-        for file, image in opened:
-            yield file, image if isinstance(image, str) else next(classes)  # type: ignore[misc]
+    Args:
+        names: of the files; of the first process, which hands them to the others.
+    """
+    from nfft.distributed.accelerator import of_all
+    from nfft.machine import cores
+
+    remaining, waiting = iter(names), deque[list[tuple[str, Future]]]()
+    pool = ThreadPoolExecutor(max(1, cores() // processes))
+    is_over = False
+    try:
+        while True:
+            while not is_over and len(waiting) < AHEAD:
+                drawn = of_all(list(islice(remaining, size * processes)), processes)
+                mine = drawn[rank * size : (rank + 1) * size]
+                waiting.append([(name, pool.submit(view_of, classifier, name)) for name in mine])
+                is_over = not drawn
+            if not waiting:
+                return
+            yield of_all(rows_of(classifier, waiting.popleft(), top_k), processes)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def check_table(path: Path) -> None:
-    """See, before any work, that a table can be put there, and takes the place of nothing but another.
+def view_of(classifier: "AutoNFNet", name: str) -> "np.ndarray | str":
+    """What the network is shown of a file, or why it cannot be read."""
+    from nfft.data.decode import UnreadableImage
+
+    try:
+        return classifier.view(name)
+    except UnreadableImage as error:
+        return str(error)
+
+
+def rows_of(classifier: "AutoNFNet", viewed: list[tuple[str, Future]], top_k: int) -> list["Row"]:
+    """Files with their classes, or with why they cannot be read."""
+    outcomes = [(name, future.result()) for name, future in viewed]
+    classes = iter(classifier.classify([view for _, view in outcomes if not isinstance(view, str)], top_k))
+    return [(name, view if isinstance(view, str) else next(classes)) for name, view in outcomes]
+
+
+def show(rows: list["Row"], counts: Counter[str], table: "Table | None") -> None:
+    """Put rows into the table, or else on the terminal, and what cannot be read on standard error."""
+    for file, outcome in rows:
+        counts["broken" if isinstance(outcome, str) else "read"] += 1
+        if isinstance(outcome, str):
+            print(f"nfft: {one_line(file)} cannot be read: {outcome}", file=sys.stderr)
+        elif table is None:
+            named = ", ".join(f"{one_line(each['label'])} {each['score']:.1%}" for each in outcome)
+            print(f"{one_line(file)}: {named}", flush=True)
+    if table is not None:
+        table.add(rows)
+
+
+def conclude(counts: Counter[str], table: "Table | None") -> None:
+    """Say how much there is.
 
     Raises:
-        UserError: when it is a folder, or another file.
+        UserError: when nothing could be read.
     """
-    if path.is_dir():
-        raise UserError(f"--csv {path} is a folder. Name a file.")
-    if path.is_file() and path.stat().st_size and not _is_table(path):
-        raise UserError(f"--csv {path} is there already, and is no table of predictions. Choose another name.")
-
-
-def _is_table(path: Path) -> bool:
-    head = b"file,label_1,score_1"
-    with path.open("rb") as file:
-        return file.read(len(head)) == head
-
-
-def write_table(path: Path, rows: list[tuple[Path, Classes]], top_k: int) -> None:
-    """A CSV file with a row a picture: file, label_1, score_1, label_2, ..."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["file", *(f"{what}_{rank + 1}" for rank in range(top_k) for what in ("label", "score"))])
-    for file, classes in rows:
-        writer.writerow([file, *(value for each in classes for value in (each["label"], f"{each['score']:.6f}"))])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Names of files need not be UTF-8: such ones are written as they are.
-    write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    read, broken = counts["read"], counts["broken"]
+    before = table.read_before if table is not None else 0
+    if not read + before:
+        raise UserError(f"none of the {broken} files is a picture that can be read.")
+    if table is not None:
+        there = f" ({before:,} of them were there)" if before else ""
+        print(f"{read + before:,} pictures{there}: {table.path}")
+    if broken:
+        where = "; their rows say why" if table is not None else ""
+        print(f"nfft: {broken:,} of {read + broken:,} files cannot be read{where}", file=sys.stderr)

@@ -16,7 +16,8 @@ from nfft.config.study import Study, slug
 from nfft.errors import UserError, nearest
 from nfft.experiments.cells import Changes, in_order, places, tasks_of
 from nfft.experiments.records import RECORDS, finished
-from nfft.experiments.runner import check_cells, check_study
+from nfft.experiments.runner import check_cells, check_models, check_study
+from nfft.files import check_writable
 from nfft.text import in_columns
 
 EPILOG = """interrupted, or run again with more seeds, it runs what is missing. The same command in another process, on
@@ -65,7 +66,9 @@ def run(options: argparse.Namespace) -> int:
     cells = in_order(chosen)
     check_study(study, cells, changes)
     # Those that are not run now are in the table all the same.
+    check_writable(folder / RECORDS, "the folder of all runs, for")
     check_cells(in_order(table), folder)
+    check_models(cells, folder)
     print(f"study   {study.title}\ntakes   {study.budget}\nfolder  {folder}")
     print(f"runs    {len(cells)}, {options.seeds} seeds", flush=True)
     failed, interrupted = run_cells(cells, folder, options.minutes)

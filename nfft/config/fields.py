@@ -5,11 +5,12 @@ import types
 import typing
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from annotated_types import Interval
+from annotated_types import Interval, Le
 
 from nfft.errors import UserError
+from nfft.text import shorten
 
 # Types that `--set` can write, as people say them.
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", types.NoneType: "none"}
@@ -32,23 +33,29 @@ def listed(prefix: str, **options: Any) -> Any:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a field may hold, by its annotation, such as `Annotated[float, Interval(ge=0, lt=1)] | None`.
+    """What a field may hold, by its annotation, such as `Annotated[float, Interval(gt=0), Le(1000)] | None`.
 
     Attributes:
         types: of its values; of others than WORDS has, only a file can write one.
         bounds: of its numbers; none where it has no numbers, or any will do.
+        words: that it takes as they are: all there are, or beside `types`.
+        most: beyond any use, though it has a meaning: a slip, or a run that would never end.
     """
 
     types: tuple[Any, ...]
     bounds: Interval | None = None
+    words: tuple[str, ...] = ()
+    most: Le | None = None
 
     @property
     def types_in_words(self) -> str:
         """Such as "a number or none"."""
-        return " or ".join(WORDS[kind] for kind in self.types if kind in WORDS)
+        return " or ".join([*self.words, *(WORDS[kind] for kind in self.types if kind in WORDS)])
 
     def has_type_of(self, value: Any) -> bool:
         """Whether `value` is of these types: a whole number is a number, too; true and false are none."""
+        if isinstance(value, str) and value in self.words:
+            return True
         if not all(kind in WORDS for kind in self.types):
             return True
         kinds = (*self.types, int) if float in self.types else self.types
@@ -56,10 +63,12 @@ class Expected:
 
     def bounds_broken_by(self, value: Any) -> str | None:
         """The bounds in words, where `value` is out of them: "above 0 and at most 1", say; else None."""
-        if value is None or self.bounds is None:
+        if value is None or isinstance(value, (bool, str)) or self.bounds is None:
             return None
         if isinstance(value, float) and not math.isfinite(value):
             return "a finite number"
+        if self.most is not None and value > self.most.le:
+            return f"at most {self.most.le}"
         gt, ge, lt, le = self.bounds.gt, self.bounds.ge, self.bounds.lt, self.bounds.le
         is_above = (gt is None or value > gt) and (ge is None or value >= ge)
         is_below = (lt is None or value < lt) and (le is None or value <= le)
@@ -78,12 +87,18 @@ def expectations(kind: type) -> dict[str, Expected]:
 
 def _expected(hint: Any) -> Expected:
     is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    kinds, bounds = [], None
+    kinds, limits = [], []
+    words: list[str] = []
     for member in typing.get_args(hint) if is_union else (hint,):
+        if typing.get_origin(member) is Literal:
+            words += typing.get_args(member)
+            continue
         if typing.get_origin(member) is Annotated:
-            member, bounds = typing.get_args(member)
+            member, *limits = typing.get_args(member)
         kinds.append(member)
-    return Expected(tuple(kinds), bounds)
+    bounds = next((limit for limit in limits if isinstance(limit, Interval)), None)
+    most = next((limit for limit in limits if isinstance(limit, Le)), None)
+    return Expected(tuple(kinds), bounds, tuple(words), most)
 
 
 def check_type(name: str, value: Any, expected: Expected) -> None:
@@ -93,4 +108,25 @@ def check_type(name: str, value: Any, expected: Expected) -> None:
         UserError: saying which types it takes.
     """
     if not expected.has_type_of(value):
-        raise UserError(f"{name} must be {expected.types_in_words}; got {value!r}.")
+        raise UserError(f"{name} must be {expected.types_in_words}; got {shown(value)}.")
+
+
+def check_bounds(name: str, value: Any, expected: Expected, *, mend: str) -> None:
+    """See that the field called `name` gets a number within its bounds.
+
+    Args:
+        mend: how it is changed, as a sentence; "" for nothing.
+
+    Raises:
+        UserError: naming the bounds.
+    """
+    if (bounds := expected.bounds_broken_by(value)) is not None:
+        raise UserError(f"{name} must be {bounds}; got {shown(value)}. {mend}".rstrip())
+
+
+def shown(value: Any) -> str:
+    """A value as messages quote it, however long it is."""
+    try:
+        return shorten(repr(value), 80)
+    except ValueError:  # Python writes no whole number of over 4,300 digits
+        return "a number of thousands of digits"

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from nfft.config.fields import check_bounds, check_type, expectations
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import Tensor, nn
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """What a file in `nfft/methods/` defines as METHOD; its fields are its settings.
+    """What a file in `nfft/methods/` defines as METHOD; its fields are its settings, with their bounds beside them.
 
     A method that takes the paper's steps through the network extends `nfft.methods.full.Full`. One that trains in
     another way brings a trainer of its own, as `probe` does.
@@ -21,6 +23,12 @@ class Method:
     artifact: ClassVar[Literal["network", "adapter"]] = "network"
     # Of the learning rate that a recipe has for training every weight.
     lr_factor: ClassVar[float] = 1.0
+
+    def __post_init__(self) -> None:
+        kind: type = type(self)
+        for name, expected in expectations(kind).items():
+            check_type(f"method.{name}", getattr(self, name), expected)
+            check_bounds(f"method.{name}", getattr(self, name), expected, mend="")
 
     def heeds(self, setting: str) -> bool:
         """Whether a setting of the recipe has any part in this."""

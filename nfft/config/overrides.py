@@ -6,9 +6,9 @@ from types import NoneType
 from typing import Any, TypeVar
 
 from nfft.config import registry
-from nfft.config.fields import Expected, check_type, expectations
+from nfft.config.fields import Expected, check_type, expectations, shown
 from nfft.config.method import Method
-from nfft.config.recipe import Facts, Recipe
+from nfft.config.recipe import Facts, Recipe, check_settings
 from nfft.config.run_config import RunConfig
 from nfft.config.task import Task
 from nfft.errors import UserError, nearest
@@ -40,6 +40,8 @@ def _read_value(name: str, value: Any, expected: Expected) -> Any:
         check_type(name, value, expected)
         return value
     text = value.strip()
+    if text.lower() in expected.words:
+        return text.lower()
     if NoneType in expected.types and text.lower() in ("none", "null"):
         return None
     words = {"true": True, "false": False}
@@ -55,7 +57,7 @@ def _read_value(name: str, value: Any, expected: Expected) -> Any:
         return text
     if not expected.types_in_words:
         raise UserError(f"{name} can be set only in a file.")
-    raise UserError(f"{name} must be {expected.types_in_words}; got {value!r}.")
+    raise UserError(f"{name} must be {expected.types_in_words}; got {shown(value)}.")
 
 
 T = TypeVar("T", Method, Task)
@@ -85,6 +87,8 @@ def read_config(config: RunConfig) -> ResolvedConfig:
     settings = by_owner(config.settings, ["task", "method"])
     recipe = registry.recipe(config.recipe)
     changes = read_changes(Recipe, settings[""], whose="recipe")
+    # A recipe is made for the batch size, and computes with it.
+    check_settings(changes)
     method = with_settings(registry.method(config.method), settings["method"], "method")
     if unheeded := [name for name in changes if not method.heeds(name)]:
         raise UserError(

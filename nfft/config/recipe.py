@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from annotated_types import Interval
+from annotated_types import Interval, Le
 
-from nfft.config.fields import check_type, expectations, incidental
+from nfft.config.fields import check_bounds, check_type, expectations, incidental
 from nfft.errors import UserError
 
 
@@ -62,20 +62,20 @@ class Recipe:
     """
 
     # Duration: exactly one of the two; a step sees batch_size images, over all processes.
-    total_steps: Annotated[int, Interval(ge=1)] | None = None
-    epochs: Annotated[float, Interval(gt=0)] | None = None
+    total_steps: Annotated[int, Interval(ge=1), Le(1_000_000_000)] | None = None
+    epochs: Annotated[float, Interval(gt=0), Le(1_000_000)] | None = None
     warmup_fraction: Annotated[float, Interval(ge=0, le=1)]
-    batch_size: Annotated[int, Interval(ge=1)]
+    batch_size: Annotated[int, Interval(ge=1), Le(1_000_000)]
 
     # Optimization: SGD with Nesterov momentum. `clipping` is AGC's lambda; `sam_rho` the length of SAM's ascent,
     # whose gradient is of the share `sam_share` of each part of a batch. A gain is clipped as a whole, and the decay of
     # the average warms up, unless one wants to see what timm's habits cost.
-    lr: Annotated[float, Interval(ge=0)]
+    lr: Annotated[float, Interval(ge=0), Le(1_000_000)]
     momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Interval(ge=0)]
-    clipping: Annotated[float, Interval(gt=0)] | None
+    weight_decay: Annotated[float, Interval(ge=0), Le(1_000_000)]
+    clipping: Annotated[float, Interval(gt=0), Le(1_000_000_000)] | None
     clip_whole_gains: bool = True
-    sam_rho: Annotated[float, Interval(ge=0)] | None = None
+    sam_rho: Annotated[float, Interval(ge=0), Le(1_000_000)] | None = None
     sam_share: Annotated[float, Interval(gt=0, le=1)] = 0.2
     ema_decay: Annotated[float, Interval(ge=0, lt=1)] | None
     ema_warmup: bool = True
@@ -90,23 +90,23 @@ class Recipe:
     test_resolution: Annotated[int, Interval(ge=8, le=4096)]
     test_margin: Annotated[int, Interval(ge=0)] = 32
     crop_area: Annotated[float, Interval(gt=0, le=1)] = 0.08
-    crop_aspect: Annotated[float, Interval(ge=1)] = 4 / 3
+    crop_aspect: Annotated[float, Interval(ge=1), Le(1_000)] = 4 / 3
     flip: bool = True
     # MixUp's alpha; RandAugment's magnitude and how many operations it applies, after mixing.
-    mixup: Annotated[float, Interval(gt=0)] | None = None
+    mixup: Annotated[float, Interval(gt=0), Le(1_000)] | None = None
     cutmix: bool = False
     randaugment: Annotated[float, Interval(gt=0, le=30)] | None = None
-    randaugment_layers: Annotated[int, Interval(ge=1)] = 4
+    randaugment_layers: Annotated[int, Interval(ge=1), Le(100)] = 4
 
     # How it runs: this changes a network without batch normalization by rounding at most (and where SAM climbs from).
     # accumulation_steps (parts of a batch in each process): None is as few as fit in memory.
     # workers (loader processes) and threads (of a CPU, a process): None is by cores.
-    accumulation_steps: Annotated[int, Interval(ge=1)] | None = None
+    accumulation_steps: Annotated[int, Interval(ge=1), Le(1_000_000)] | None = None
     gradient_checkpointing: bool = False
     compile: bool = False
-    workers: Annotated[int, Interval(ge=0)] | None = incidental(default=None)
-    threads: Annotated[int, Interval(ge=1)] | None = incidental(default=None)
-    evaluations: Annotated[int, Interval(ge=1)] = 10
+    workers: Annotated[int, Interval(ge=0), Le(256)] | None = incidental(default=None)
+    threads: Annotated[int, Interval(ge=1), Le(256)] | None = incidental(default=None)
+    evaluations: Annotated[int, Interval(ge=1), Le(100_000)] = 10
 
     def __post_init__(self) -> None:
         if (self.total_steps is None) == (self.epochs is None):
@@ -114,11 +114,7 @@ class Recipe:
                 "a recipe needs exactly one of total_steps and epochs; "
                 f"got total_steps={self.total_steps}, epochs={self.epochs}. Give --steps or --epochs alone."
             )
-        for name, expected in expectations(Recipe).items():
-            value = getattr(self, name)
-            check_type(name, value, expected)
-            if (bounds := expected.bounds_broken_by(value)) is not None:
-                raise UserError(f"{name} must be {bounds}; got {value}. Change it with --set {name}=...")
+        check_settings({name: getattr(self, name) for name in expectations(Recipe)})
         if self.test_margin > 2 * self.test_resolution:
             raise UserError(
                 f"test_margin={self.test_margin} leaves less than a third of an image to be seen at "
@@ -136,6 +132,18 @@ class Recipe:
             return self.total_steps
         assert self.epochs is not None
         return max(1, round(self.epochs * images / self.batch_size))
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """See that settings of a recipe are of their types and within their bounds.
+
+    Raises:
+        UserError: naming the first that is not, and what it must be.
+    """
+    for name, expected in expectations(Recipe).items():
+        if name in settings:
+            check_type(name, settings[name], expected)
+            check_bounds(name, settings[name], expected, mend=f"Change it with --set {name}=...")
 
 
 # Settings that say how something is done, and those that say whether it is.

@@ -8,15 +8,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
+from nfft.config.data_files import check_file, ending
 from nfft.config.method import Method
 from nfft.config.recipe import Facts, Recipe
 from nfft.config.study import Study
 from nfft.config.task import Task
 from nfft.errors import UserError, nearest
 from nfft.files import expanded, is_path
+from nfft.text import shorten
 
 T = TypeVar("T")
-DATA_FILES = (".csv", ".tsv", ".parquet")
 # Methods of peft's, and the options that come closest to them here.
 INSTEAD = {
     **dict.fromkeys(("adalora", "boft", "hra", "ia3", "loha", "lokr", "oft", "vera"), "--method lora"),
@@ -42,16 +43,28 @@ def task(name: str) -> Task:
     path = expanded(name)
     if path.suffix == ".py" and path.is_file():
         return _declared(path, "task", Task, "tasks/digits.py")
-    if path.is_dir() or (path.suffix in DATA_FILES and path.is_file()):
-        return Task(name=path.resolve().stem, source=str(path))
-    if is_path(name) or path.suffix in (*DATA_FILES, ".py"):
-        raise UserError(f"--task {name}: there is no such file or folder.")
+    if _exists(path):
+        if not path.is_dir():
+            check_file(path)
+        # What begins with ~ and is no home folder stays what it is.
+        source = path.absolute() if str(path).startswith("~") else path
+        return Task(name=path.absolute().stem if path.is_symlink() else path.resolve().stem, source=str(source))
+    if is_path(name) or ending(name) or path.suffix == ".py":
+        raise UserError(f"--task {shorten(name, 200)}: there is no such file or folder.")
     if "/" in name:
         return Task(name=name.split("/")[1], source=name)
     raise UserError(
         f"unknown task {name!r}; {nearest(name, known)} "
         "A folder of images, a CSV or Parquet file, or a dataset id such as user/name works too."
     )
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is something at a path, which may be too long, or hold what no path does."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def recipe(name: str) -> Callable[[Facts], Recipe]:
@@ -90,7 +103,7 @@ def _file(kind: str, what: str, name: str) -> ModuleType:
     return importlib.import_module(f"nfft.{kind}.{module}")
 
 
-def _change_since(error: Exception, kind: type) -> str | None:
+def _change_since(error: BaseException, kind: type) -> str | None:
     """What has changed since a file of the user's was written, if that is why it fails, and what to write instead."""
     if isinstance(error, ModuleNotFoundError) and str(error.name).startswith("nfft."):
         return f"there is no {error.name} any more. Use `from nfft import {kind.__name__}`."
@@ -106,6 +119,11 @@ def _declared(path: Path, what: str, kind: type[T], example: str) -> T:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
+    except SystemExit as error:
+        raise UserError(
+            f"the {what} file {path} ends the program (exit status {error.code}) where it should only define "
+            f"{what.upper()}. Take that out."
+        ) from error
     except Exception as error:
         if (change := _change_since(error, kind)) is not None:
             raise UserError(f"the {what} file {path} was written for an older release: {change}") from error

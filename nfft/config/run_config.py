@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from annotated_types import Interval
 
-from nfft.config.fields import check_type, expectations
+from nfft.config.fields import check_type, expectations, shown
 from nfft.config.task import Task
 from nfft.errors import UserError, nearest
 
@@ -62,7 +62,7 @@ class RunConfig:
             check_type(name, value, expected)
             if (bounds := expected.bounds_broken_by(value)) is not None:
                 bounds = f"between 0 and {LARGEST_SEED}" if name == "seed" else bounds
-                raise UserError(f"--{name} must be {bounds}; got {value}.")
+                raise UserError(f"--{name} must be {bounds}; got {shown(value)}.")
         if self.precision not in PRECISIONS:
             raise UserError(f"unknown precision {self.precision!r}; {nearest(self.precision, PRECISIONS)}")
 

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from PIL import ExifTags
 
 from nfft.config.recipe import Recipe
-from nfft.data.decode import RawImage, load_upright, open_image, unreadable_if_it_fails
+from nfft.data.decode import RawImage, load_upright, open_image, rendering_of, unreadable_if_it_fails
+from nfft.data.rendering import PLAIN, Rendering
 
 # Share of the picture that a training crop covers at least.
 MIN_COVERED = 0.1
@@ -16,11 +17,11 @@ MIN_COVERED = 0.1
 OVERSAMPLING = 2
 
 
-def train_view(raw: RawImage, recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
+def train_view(raw: RawImage, recipe: Recipe, rng: np.random.Generator, rendering: Rendering = PLAIN) -> np.ndarray:
     """A random distorted-box crop, perhaps flipped, resized by bicubic interpolation that smooths what it shrinks.
 
     Args:
-        raw: what `decode` takes.
+        raw, rendering: what `decode` takes; of three channels in memory already, nothing is left to be rendered.
 
     Returns:
         (train px, train px, 3), uint8.
@@ -36,7 +37,7 @@ def train_view(raw: RawImage, recipe: Recipe, rng: np.random.Generator) -> np.nd
         left, top, right, bottom = distorted_box(raw.shape[1], raw.shape[0], recipe, rng)
         crop = raw[top:bottom, left:right].copy()
     else:
-        crop = _decoded_crop(raw, recipe, rng)
+        crop = _decoded_crop(raw, recipe, rng, rendering_of(raw, rendering))
     pixels = torch.from_numpy(crop).unsqueeze(0).permute(0, 3, 1, 2)
     if recipe.flip and rng.random() < 0.5:
         pixels = pixels.flip(3)
@@ -44,23 +45,25 @@ def train_view(raw: RawImage, recipe: Recipe, rng: np.random.Generator) -> np.nd
     return view.numpy()[0].transpose(1, 2, 0)
 
 
-def _decoded_crop(raw: RawImage, recipe: Recipe, rng: np.random.Generator) -> np.ndarray:
+def _decoded_crop(raw: RawImage, recipe: Recipe, rng: np.random.Generator, rendering: Rendering) -> np.ndarray:
     """A random distorted-box crop; a JPEG is decoded at a half, a quarter or an eighth where its OVERSAMPLING allows.
 
     A half takes half the time. On photographs, views differ from those of whole pictures by 1.2 of 255 on average and
     by 5 in one pixel of a hundred, less than Lanczos' filter in place of the bicubic one makes them, by 1.8; and the
     crop's edges move by up to a quarter of a pixel of the view.
     """
-    with unreadable_if_it_fails(), open_image(raw) as image:
-        if image.format not in ("JPEG", "MPO"):
-            image = load_upright(image)
+    with unreadable_if_it_fails(), open_image(raw, rendering) as image:
+        is_jpeg = image.format in ("JPEG", "MPO")
+        if not is_jpeg:
+            image = load_upright(image, rendering)
         turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
         width, height = image.size[::-1] if turned else image.size
         left, top, right, bottom = box = distorted_box(width, height, recipe, rng)
         needed = OVERSAMPLING * recipe.train_resolution / min(right - left, bottom - top)
-        if needed < 1:
+        if is_jpeg and needed < 1:
             image.draft(None, (math.ceil(needed * image.width), math.ceil(needed * image.height)))
-        image = load_upright(image)
+        if is_jpeg:
+            image = load_upright(image, rendering)
     scale = image.width / width
     left, top, right, bottom = (round(edge * scale) for edge in box)
     return np.array(image.crop((left, top, right, bottom)))

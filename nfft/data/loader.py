@@ -4,16 +4,15 @@ So the same run comes out of any number of loader workers, of processes that sha
 was killed and resumed.
 """
 
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
 from nfft.config.recipe import Recipe
 from nfft.data.augment import cut_mix, mix_up, train_view
@@ -22,6 +21,7 @@ from nfft.data.decode_cache import Decoded
 from nfft.data.randaugment import distort
 from nfft.data.scan import BrokenImage
 from nfft.data.splits import Split
+from nfft.data.workers import Loader, can_start, is_short, worker_begins
 from nfft.errors import LocalError
 
 # From an image, decoded or as it is stored, to uint8 pixels (side, side, 3).
@@ -69,6 +69,36 @@ class Batch:
         for name in ("images", "labels", "partners", "ratios"):
             setattr(self, name, getattr(self, name).pin_memory())
         return self
+
+
+@dataclass
+class Packed:
+    """A batch on its way through a pipe, where the memory that processes share is short: as arrays, it is copied."""
+
+    arrays: dict[str, np.ndarray]
+    broken: list[BrokenImage]
+
+    def unpacked(self) -> Batch:
+        tensors = {name: torch.from_numpy(array) for name, array in self.arrays.items()}
+        return Batch(**{**tensors, "images": tensors["images"].permute(0, 3, 1, 2)}, broken=self.broken)
+
+    def pin_memory(self) -> Batch:
+        return self.unpacked().pin_memory()
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A batch as it leaves the process that makes it of samples."""
+
+    collate: Callable[[Sequence[Any]], Batch]
+
+    def __call__(self, samples: Sequence[Any]) -> Batch | Packed:
+        batch = self.collate(samples)
+        if get_worker_info() is None or batch.images.is_shared():
+            return batch
+        tensors = {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)}
+        tensors["images"] = batch.images.permute(0, 2, 3, 1)
+        return Packed({name: tensor.numpy() for name, tensor in tensors.items()}, batch.broken)
 
 
 class MicroBatches(Sampler[list[Key]]):
@@ -139,7 +169,7 @@ class TrainImages(Dataset[Sample]):
             index = (key.index + offset) % len(self.split)
             rng = stream(self.seed, key.epoch, key.index, SAMPLE)
             try:
-                view = train_view(self.images[index], self.recipe, rng)
+                view = train_view(self.images[index], self.recipe, rng, self.split.rendering)
             except UnreadableImage as error:
                 broken = broken or BrokenImage(key.index, str(error))
                 continue
@@ -189,8 +219,16 @@ class Collate:
 
 
 def _stack(views: Sequence[np.ndarray]) -> Tensor:
-    """(n, 3, side, side), channels last in memory; in a loader process, in memory that the main one sees too."""
-    return default_collate([torch.from_numpy(view) for view in views]).permute(0, 3, 1, 2)
+    """(n, 3, side, side), channels last in memory; in a loader process, in memory that the main one sees too.
+
+    But for where that has no room.
+    """
+    worker = get_worker_info()
+    if worker is not None and is_short(sum(view.nbytes for view in views), worker.num_workers):
+        pixels = torch.from_numpy(np.stack(views))
+    else:
+        pixels = default_collate([torch.from_numpy(view) for view in views])
+    return pixels.permute(0, 3, 1, 2)
 
 
 class EvaluationImages(Dataset[tuple[np.ndarray | None, int, int, str]]):
@@ -210,7 +248,7 @@ class EvaluationImages(Dataset[tuple[np.ndarray | None, int, int, str]]):
             return None, label, index, str(error)
 
     def view_of(self, index: int) -> np.ndarray:
-        return self.view(decode(self.split[index]))
+        return self.view(decode(self.split[index], self.split.rendering))
 
 
 class AugmentedImages(EvaluationImages):
@@ -221,7 +259,8 @@ class AugmentedImages(EvaluationImages):
         self.seed, self.epoch = seed, epoch
 
     def view_of(self, index: int) -> np.ndarray:
-        return self.view(self.split[index], rng=stream(self.seed, self.epoch, index, SAMPLE))
+        rng = stream(self.seed, self.epoch, index, SAMPLE)
+        return self.view(self.split[index], rng=rng, rendering=self.split.rendering)
 
 
 def collate_evaluation(samples: Sequence[tuple[np.ndarray | None, int, int, str]]) -> Batch:
@@ -239,10 +278,8 @@ def collate_evaluation(samples: Sequence[tuple[np.ndarray | None, int, int, str]
     )
 
 
-def ignore_interrupts(worker: int) -> None:
-    """Ctrl-C and `timeout` reach every process of a group; only the main one is to act on it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def _startable(workers: int) -> int:
+    return workers if workers and can_start() else 0
 
 
 def train_loader(
@@ -257,12 +294,12 @@ def train_loader(
     decoded: Decoded | None = None,
 ) -> DataLoader:
     """One process's micro-batches for `steps`; of `decoded` where the split has been decoded before."""
-    return DataLoader(
+    return Loader(
         TrainImages(split, recipe, seed, decoded),
         batch_sampler=MicroBatches(len(split), recipe, seed, steps=steps, rank=rank, processes=processes),
-        collate_fn=Collate(recipe),
-        num_workers=workers,
-        worker_init_fn=ignore_interrupts,
+        collate_fn=Sent(Collate(recipe)),
+        num_workers=_startable(workers),
+        worker_init_fn=worker_begins,
         pin_memory=torch.cuda.is_available(),
         # Its own generator: making an iterator draws from torch's global one otherwise.
         generator=torch.Generator(),
@@ -286,13 +323,13 @@ def evaluation_loader(
     """
     mine = list(range(first + rank, len(images), processes))
     batches = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
-    return DataLoader(
+    return Loader(
         images,
         batch_sampler=batches,
-        collate_fn=collate_evaluation,
-        num_workers=workers,
-        persistent_workers=persistent and workers > 0,
-        worker_init_fn=ignore_interrupts,
+        collate_fn=Sent(collate_evaluation),
+        num_workers=_startable(workers),
+        persistent_workers=persistent and _startable(workers) > 0,
+        worker_init_fn=worker_begins,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),
     )

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from nfft.config.task import Task
+from nfft.config.task import NONE, Task
 from nfft.data.decode import RawImage
-from nfft.data.sources.account import NOTHING_UNUSED, Account
+from nfft.data.leaks import heed_leaks
+from nfft.data.rendering import PLAIN, Rendering
+from nfft.data.sources.account import NOTHING_UNUSED, Account, Unused
 from nfft.data.sources.base import Table
 from nfft.data.sources.image_folder import SPLIT_NAMES
 from nfft.data.sources.memory import content_hash, is_in_memory
 from nfft.data.sources.open import open_source
 from nfft.errors import UserError, nearest
+from nfft.text import shorten
 
 # As in arXiv 2109.01134 (CoOp).
 VALIDATION_SHOTS = 4
@@ -32,6 +35,7 @@ class Split:
         rows: which rows of `images` belong here, shape (n,).
         labels: the class of each, shape (n,), int64.
         fingerprint: changes when the images do; None where none can be broken.
+        rendering: how its images are shown.
     """
 
     name: str
@@ -39,6 +43,7 @@ class Split:
     rows: np.ndarray
     labels: np.ndarray
     fingerprint: str | None
+    rendering: Rendering = PLAIN
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -106,11 +111,14 @@ def load_data(task: Task) -> Data:
         if name is None or (labels := tables[name].labels(classes)) is None:
             continue
         table = tables[name]
-        splits[kind] = Split(kind, table.images(), np.arange(len(table)), labels, table.fingerprint())
+        splits[kind] = _split(kind, task, table, labels)
     if "train" not in splits:
         raise UserError(f"task {task.name}: the train split has no labels (all are -1).")
     check_classes(task, classes, splits)
-    return replace(_hold_out(task, classes, splits), account=opened.account)
+    account = opened.account + _unused_splits(task, names, tables, splits)
+    data = heed_leaks(task, replace(_hold_out(task, classes, splits), account=account))
+    check_classes(task, classes, {split.name: split for split in data.splits})
+    return data
 
 
 def load_whole_data(task: Task) -> tuple[list[str], Split, Account]:
@@ -128,8 +136,14 @@ def load_whole_data(task: Task) -> tuple[list[str], Split, Account]:
     labels = table.labels(classes)
     if labels is None:
         raise UserError(f"task {task.name}: its images have no labels (all are -1).")
-    split = Split("all", table.images(), np.arange(len(table)), labels, table.fingerprint())
+    split = _split("all", task, table, labels)
     return classes, split, opened.account
+
+
+def _split(name: str, task: Task, table: Table, labels: np.ndarray) -> Split:
+    """All of a table."""
+    images, rows = table.images(), np.arange(len(table))
+    return Split(name, images, rows, labels, table.fingerprint(), PLAIN.changed_by(task))
 
 
 def draw_shots(data: Data, shots: int, seed: int) -> Data:
@@ -158,8 +172,13 @@ def draw_shots(data: Data, shots: int, seed: int) -> Data:
 def _draw(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Indices of `count` images of each class, or all where it has fewer, ascending."""
     rng = np.random.default_rng((seed, SHOTS))
-    draws = [rng.permutation(np.flatnonzero(labels == label))[:count] for label in np.unique(labels)]
-    return np.sort(np.concatenate(draws))
+    return np.sort(np.concatenate([rng.permutation(members)[:count] for members in _by_class(labels)]))
+
+
+def _by_class(labels: np.ndarray) -> list[np.ndarray]:
+    """Indices of each class's images, ascending, in order of the classes: in one go, there may be 100,000."""
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
 
 
 def public_source(task: Task) -> str:
@@ -188,6 +207,8 @@ def source_hash(task: Task) -> str:
 def _split_name(task: Task, kind: str, tables: dict[str, Table]) -> str | None:
     """Which table is the task's train, validation or test split: as it says, else by the usual names."""
     name = getattr(task, kind)
+    if name == NONE and kind != "train":
+        return None
     if name is not None:
         if name not in tables:
             raise UserError(
@@ -196,7 +217,28 @@ def _split_name(task: Task, kind: str, tables: dict[str, Table]) -> str | None:
         return name
     # A split that the task names as another does not serve again, but train is never given up silently.
     taken = {task.train, task.validation, task.test} if kind != "train" else set()
-    return next((name for name in SPLIT_NAMES[kind] if name in tables and name not in taken), None)
+    usual = [name for name in SPLIT_NAMES[kind] if name in tables and name not in taken]
+    if len(usual) > 1:
+        raise UserError(
+            f"task {task.name} has {' and '.join(usual)}, of which one can be the {kind} split: name it with "
+            f"--set task.{kind}={usual[0]}"
+        )
+    return usual[0] if usual else None
+
+
+def _unused_splits(
+    task: Task, names: dict[str, str | None], tables: dict[str, Table], splits: dict[str, "Split"]
+) -> Account:
+    """Splits of the data that serve as none of the task's."""
+    kinds = {name: kind for kind, name in names.items() if name is not None}
+    unused = []
+    for name, table in tables.items():
+        if kinds.get(name) in splits:
+            continue
+        without = [kind for kind in SPLIT_NAMES if getattr(task, kind) == NONE and name in SPLIT_NAMES[kind]]
+        reason = "no labels" if name in kinds else f"task.{without[0]}=none" if without else "not asked for"
+        unused.append(Unused("split", f"{shorten(name, 60)}, {len(table):,} images: {reason}", 1))
+    return Account(tuple(unused))
 
 
 def check_classes(task: Task, classes: list[str], splits: dict[str, Split]) -> None:
@@ -251,8 +293,8 @@ def stratified(labels: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndar
     """Indices to keep and to hold out, each sorted: of every class `fraction`, at least 1 of 2, never all."""
     rng = np.random.default_rng(0)
     parts = []
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
+    for indices in _by_class(labels):
+        members = rng.permutation(indices)
         count = min(max(1, round(fraction * len(members))), len(members) - 1)
         parts.append(members[:count])
     held_out = np.sort(np.concatenate(parts))

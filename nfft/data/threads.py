@@ -18,4 +18,9 @@ def map_in_threads(work: Callable[[int], T], indices: Sequence[int], title: str)
     with ThreadPoolExecutor(cores()) as pool:
         results = pool.map(lambda block: [work(index) for index in block], blocks)
         bar = tqdm(results, title, len(blocks), delay=5, disable=None, leave=False)
-        return [result for block in bar for result in block]
+        try:
+            return [result for block in bar for result in block]
+        except BaseException:
+            # Otherwise what has not begun would be waited for, too.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from accelerate import Accelerator
 
 from nfft.config.task import Task
 from nfft.data.sources.account import Account
 from nfft.data.splits import Data, Split, load_data, load_whole_data, public_source, source_hash
+from nfft.data.workers import workers_end
 from nfft.distributed.accelerator import check_alike, default_workers, precision_of
 from nfft.errors import UserError
 from nfft.evaluation.metrics import scores_of
@@ -19,6 +21,7 @@ from nfft.evaluation.predictor import Predictor
 from nfft.machine import hardware, versions
 from nfft.models.build import check_side
 from nfft.models.transforms import pixels_of, stored_preprocessing
+from nfft.models.validation import check_finite
 from nfft.runs.records import EvaluatedModel, EvaluatedTask, Evaluation, HardwareRecord, UnusedRecord
 
 if TYPE_CHECKING:
@@ -75,6 +78,7 @@ def plan_evaluation(
     check_side(classifier.network, checkpoint.architecture, resolution, "--resolution ")
     classes, images, account = load_whole_data(task) if split == "all" else chosen_split(load_data(task), split)
     images, notes = renumbered(images, classes, classifier, task)
+    images = replace(images, rendering=checkpoint.rendering.changed_by(task))
     return EvaluationPlan(classifier, task, images, account, notes, resolution, revision)
 
 
@@ -118,6 +122,7 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
+@workers_end()
 def run_evaluation(plan: EvaluationPlan, accelerator: Accelerator, command: str) -> Evaluation:
     """Score what was planned, each process its share of the images; every one has the outcome.
 
@@ -141,6 +146,7 @@ def run_evaluation(plan: EvaluationPlan, accelerator: Accelerator, command: str)
     )
     network = predictor.folded(classifier.network.to(accelerator.device))
     predictions = predictor.predict({"": network}, split, "scoring")[""]
+    check_finite(checkpoint.name, torch.from_numpy(predictions.confidence))
     return Evaluation(
         model=EvaluatedModel(
             name=checkpoint.title, architecture=checkpoint.architecture, fingerprint=checkpoint.fingerprint

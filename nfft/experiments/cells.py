@@ -8,7 +8,7 @@ from typing import Any, Optional
 from nfft.config.run_config import RunConfig, read_model_args
 from nfft.config.study import Pretrained, Settings, Study, slug
 from nfft.errors import UserError
-from nfft.runs.folder import RESULTS, read_results, read_run
+from nfft.runs.folder import has_ended, read_results, read_run
 from nfft.runs.records import Results, RunRecord
 
 CELL, LOCK, FAILED = "cell.json", "lock", "failed"
@@ -32,7 +32,7 @@ class Cell:
 
     def is_done(self, folder: Path) -> bool:
         """Whether its run has come to its end, in the folder of all runs."""
-        return (folder / self.name / RESULTS).is_file()
+        return has_ended(folder / self.name)
 
     def results(self, folder: Path) -> Results:
         """What came out of the run, which is done."""

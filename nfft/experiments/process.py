@@ -3,12 +3,19 @@
 import contextlib
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 from nfft.experiments.cells import Cell
-from nfft.runs.folder import RUN
+from nfft.runs.folder import has_run
 
+try:
+    import fcntl
+except ImportError:  # only Unix has it
+    fcntl = None  # type: ignore[assignment]
+
+LOG = "log"
 POLL_SECONDS = 0.2
 
 
@@ -18,7 +25,8 @@ def run_process(cell: Cell, folder: Path, stop_requested: Callable[[], bool]) ->
     command = [sys.executable, "-P", "-m", "nfft", "finetune", *arguments_of(cell, folder)]
     # In a session of its own, it hears of an interruption from here alone, and once.
     with (
-        cell.beside(folder, "log").open("a+") as output,
+        cell.beside(folder, LOG).open("a+") as output,
+        _marked(output),
         subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True) as process,
     ):
         earlier = output.tell()
@@ -34,11 +42,35 @@ def run_process(cell: Cell, folder: Path, stop_requested: Callable[[], bool]) ->
     return said[-1] if said else f"it ended with status {process.returncode} and said nothing"
 
 
+def is_running(cell: Cell, folder: Path) -> bool:
+    """Whether a process that runs the cell is alive, on this machine, whatever became of the one that started it."""
+    log = cell.beside(folder, LOG)
+    if fcntl is None or not log.is_file():
+        return False
+    with log.open("a") as output:
+        try:
+            fcntl.flock(output, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False  # some network file systems have no locks
+    return False
+
+
+@contextlib.contextmanager
+def _marked(output: TextIO) -> Iterator[None]:
+    """Lock a log, which stays locked for as long as the process that inherits it is alive, from its first moment on."""
+    if fcntl is not None:
+        with contextlib.suppress(OSError):
+            fcntl.flock(output, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    yield
+
+
 def arguments_of(cell: Cell, folder: Path) -> list[str]:
     """What `nfft finetune` is given to run a cell in the folder of all, or to go on with it."""
     place = folder / cell.name
     start = ["--model", str(folder / cell.start.name)] if cell.start is not None else []
-    resume = ["--resume"] if (place / RUN).is_file() else []
+    resume = ["--resume"] if has_run(place) else []
     return [*cell.arguments, *start, "--output-dir", str(place), *resume]
 
 

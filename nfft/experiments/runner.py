@@ -7,6 +7,7 @@ other is at.
 import json
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from nfft.config.overrides import read_config
@@ -14,9 +15,10 @@ from nfft.config.registry import task as find_task
 from nfft.config.study import Study
 from nfft.errors import UserError
 from nfft.experiments.cells import CELL, FAILED, LOCK, Cell, Changes, Failed, tasks_of
-from nfft.experiments.process import POLL_SECONDS, run_process
-from nfft.files import locked, write_json, write_text
+from nfft.experiments.process import POLL_SECONDS, is_running, run_process
+from nfft.files import locked, make_folder, remove_unfinished, write_json, write_text
 from nfft.runs.folder import RUN, is_held
+from nfft.runs.record import check_version
 from nfft.runs.records import Results
 
 # Runs a cell in the folder of all, until it ends or a stop is asked for; returns the last thing it said.
@@ -40,8 +42,26 @@ def check_cells(cells: Sequence[Cell], folder: Path) -> None:
             before = None
         if before != cell.described():
             raise UserError(f"{place} holds a run of other settings. Choose another --output-dir, or delete it.")
-        if (place / RUN).is_file():
-            cell.run(folder)
+        # What is damaged is mended by its run, or run again.
+        with suppress(OSError, ValueError, RecursionError):
+            check_version(json.loads((place / RUN).read_text(encoding="utf-8")), place)
+
+
+def check_models(cells: Sequence[Cell], folder: Path) -> None:
+    """See that the checkpoints that runs start from can be had, before the first of many; those of the Hub are fetched.
+
+    Raises:
+        UserError: as `nfft finetune` would.
+    """
+    left = [cell.config for cell in cells if cell.start is None and not cell.is_done(folder)]
+    if not left:
+        return
+    # It takes torch and timm, which whoever mistypes something else is not to wait for.
+    from nfft.models.resolve import find_checkpoint
+
+    models = {(config.model, json.dumps(dict(config.model_args), sort_keys=True)): config for config in left}
+    for config in models.values():
+        find_checkpoint(config.model, dict(config.model_args))
 
 
 def check_study(study: Study, cells: Sequence[Cell], changes: Changes) -> None:
@@ -103,7 +123,7 @@ def run_all(
             continue
         failed.append(Failed(cell, said))
         note = cell.beside(folder, FAILED)
-        note.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(note.parent)
         write_text(note, said)
         say(f"{cell.name}: failed: {said}")
     return failed
@@ -127,14 +147,16 @@ def _run_first(
         if cell.start is not None and not cell.start.is_done(folder):
             continue
         lock = cell.beside(folder, LOCK)
-        lock.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(lock.parent)
         with locked(lock) as mine:
             # A run outlives a study that is killed.
-            if not mine or is_held(folder / cell.name):
+            if not mine or is_held(folder / cell.name) or is_running(cell, folder):
                 continue
             # Another process may have ended it a moment ago.
             if cell.is_done(folder):
                 return cell, ""
+            ours = {cell.beside(folder, ending).name for ending in (CELL, FAILED)}
+            remove_unfinished(lock.parent, ours.__contains__)
             write_json(cell.beside(folder, CELL), cell.described())
             cell.beside(folder, FAILED).unlink(missing_ok=True)
             return cell, run(cell, folder, stop_requested)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +65,9 @@ class Pictures:
         classes, split, account = chosen_split(data)
         split, notes = renumbered(split, classes, classifier, task)
         self.notes = [*account.lines, *notes]
-        self.train, self.scored = some(data.train, CALIBRATED), some(split, SCORED)
+        rendering = classifier.checkpoint.rendering.changed_by(task)
+        shown = [replace(each, rendering=rendering) for each in (data.train, split)]
+        self.train, self.scored = some(shown[0], CALIBRATED), some(shown[1], SCORED)
         preprocessing = stored_preprocessing(classifier.checkpoint, side)
         mean, std = preprocessing["mean"], preprocessing["std"]
         self.predictor = Predictor(None, pixels_of(preprocessing), mean, std, workers=0, batch_size=BATCH)

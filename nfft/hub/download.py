@@ -9,8 +9,8 @@ from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import OfflineModeIsEnabled, RevisionNotFoundError
 
 from nfft.errors import UserError
-from nfft.files import UNWRITABLE, fingerprint_of
-from nfft.hub.errors import FAILURES, sentence_of, unreached
+from nfft.files import fingerprint_of
+from nfft.hub.errors import in_words, unreached
 
 
 @dataclass(frozen=True)
@@ -34,29 +34,26 @@ def download_snapshot(name: str, access: HubAccess, *, config: str, weights: Seq
     Raises:
         UserError: when the Hub cannot be reached, refuses, or has no such weights.
     """
-    try:
-        folder = Path(
-            snapshot_download(
-                name,
-                revision=access.revision,
-                token=access.token,
-                cache_dir=access.cache_dir,
-                local_files_only=access.local_files_only,
-                allow_patterns=[config, *weights],
+    with in_words(name, offline):
+        try:
+            folder = Path(
+                snapshot_download(
+                    name,
+                    revision=access.revision,
+                    token=access.token,
+                    cache_dir=access.cache_dir,
+                    local_files_only=access.local_files_only,
+                    allow_patterns=[config, *weights],
+                )
             )
-        )
-        if not any((folder / file).is_file() for file in weights) and not (
-            access.local_files_only or constants.HF_HUB_OFFLINE
-        ):
-            _refuse_pickle(name, HfApi(token=access.token).list_repo_files(name, revision=access.revision))
-    except RevisionNotFoundError as error:
-        raise UserError(f"{name} has no branch, tag or commit {access.revision!r} on the Hub.") from error
-    except OfflineModeIsEnabled as error:
-        raise UserError(f"{unreached(name, offline)} It is not cached here.") from error
-    except FAILURES as error:
-        if isinstance(error, OSError) and error.errno in UNWRITABLE:
-            raise
-        raise UserError(sentence_of(error, name, offline)) from error
+            if not any((folder / file).is_file() for file in weights) and not (
+                access.local_files_only or constants.HF_HUB_OFFLINE
+            ):
+                _refuse_pickle(name, HfApi(token=access.token).list_repo_files(name, revision=access.revision))
+        except RevisionNotFoundError as error:
+            raise UserError(f"{name} has no branch, tag or commit {access.revision!r} on the Hub.") from error
+        except OfflineModeIsEnabled as error:
+            raise UserError(f"{unreached(name, offline)} It is not cached here.") from error
     for file in (config, *weights):
         if (folder / file).is_file():
             _check_download(name, folder / file)

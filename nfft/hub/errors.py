@@ -1,18 +1,47 @@
 """What the Hub's client raises, in sentences that quote nothing of it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from huggingface_hub.errors import (
     GatedRepoError,
-    HfHubHTTPError,
     HFValidationError,
     HTTPError,
     LocalTokenNotFoundError,
     RepositoryNotFoundError,
 )
 
-# What the client raises when the Hub or the way to it fails. HTTPError is that of the library which the client speaks
-# HTTP through, whichever it is. What goes wrong with a large file comes wrapped in a RuntimeError, and a card that the
-# Hub refuses in a ValueError.
-FAILURES = (HfHubHTTPError, HTTPError, OSError, RuntimeError, ValueError)
+from nfft.errors import UserError
+from nfft.files import UNWRITABLE
+
+
+class Refused(UserError):
+    """The Hub has answered that it did not do what was asked of it, or was not asked at all."""
+
+
+@contextmanager
+def in_words(name: str, reaching: str = "") -> Iterator[None]:
+    """Turn what the Hub's client raises inside into a sentence; only its calls belong there.
+
+    The client takes answers apart as they come: one that is cut, or of another shape, may end in any exception.
+
+    Args:
+        name: of the repository.
+        reaching: what can be done without the Hub, as a sentence; "" for nothing.
+
+    Raises:
+        UserError: which is Refused where nothing can have changed on the Hub.
+    """
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in UNWRITABLE:
+            raise
+        status = _status_of(error)
+        is_refused = isinstance(error, LocalTokenNotFoundError) or (status is not None and 400 <= status < 500)
+        raise (Refused if is_refused else UserError)(sentence_of(error, name, reaching)) from error
 
 
 def sentence_of(error: BaseException, name: str, reaching: str) -> str:
@@ -21,7 +50,7 @@ def sentence_of(error: BaseException, name: str, reaching: str) -> str:
     Args:
         reaching: what can be done without the Hub, as a sentence; "" for nothing.
     """
-    status = getattr(getattr(error, "response", None), "status_code", None)
+    status = _status_of(error)
     if status is None and isinstance(error.__cause__, (HTTPError, OSError)):
         # The status, or what broke the connection, is in the cause of what the client says to this.
         return sentence_of(error.__cause__, name, reaching)
@@ -38,7 +67,16 @@ def sentence_of(error: BaseException, name: str, reaching: str) -> str:
         return _status(status, name)
     if isinstance(error, OSError) and "onsistency" in str(error):
         return f"what the Hub sent of {name} is incomplete: try again."
-    return unreached(name, reaching)
+    if isinstance(error, (HTTPError, OSError)) or type(error) is RuntimeError:
+        return unreached(name, reaching)
+    return (
+        f"what the Hub answered for {name} is nothing that its client understands: try again later, or upgrade that "
+        "with pip install -U huggingface_hub."
+    )
+
+
+def _status_of(error: BaseException) -> int | None:
+    return getattr(getattr(error, "response", None), "status_code", None)
 
 
 def _status(status: int, name: str) -> str:

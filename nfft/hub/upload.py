@@ -1,22 +1,21 @@
-"""Uploads a folder to a repository of the Hub."""
+"""Uploads files to a repository of the Hub."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from huggingface_hub import HfApi, get_token, hf_hub_download
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token, hf_hub_download
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import disable_progress_bars, validate_repo_id
 
 from nfft.errors import UserError
-from nfft.hub.errors import FAILURES, sentence_of
+from nfft.hub.errors import in_words
 
 
-def push_folder(
-    folder: Path,
+def push_files(
+    files: Mapping[str, Path | bytes],
     repository: str,
     *,
-    files: Sequence[str],
     replaced: Sequence[str],
     private: bool | None,
     revision: str | None,
@@ -25,12 +24,12 @@ def push_folder(
     token: str | bool | None = None,
     keep: Sequence[str] = (),
 ) -> str:
-    """Put `files` of `folder` into a repository as one commit; what has not changed is not sent.
+    """Put `files` into a repository as one commit; what has not changed is not sent.
 
     Args:
+        files: the file or the content of each path in the repository.
         repository: "user/name"; created where there is none.
-        files: names and patterns of what is shared.
-        replaced: names of those that are deleted in the repository where the folder has none.
+        replaced: names of those that are deleted in the repository where they are none of `files`.
         private: whether a new repository is; the account's default when absent.
         revision: a branch, created where there is none; the main one when absent.
         create_pr: propose the commit instead.
@@ -40,32 +39,33 @@ def push_folder(
         The address of the commit, or of the proposal.
 
     Raises:
-        UserError: when the Hub cannot be reached or refuses; the folder stays as it is.
+        UserError: when the Hub cannot be reached or refuses.
     """
     check_repository(repository, revision, create_pr)
     # "No files have been modified" is no warning, and bars are for those who wait for gigabytes on a terminal.
     logging.getLogger("huggingface_hub.hf_api").setLevel(logging.ERROR)
     disable_progress_bars()
     api = HfApi(token=token, library_name="nfft")
-    try:
+    with in_words(repository):
         if not create_pr or not api.repo_exists(repository):
             api.create_repo(repository, private=private, exist_ok=True)
         if revision is not None:
             api.create_branch(repository, branch=revision, exist_ok=True)
-        present = api.list_repo_files(repository, revision=revision) if keep else []
-        commit = api.upload_folder(
-            repo_id=repository,
-            folder_path=folder,
-            allow_patterns=[file for file in files if not (file in keep and file in present)],
-            # A network that was there before under other names would be loaded with this one's config.json.
-            delete_patterns=[file for file in replaced if not (folder / file).is_file()],
+        present = set(api.list_repo_files(repository, revision=revision))
+        added = {path: content for path, content in files.items() if path not in {*keep} & present}
+        # A network that was there before under other names would be loaded with this one's config.json.
+        gone = [path for path in replaced if path in present - files.keys()]
+        commit = api.create_commit(
+            repository,
+            [
+                *(CommitOperationDelete(path, is_folder=False) for path in gone),
+                *(CommitOperationAdd(path, content) for path, content in sorted(added.items())),
+            ],
             commit_message=message,
             revision=revision,
             create_pr=create_pr,
         )
-    except FAILURES as error:
-        raise UserError(sentence_of(error, repository, reaching="")) from error
-    return commit.pr_url or commit.commit_url
+        return str(commit.pr_url or commit.commit_url)
 
 
 def card_on_hub(repository: str, revision: str | None) -> str | None:
@@ -74,13 +74,12 @@ def card_on_hub(repository: str, revision: str | None) -> str | None:
     Raises:
         UserError: when the Hub cannot be reached or refuses.
     """
-    try:
+    with in_words(repository):
         api = HfApi(library_name="nfft")
         if not api.repo_exists(repository) or not api.file_exists(repository, "README.md", revision=revision):
             return None
-        return Path(hf_hub_download(repository, "README.md", revision=revision)).read_text(encoding="utf-8")
-    except FAILURES as error:
-        raise UserError(sentence_of(error, repository, reaching="")) from error
+        # One that is no UTF-8 is not of a run's, whatever it says.
+        return Path(hf_hub_download(repository, "README.md", revision=revision)).read_text("utf-8", errors="replace")
 
 
 def check_repository(name: str, revision: str | None = None, create_pr: bool = False) -> None:

@@ -4,10 +4,11 @@ Source: arXiv 2106.08254 (BEiT) for the rule; depth groups are timm's.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from annotated_types import Interval
 from torch import Tensor, nn
 
-from nfft.errors import UserError
 from nfft.methods.full import Full
 from nfft.models.freezing import depth_groups
 
@@ -18,11 +19,7 @@ class LayerDecay(Full):
     decay: factor of the learning rate from one depth group to the one before it; the classifier's is 1.
     """
 
-    decay: float = 0.75
-
-    def __post_init__(self) -> None:
-        if not 0 < self.decay <= 1:
-            raise UserError(f"method.decay must be above 0 and at most 1; got {self.decay}.")
+    decay: Annotated[float, Interval(gt=0, le=1)] = 0.75
 
     def scales(self, network: nn.Module) -> dict[Tensor, float]:
         groups = depth_groups(network, coarse=False)

@@ -5,8 +5,9 @@ Source: arXiv 2106.09685 (LoRA), arXiv 2402.09353 (DoRA), in weight space: see n
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+from annotated_types import Interval
 from torch import Tensor, nn
 
 from nfft.errors import UserError
@@ -29,7 +30,7 @@ class Lora(Full):
 
     rank: int = 8
     alpha: float | None = None
-    dropout: float = 0.0
+    dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     dora: bool = False
     targets: str | None = None
     artifact: ClassVar[Literal["network", "adapter"]] = "adapter"
@@ -37,8 +38,7 @@ class Lora(Full):
     lr_factor: ClassVar[float] = 2.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"method.dropout must be at least 0 and below 1; got {self.dropout}.")
+        super().__post_init__()
         if self.alpha is not None and not 0 < self.alpha < 1e15:
             raise UserError(f"method.alpha must be above 0, and a number; got {self.alpha}.")
 

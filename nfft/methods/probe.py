@@ -8,9 +8,10 @@ training images. LOG.md sets it beside steps of SGD.
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from accelerate import Accelerator
+from annotated_types import Interval, Le
 from torch import nn
 
 from nfft.config.method import Method
@@ -30,14 +31,13 @@ class Probe(Method):
     views: augmented views of each training image, beside the plain one.
     """
 
-    l2: float | None = None
-    views: int = 0
+    l2: Annotated[float, Interval(ge=0), Le(1_000_000)] | None = None
+    views: Annotated[int, Interval(ge=0), Le(1000)] = 0
 
     def __post_init__(self) -> None:
         if self.l2 is not None and not 0 <= self.l2 < math.inf:
             raise UserError(f"method.l2 must be a finite number of at least 0; got {self.l2}.")
-        if self.views < 0:
-            raise UserError(f"method.views must be at least 0; got {self.views}.")
+        super().__post_init__()
 
     def heeds(self, setting: str) -> bool:
         looks = ("test_resolution", "test_margin", "workers", "threads")

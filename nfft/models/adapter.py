@@ -7,7 +7,6 @@ base the changes would mean nothing.
 import copy
 import json
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from peft import LoraConfig
 from torch import Tensor, nn
 
 from nfft.errors import UserError
-from nfft.files import write_json
+from nfft.files import write_json, write_text
 from nfft.models import lora
 from nfft.models.checkpoint import ADAPTER, ADAPTER_FILES, Checkpoint
 from nfft.models.saving import config_of
@@ -54,18 +53,20 @@ def save_adapter(
     preprocessing: dict[str, Any],
 ) -> None:
     """Write the adapters and the classifier of `network`, whose base is `checkpoint`."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
-        stage = Path(temporary)
-        described = config_of(network, stage, checkpoint=checkpoint, classes=classes, preprocessing=preprocessing)
-        base_name, revision = base_of(checkpoint)
-        base = {"base": base_name, "revision": revision, "sha256": checkpoint.fingerprint}
-        write_json(stage / "config.json", {**described, ADAPTER: base})
-        saved = copy.copy(config)
-        saved.base_model_name_or_path, saved.revision, saved.inference_mode = base_name, revision, True
-        saved.save_pretrained(str(stage))
-        write_tensors(stage / WEIGHTS, saved_tensors(network))
-        for name in (WEIGHTS, CONFIG, "config.json"):
-            (stage / name).replace(folder / name)
+    base_name, revision = base_of(checkpoint)
+    saved = copy.copy(config)
+    saved.base_model_name_or_path, saved.revision, saved.inference_mode = base_name, revision, True
+    described = config_of(network, folder, checkpoint=checkpoint, classes=classes, preprocessing=preprocessing)
+    base = {"base": base_name, "revision": revision, "sha256": checkpoint.fingerprint}
+    # config.json comes last: where it is, the adapter is whole.
+    write_tensors(folder / WEIGHTS, saved_tensors(network))
+    write_text(folder / CONFIG, json.dumps(_in_order(saved.to_dict()), indent=2, sort_keys=True))
+    write_json(folder / "config.json", {**described, ADAPTER: base})
+
+
+def _in_order(description: dict[str, Any]) -> dict[str, Any]:
+    """What peft describes an adapter by, with its sets sorted, which are in another order in every process."""
+    return {name: sorted(value) if isinstance(value, set) else value for name, value in description.items()}
 
 
 def saved_tensors(network: nn.Module) -> dict[str, Tensor]:

@@ -18,6 +18,8 @@ from nfft.models.weight_standardization import settle_gains
 from nfft.optim.param_groups import classifier
 
 CLASSIFIER_STD = 0.01
+# Arguments that checkpoints have, as they have them.
+USUAL = {"in_chans": 3, "global_pool": "avg"}
 
 
 def build_network(
@@ -69,13 +71,33 @@ def _load(checkpoint: Checkpoint, **settings: Any) -> nn.Module:
         return model
     file, settings = checkpoint.folder / "model.safetensors", {**settings, "num_classes": saved_classes(checkpoint)}
     with torch.device("meta"):
-        validate_weights(checkpoint.name, file, _create(checkpoint, **settings))
+        outline = _create(checkpoint, **settings)
+    validate_weights(checkpoint.name, file, outline)
+    if any(USUAL.get(name) != value for name, value in checkpoint.arguments.items() if "eps" not in name):
+        _check_answers(checkpoint, outline)
     model = _create(checkpoint, **settings)
     load_model(model, file)
     validate_finite(checkpoint.name, model)
     if checkpoint.is_authors:
         settle_gains(model)
     return model
+
+
+def _check_answers(checkpoint: Checkpoint, outline: nn.Module) -> None:
+    """See that a network with unusual arguments takes an image and says something of each class.
+
+    Args:
+        outline: the network on the meta device, where this takes no time.
+    """
+    images = torch.empty(1, 3, checkpoint.test_side, checkpoint.test_side, device="meta")
+    reason = "it does not say something of each class"
+    try:
+        with torch.no_grad():
+            fits = outline.eval()(images).shape == (1, saved_classes(checkpoint))
+    except Exception as error:
+        fits, reason = False, textwrap.shorten(str(error), 200, placeholder=" ...").rstrip(".") or type(error).__name__
+    if not fits:
+        raise UserError(f"{checkpoint.name} cannot be used: {reason}. Check model_args in its config.json.")
 
 
 def _timm_depth(checkpoint: Checkpoint, rate: float) -> dict[str, float]:

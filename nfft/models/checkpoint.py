@@ -1,7 +1,7 @@
 """A checkpoint: config.json and model.safetensors in a folder, as timm, transformers and the Hub read them."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,13 @@ from typing import Any
 import timm
 from timm.data import ImageNetInfo, infer_imagenet_subset
 
+from nfft.data.rendering import ENTRY, Rendering, rendering_from
 from nfft.errors import UserError, nearest
 from nfft.files import fingerprint_of
 from nfft.models import architectures
 from nfft.models.validation import REFUSED, validate_config
 from nfft.models.weight_standardization import are_authors, standardization_arguments
+from nfft.text import is_deep, shorten
 
 # For architectures that timm has no weights of: ImageNet's usual size, mean and standard deviation.
 DEFAULT_PREPROCESSING = {"input_size": (3, 224, 224), "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -100,6 +102,19 @@ class Checkpoint:
         return self.config.get("pretrained_cfg", self.config)
 
     @property
+    def rendering(self) -> Rendering:
+        """How the pictures that the weights were trained on were shown."""
+        return rendering_from(self.name, self.config.get(ENTRY))
+
+    def rendered_as(self, rendering: Rendering) -> "Checkpoint":
+        """The same, to be saved with weights that were trained on pictures shown so."""
+        config = {key: value for key, value in self.config.items() if key != ENTRY}
+        stored = rendering.to_json()
+        if stored == self.config.get(ENTRY, {}):
+            return self
+        return replace(self, config={**config, ENTRY: stored} if stored else config)
+
+    @property
     def train_side(self) -> int:
         return int(self.preprocessing["input_size"][-1])
 
@@ -119,8 +134,10 @@ def open_checkpoint(name: str, folder: Path) -> Checkpoint:
         raise UserError(f"{name}: expected config.json and model.safetensors in {folder}; config.json is missing.")
     try:
         config = json.loads(config_file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise UserError(f"{name}: config.json is not JSON ({error}).") from error
+    if is_deep(config):
+        raise UserError(f"{name}: config.json has lists in lists too deep for any network; this is no checkpoint.")
     if not isinstance(config, dict) or not isinstance(config.get("architecture"), str):
         raise UserError(f"{name}: config.json names no timm architecture; this is not a timm checkpoint.")
     is_adapter = isinstance(config.get(ADAPTER), dict) and all((folder / file).is_file() for file in ADAPTER_FILES)
@@ -135,6 +152,7 @@ def open_checkpoint(name: str, folder: Path) -> Checkpoint:
         )
     _check_architecture(name, config["architecture"])
     validate_config(name, config)
+    rendering_from(name, config.get(ENTRY))
     return Checkpoint(name, config["architecture"], folder, config)
 
 
@@ -156,7 +174,8 @@ def random_checkpoint(architecture: str, model_args: dict[str, Any]) -> Checkpoi
 def _check_architecture(name: str, architecture: str) -> None:
     if not timm.is_model(architecture):
         raise UserError(
-            f"{name}: timm has no architecture {architecture!r}; {nearest(architecture, timm.list_models())}"
+            f"{shorten(name, 200)}: timm has no architecture {shorten(repr(architecture), 80)}; "
+            f"{nearest(architecture, timm.list_models())}"
         )
 
 

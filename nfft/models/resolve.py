@@ -12,6 +12,7 @@ from nfft.errors import UserError, nearest
 from nfft.files import expanded, is_path
 from nfft.hub.download import HubAccess, download_snapshot
 from nfft.models.checkpoint import ADAPTER, ADAPTER_FILES, Checkpoint, open_checkpoint, random_checkpoint
+from nfft.text import shorten
 
 OFFLINE = f"To work offline, give --model a local folder or {PACKAGED}, which comes with nfft."
 
@@ -33,10 +34,12 @@ def find_checkpoint(name: str, model_args: dict[str, Any], access: HubAccess | N
         return checkpoint
     base_name, revision = entry.get("base"), entry.get("revision")
     if not isinstance(base_name, str) or not (revision is None or isinstance(revision, str)):
-        raise UserError(f"{name}: config.json must name the adapter's base; found {entry!r}.")
+        raise UserError(f"{name}: config.json must name the adapter's base; found {shorten(repr(entry), 80)}.")
     base = _find(base_name, {}, replace(access or HubAccess(), revision=revision))
     if base.folder is None or ADAPTER in base.config:
-        raise UserError(f"{name}: config.json must name a network as the adapter's base; {base_name} is none.")
+        raise UserError(
+            f"{name}: config.json must name a network as the adapter's base; {shorten(base_name, 80)} is none."
+        )
     if base.fingerprint != entry.get("sha256"):
         raise UserError(
             f"{name} is an adapter for {base_name} with other weights than those found here: their hashes differ. "

@@ -1,14 +1,14 @@
 """Writes config.json and model.safetensors, as timm, transformers and the Hub read them."""
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from timm.models._hub import save_config_for_hf
 from torch import nn
 
-from nfft.files import write_json
+from nfft.data.rendering import ENTRY
+from nfft.files import scratch, write_json
 from nfft.models.checkpoint import RUN_ARGUMENTS, Checkpoint
 from nfft.models.tensors import write_tensors
 
@@ -23,22 +23,23 @@ def save_network(
 
     The evaluation size goes where timm and transformers both look for it (input_size).
     """
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as temporary:
-        stage = Path(temporary)
-        write_tensors(stage / "model.safetensors", model.state_dict())
-        config = config_of(model, stage, checkpoint=checkpoint, classes=classes, preprocessing=preprocessing)
-        write_json(stage / "config.json", config)
-        for name in ("model.safetensors", "config.json"):
-            (stage / name).replace(folder / name)
+    # config.json comes last: where it is, the network is whole.
+    write_tensors(folder / "model.safetensors", model.state_dict())
+    write_json(
+        folder / "config.json",
+        config_of(model, folder, checkpoint=checkpoint, classes=classes, preprocessing=preprocessing),
+    )
 
 
 def config_of(
-    model: nn.Module, stage: Path, *, checkpoint: Checkpoint, classes: list[str], preprocessing: dict[str, Any]
+    model: nn.Module, folder: Path, *, checkpoint: Checkpoint, classes: list[str], preprocessing: dict[str, Any]
 ) -> dict[str, Any]:
-    """The content of config.json; `stage` is a folder that timm may write to."""
+    """The content of config.json, which is to lie in `folder`."""
     labels = {"num_classes": len(classes), "label_names": list(classes)}
-    save_config_for_hf(model, stage / "config.json", model_config=labels)  # type: ignore[arg-type]
-    config = json.loads((stage / "config.json").read_text(encoding="utf-8"))
+    # timm has it only as a file.
+    with scratch(folder / "config.json") as file:
+        save_config_for_hf(model, file, model_config=labels)  # type: ignore[arg-type]
+        config = json.loads(file.read_text(encoding="utf-8"))
     # Put in here: timm takes preprocessing since 1.0.31, which many cannot have for a timm that others pin.
     config["pretrained_cfg"] |= json.loads(json.dumps(preprocessing))
     _finish_config(config, checkpoint)
@@ -53,6 +54,8 @@ def _finish_config(config: dict[str, Any], checkpoint: Checkpoint) -> None:
     sizes = ("test_input_size", "test_crop_pct", "pool_size", "test_pool_size")
     for name in ("tag", "origin_url", "paper_ids", "paper_name", "label_names", "label_descriptions", *sizes):
         config["pretrained_cfg"].pop(name, None)
+    if ENTRY in checkpoint.config:
+        config[ENTRY] = checkpoint.config[ENTRY]
     # timm writes the license of its own weights, whether they were used or not.
     if checkpoint.preprocessing.get("license") is None:
         config["pretrained_cfg"].pop("license", None)

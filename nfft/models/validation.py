@@ -17,7 +17,8 @@ INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 CROP_MODES = ("center", "squash", "border")
 # Arguments of timm's constructors that fetch, open or call something.
 REFUSED = {
-    "cache_dir", "checkpoint_path", "feature_cfg", "features_only", "kwargs_filter", "model_cfg", "pretrained",
+    "cache_dir", "checkpoint_path", "device", "dtype", "feature_cfg", "features_only", "kwargs_filter", "model_cfg",
+    "pretrained",
     "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_custom_load", "pretrained_filter_fn", "scriptable",
 }  # fmt: skip
 DEPTHS = ("depth", "layer", "block", "stage", "repeat")
@@ -33,6 +34,7 @@ def validate_config(name: str, config: dict[str, Any]) -> None:
     """
     preprocessing = config.get("pretrained_cfg", config)
     preprocessing = preprocessing if isinstance(preprocessing, dict) else {}
+    _validate_channels(name, config, preprocessing)
     for key in ("input_size", "mean", "std"):
         value = preprocessing.get(key)
         if not isinstance(value, list) or len(value) != 3 or not all(map(_is_number, value)):
@@ -62,6 +64,18 @@ def validate_config(name: str, config: dict[str, Any]) -> None:
     _validate_arguments(name, config.get("model_args") or {})
 
 
+def _validate_channels(name: str, config: dict[str, Any], preprocessing: dict[str, Any]) -> None:
+    arguments, size = config.get("model_args"), preprocessing.get("input_size")
+    channels = arguments.get("in_chans") if isinstance(arguments, dict) else None
+    if channels is None and isinstance(size, list) and len(size) == 3:
+        channels = size[0]
+    if isinstance(channels, int) and _is_whole(channels, LARGEST["number"]) and channels != 3:
+        raise UserError(
+            f"{name}: it takes pictures of {channels} channel{'s' if channels > 1 else ''}, and nfft shows RGB only. "
+            "Use a checkpoint of three channels."
+        )
+
+
 def _validate_classes(name: str, config: dict[str, Any], preprocessing: dict[str, Any]) -> None:
     classes = config.get("num_classes", preprocessing.get("num_classes", 1000))
     if not _is_whole(classes, LARGEST["classes"]):
@@ -86,8 +100,12 @@ def _validate_arguments(name: str, arguments: Any) -> None:
         counts = value if isinstance(value, list) else [value]
         counted = any(word in key for word in DEPTHS) and all(map(_is_number, counts))
         blocks = sum(counts) if counted else 0
+        if "eps" in key and value is not None and not (_is_number(value) and 0 < value <= 1):
+            raise UserError(f"{name}: {key} in config.json must be above 0 and at most 1; found {_shown(value)}.")
         if not _is_modest(value) or blocks > LARGEST["blocks"]:
-            raise UserError(f"{name}: model_args in config.json has an absurd value: {key}={_shown(value)}.")
+            raise UserError(
+                f"{name}: model_args in config.json has an absurd value: {shorten(key, 80)}={_shown(value)}."
+            )
 
 
 def validate_weights(name: str, file: Path, network: nn.Module) -> None:
@@ -156,6 +174,19 @@ def validate_finite(name: str, network: nn.Module) -> None:
             raise UserError(f"{name}: the weights are damaged: {key} has values that are not finite.")
 
 
+def check_finite(name: str, answers: Tensor) -> None:
+    """See that what a network says of images are numbers.
+
+    Raises:
+        UserError: when they are not: of weights that are too large, sums overflow.
+    """
+    if not bool(torch.isfinite(answers).all()):
+        raise UserError(
+            f"{name}: what it says of images are no finite numbers: its weights are damaged, or too large for this "
+            "precision. Use another checkpoint."
+        )
+
+
 def _is_number(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
@@ -182,5 +213,8 @@ def _is_modest(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole number of over 4,300 digits
+        return "a number of thousands of digits"
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -10,6 +10,7 @@ from typing import Any
 
 import jinja2
 
+from nfft.data.rendering import rendering_from
 from nfft.models.checkpoint import Checkpoint
 from nfft.models.transforms import stored_preprocessing
 from nfft.reporting import card_merge, card_metadata, markdown, paper_results
@@ -73,6 +74,7 @@ def render_card(
         "adapter": run.method.artifact == "adapter",
         "base": run.model.name,
         "classes_count": len(run.data.classes),
+        "rendering": rendering_from("run.json", run.data.rendering),
     }
     return _render("model.md", facts, card_metadata.metadata_of_run(run, results), repository, earlier)
 
@@ -96,6 +98,7 @@ def render_bare(repository: str, checkpoint: Checkpoint, labels: list[str]) -> s
         "listed_labels": labels if len(labels) <= LISTED else [],
         "preprocessing": preprocessing,
         "adapter": False,
+        "rendering": checkpoint.rendering,
         "resized": math.floor(preprocessing["input_size"][-1] / preprocessing["crop_pct"]),
     }
     head = card_metadata.metadata_of_network(checkpoint.architecture, license, base)

@@ -3,20 +3,27 @@
 import datetime
 import hashlib
 import shlex
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 from nfft.config.run_config import PACKAGED
 from nfft.errors import UserError
-from nfft.files import write_bytes, write_text
-from nfft.hub.upload import card_on_hub, check_repository, push_folder
+from nfft.files import make_folder, write_bytes, write_text
+from nfft.hub.errors import Refused
+from nfft.hub.upload import card_on_hub, check_repository, push_files
 from nfft.models.checkpoint import ADAPTER, open_checkpoint
 from nfft.reporting.card_merge import is_edited
 from nfft.reporting.card_metadata import eval_results, hub_id
 from nfft.reporting.model_card import render_card
 from nfft.runs.folder import (
     CARD,
+    CONFUSION,
+    CURVES,
     EVAL_RESULTS,
     NETWORK,
+    PUSHED,
     REPLACED_CARD,
     RESULTS,
     SHARED,
@@ -28,7 +35,7 @@ from nfft.runs.folder import (
     write_evaluations,
     write_push,
 )
-from nfft.runs.records import AddedEvaluation, PushRecord
+from nfft.runs.records import AddedEvaluation, PushRecord, Results
 
 
 def push_run(
@@ -40,24 +47,27 @@ def push_run(
         UserError: when something is missing or the Hub cannot be reached; it says how to push later.
     """
     check_repository(repository, revision, create_pr)
+    files = _shared_files(folder)
     run = read_run(folder)
     is_adapter = run.method.artifact == "adapter"
     weights = "adapter_model.safetensors" if is_adapter else "model.safetensors"
     for needed in (weights, "config.json", RESULTS):
-        if not (folder / needed).is_file():
+        if needed not in files:
             raise UserError(f"{folder} has no {needed}: the run has not ended. Go on with it first (--resume).")
+    config = open_checkpoint(str(folder), folder).config
     if is_adapter:
-        check_base(open_checkpoint(str(folder), folder).config.get(ADAPTER, {}).get("base"), str(folder))
-    card = folder / CARD
-    before, copies = card.read_bytes() if card.is_file() else None, _replaced_cards(folder)
+        check_base(config.get(ADAPTER, {}).get("base"), str(folder))
+    before = read_push(folder)
     later = shlex.join(["nfft", "push", str(folder), repository, *_flags(private, revision, create_pr)])
     try:
-        _check_card_there(folder, repository, revision)
-        lines = write_card(folder, repository)
-        address = push_folder(
-            folder,
+        card = _new_card(folder, repository)
+        pushed = PushRecord(repository=repository, cards=tuple(dict.fromkeys([*before.cards, _hash(card.text)])))
+        _check_card_there(folder, repository, revision, known=pushed.cards)
+        # Should the Hub's answer be lost, the next push knows by this that the card there is this run's.
+        write_push(folder, replace(pushed, repository=before.repository))
+        address = push_files(
+            {**files, **card.files},
             repository,
-            files=SHARED,
             replaced=NETWORK,
             private=private,
             revision=revision,
@@ -65,15 +75,52 @@ def push_run(
             message=f"{run.model.name} fine-tuned on {run.task.name}",
         )
     except UserError as error:
-        if before is not None and card.read_bytes() != before:
-            write_bytes(card, before)
-        for copy in _replaced_cards(folder) - copies:
-            copy.unlink()
+        if isinstance(error, Refused):
+            _restore_push(folder, before)
         raise UserError(f"{error} Nothing is lost: the run is whole in {folder}. To push it later: {later}") from error
-    # By the card that is there now, a change of it on the Hub can be told from one of ours.
-    cards = [*read_push(folder).cards, _hash_of_card(folder)]
-    write_push(folder, PushRecord(repository=repository, cards=tuple(dict.fromkeys(cards))))
+    lines = _put(folder, card)
+    write_push(folder, pushed)
     return [*lines, f"pushed to   {address}"]
+
+
+def _shared_files(folder: Path) -> dict[str, Path]:
+    """The files of a run that are shared, by their paths in it; card and `.eval_results/` are made anew for a push.
+
+    Raises:
+        UserError: for a link, or something else that no run leaves in such a place: it may be anyone's.
+    """
+    scored = folder / EVAL_RESULTS
+    if scored.parent.is_symlink():
+        _refuse_foreign(scored.parent, "a link")
+    for path in sorted(scored.parent.iterdir()) if scored.parent.is_dir() else []:
+        if path != scored and not path.name.startswith("."):
+            _refuse_foreign(path, "nothing that a run writes")
+    shared = {name: folder / name for name in SHARED}
+    for path in shared.values():
+        if path.is_symlink():
+            _refuse_foreign(path, "a link")
+        if path.exists() and not path.is_file():
+            _refuse_foreign(path, "no file")
+    for name in (CURVES, CONFUSION):
+        if shared[name].is_file() and not _is_png(shared[name]):
+            _refuse_foreign(shared[name], "no picture that a run draws")
+    return {name: path for name, path in shared.items() if path.is_file() and name not in (CARD, EVAL_RESULTS)}
+
+
+def _refuse_foreign(path: Path, what: str) -> NoReturn:
+    raise UserError(f"{path} is {what}, and a push sends what the run wrote, alone. Move it away, and push again.")
+
+
+def _is_png(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(8) == b"\x89PNG\r\n\x1a\n"
+
+
+def _restore_push(folder: Path, before: PushRecord) -> None:
+    if before == PushRecord():
+        (folder / PUSHED).unlink(missing_ok=True)
+    else:
+        write_push(folder, before)
 
 
 def check_base(base: str | None, folder: str) -> None:
@@ -89,10 +136,14 @@ def check_base(base: str | None, folder: str) -> None:
         )
 
 
-def _check_card_there(folder: Path, repository: str, revision: str | None) -> None:
-    """See that the repository's card is one of this run's: what was written there by hand must not be lost."""
+def _check_card_there(folder: Path, repository: str, revision: str | None, known: Collection[str | None]) -> None:
+    """See that the repository's card is one of this run's: what was written there by hand must not be lost.
+
+    Args:
+        known: hashes of cards that the run has had there, or will have.
+    """
     there = card_on_hub(repository, revision)
-    if there is None or _hash(there) in (*read_push(folder).cards, _hash_of_card(folder)):
+    if there is None or _hash(there) in (*known, _hash_of_card(folder)):
         return
     raise UserError(
         f"{repository} has a card that was changed there, or is not this run's. Save it as {folder / CARD}, and "
@@ -117,16 +168,41 @@ def _flags(private: bool | None, revision: str | None, create_pr: bool) -> list[
     ]
 
 
-def write_card(folder: Path, repository: str | None = None) -> list[str]:
+@dataclass(frozen=True)
+class _Card:
+    """A card that is to be written.
+
+    Attributes:
+        text: of README.md.
+        earlier: that of the card it replaces, if there is one.
+        scored: the text of `.eval_results/nfft.yaml`, for data of the Hub.
+    """
+
+    text: str
+    earlier: str | None
+    scored: str | None
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        texts = {CARD: self.text, EVAL_RESULTS: self.scored}
+        return {name: text.encode() for name, text in texts.items() if text is not None}
+
+
+def write_card(folder: Path, repository: str | None = None, *, results: Results | None = None) -> list[str]:
     """README.md and, for data of the Hub, .eval_results/: from the run's facts, its hand-written sections kept.
 
     Args:
         repository: what the card calls the network; where it was pushed to, when absent.
+        results: of a run that has yet to write results.json, which it does last.
 
     Returns:
         A line when generated text had been edited by hand: the old card is then kept beside the new one.
     """
-    run, results, notes = read_run(folder), read_results(folder), []
+    return _put(folder, _new_card(folder, repository, results))
+
+
+def _new_card(folder: Path, repository: str | None, results: Results | None = None) -> _Card:
+    run, results = read_run(folder), results or read_results(folder)
     file = folder / CARD
     try:
         earlier = file.read_text(encoding="utf-8") if file.is_file() else None
@@ -134,25 +210,25 @@ def write_card(folder: Path, repository: str | None = None) -> list[str]:
         raise UserError(f"{file} is not UTF-8: save it so, or move it away.") from error
     name = repository or read_push(folder).repository
     text = render_card(run, results, repository=name, evaluations=read_evaluations(folder), earlier=earlier)
-    if earlier is not None and earlier != text and is_edited(earlier):
+    return _Card(text, earlier, eval_results(run, results))
+
+
+def _put(folder: Path, card: _Card) -> list[str]:
+    """Write a card; returns a line where the one before had been edited in what nfft wrote, and was kept."""
+    notes = []
+    if card.earlier is not None and card.earlier != card.text and is_edited(card.earlier):
         copy = _free_name(folder)
-        write_text(copy, earlier)
+        write_text(copy, card.earlier)
         notes.append(f"kept        {copy}: the old card, whose generated text had been edited by hand")
-    write_text(file, text)
-    scored = eval_results(run, results)
-    if scored is not None:
-        (folder / EVAL_RESULTS).parent.mkdir(exist_ok=True)
-        write_text(folder / EVAL_RESULTS, scored)
+    for name, content in card.files.items():
+        make_folder((folder / name).parent)
+        write_bytes(folder / name, content)
     return notes
 
 
 def _free_name(folder: Path) -> Path:
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")
     return folder / REPLACED_CARD.format(now)
-
-
-def _replaced_cards(folder: Path) -> set[Path]:
-    return set(folder.glob(REPLACED_CARD.format("*")))
 
 
 def add_evaluation(folder: Path, evaluation: AddedEvaluation) -> list[str]:

@@ -11,7 +11,7 @@ from packaging.version import Version
 
 from nfft import __version__
 from nfft.errors import UserError
-from nfft.text import shorten
+from nfft.text import is_deep, shorten
 
 R = TypeVar("R", bound="Record")
 T = TypeVar("T")
@@ -86,7 +86,10 @@ def read_records(from_json: Callable[[Any], T], path: Path) -> list[T]:
 
 def _read(path: Path, from_text: Callable[[str], Any]) -> Any:
     try:
-        return from_text(path.read_text(encoding="utf-8"))
+        content = from_text(path.read_text(encoding="utf-8"))
+        if is_deep(content):
+            raise ValueError("its lists lie too deep in each other")
+        return content
     except FileNotFoundError as error:
         raise UserError(
             f"{path.parent} has no {path.name}: expected the folder of a run, as `nfft finetune` leaves it."

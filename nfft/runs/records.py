@@ -113,6 +113,23 @@ class UnusedRecord(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PicturesRecord(Record):
+    """A fingerprint of the pictures, which a copy of them has too. A resumption compares it.
+
+    Attributes:
+        names: SHA-256 of their names and order, below the folder of all.
+        sizes: SHA-256 of the sizes of their files; null where they are none.
+        sample: up to 64 hashes of some of them, which the seed has drawn.
+        content: SHA-256 of all of them, where `task.check=all` asks for it.
+    """
+
+    names: str
+    sizes: str | None
+    sample: tuple[str, ...]
+    content: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataRecord(Record):
     """How many images were trained on, and which.
 
@@ -122,7 +139,10 @@ class DataRecord(Record):
         shots: images of each class, where so many were drawn.
         skipped: images that could not be read.
         unused: what else of the data was not used.
+        notes: what was said of the data, such as images in two splits.
+        rendering: what transparent pictures lie on, and which values are black and white, where other than usual.
         fingerprint: SHA-256 of classes, labels, and sizes of images.
+        pictures: their fingerprint; null in runs of earlier releases.
     """
 
     classes: tuple[str, ...] = incidental()
@@ -132,7 +152,10 @@ class DataRecord(Record):
     shots: Count | None = labeled("shots images", default=None)
     skipped: Count = incidental(default=0)
     unused: tuple[UnusedRecord, ...] = incidental(default=())
+    notes: tuple[str, ...] = incidental(default=())
+    rendering: dict[str, Any] = listed("rendering ", default_factory=dict)
     fingerprint: str = labeled("data fingerprint")
+    pictures: PicturesRecord | None = incidental(default=None)
 
 
 @dataclass(frozen=True, kw_only=True)

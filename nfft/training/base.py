@@ -13,12 +13,13 @@ from accelerate.utils import set_seed
 from nfft.data.decode import evaluation_view
 from nfft.data.scan import BrokenImage
 from nfft.data.splits import Split
+from nfft.data.workers import sharing_lines
 from nfft.distributed.accelerator import default_workers, set_threads
 from nfft.evaluation.metrics import Predictions
 from nfft.evaluation.predictor import Predictor
 from nfft.models.build import build_network, check_side
 from nfft.runs.folder import add_skipped
-from nfft.runs.records import Skipped
+from nfft.runs.records import RunRecord, Skipped
 from nfft.training.plan import Plan
 from nfft.training.tracking import Tracker
 
@@ -63,7 +64,10 @@ class BaseTrainer(ABC):
         network: with the checkpoint's weights, and a new classifier where it needs one.
         workers: loader processes.
         seconds: time since the run began, interruptions not included.
+        record: run.json, once the run has begun.
     """
+
+    record: RunRecord | None = None
 
     def __init__(self, plan: Plan, accelerator: Accelerator, folder: Path) -> None:
         self.plan, self.accelerator, self.folder = plan, accelerator, folder
@@ -115,6 +119,13 @@ class BaseTrainer(ABC):
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.began
+
+    def loading_lines(self) -> list[str]:
+        """Lines for people about how batches come from the loader's workers, where that is not as usual."""
+        recipe = self.plan.recipe
+        side = max(recipe.train_resolution, recipe.test_resolution)
+        size = recipe.batch_size // (recipe.parts * self.accelerator.num_processes)
+        return sharing_lines(max(1, size) * side**2 * 3, self.workers)
 
     def new_predictor(self, batch_size: int, *, keeps_views: bool = False) -> Predictor:
         """What scores this run's splits, as the saved network will be evaluated; arguments as for `Predictor`."""

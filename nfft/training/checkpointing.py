@@ -16,10 +16,12 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from nfft.files import make_folder, sync, write_text
 from nfft.models.tensors import write_tensors
+from nfft.runs.folder import FACTS, STEP_UNFINISHED, steps_in
 
 KEPT = 2
-TENSORS, FACTS = "state.safetensors", "state.json"
+TENSORS = "state.safetensors"
 
 
 @dataclass(frozen=True)
@@ -36,23 +38,30 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], fact
     final = folder / f"step-{step:08d}"
     stage = folder / f".{final.name}.{os.getpid()}"
     # What a killed process left half-written: none but this one is at work here.
-    for left in folder.glob(".step-*"):
-        shutil.rmtree(left, ignore_errors=True)
-    stage.mkdir(parents=True)
+    for left in folder.iterdir() if folder.is_dir() else []:
+        if STEP_UNFINISHED.fullmatch(left.name):
+            shutil.rmtree(left, ignore_errors=True)
+    make_folder(stage)
     write_tensors(stage / TENSORS, tensors)
     record = {**facts, "step": step}
     record["sha256"] = _hash(stage / TENSORS, record)
-    (stage / FACTS).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    for name in (TENSORS, FACTS):
-        _flush(stage / name)
+    write_text(stage / FACTS, json.dumps(record, indent=2) + "\n")
     shutil.rmtree(final, ignore_errors=True)
     stage.rename(final)
-    _flush(folder)
-    # Those of later steps are damaged: otherwise the run would have gone on from them.
-    done = [path for path in _folders(folder) if path.name <= final.name]
-    for other in set(_folders(folder)) - set(done[-KEPT:]):
-        shutil.rmtree(other)
+    sync(folder)
+    prune(folder, final)
     return final
+
+
+def prune(folder: Path, newest: Path) -> None:
+    """Delete all checkpoints but KEPT: `newest`, and those before it.
+
+    Those of later steps are damaged: otherwise the run would have gone on from them.
+    """
+    steps = steps_in(folder)
+    done = steps[: steps.index(newest) + 1]
+    for other in set(steps) - set(done[-KEPT:]):
+        shutil.rmtree(other)
 
 
 def latest_checkpoint(folder: Path) -> tuple[Saved | None, list[str]]:
@@ -62,7 +71,7 @@ def latest_checkpoint(folder: Path) -> tuple[Saved | None, list[str]]:
         OSError: when one cannot be read, whole or not.
     """
     torn: list[str] = []
-    for candidate in reversed(_folders(folder)):
+    for candidate in reversed(steps_in(folder)):
         try:
             return _read(candidate), torn
         # What a disk does not give just now is no damage: an older checkpoint would replace it.
@@ -75,12 +84,10 @@ def _read(folder: Path) -> Saved:
     facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     if not isinstance(facts, dict) or facts.pop("sha256", None) != _hash(folder / TENSORS, facts):
         raise ValueError("its content does not match its hash")
+    if type(facts.get("step")) is not int or facts["step"] < 0:
+        raise ValueError("its step is no number of steps")
     with safe_open(folder / TENSORS, framework="pt") as file:
         return Saved(folder, {name: file.get_tensor(name) for name in file.keys()}, facts)  # noqa: SIM118
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*")) if folder.is_dir() else []
 
 
 def _hash(tensors: Path, facts: Mapping[str, Any]) -> str:
@@ -88,12 +95,3 @@ def _hash(tensors: Path, facts: Mapping[str, Any]) -> str:
         digest = hashlib.file_digest(file, "sha256")
     digest.update(json.dumps(facts, sort_keys=True).encode())
     return digest.hexdigest()
-
-
-def _flush(path: Path) -> None:
-    """Force a file or folder to the disk, so that a rename never outlives its content."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from nfft.machine import memory_of
+from nfft.models.build import is_normalized
 
 # Copies of the weights that a step holds: weights, gradients, momentum, average, and those that SAM goes back to.
 COPIES = 5
@@ -12,7 +13,7 @@ USABLE = 0.6
 
 
 def fewest_parts(
-    network: nn.Module, *, side: int, share: int, even: bool, bytes_each: int, device: torch.device
+    network: nn.Module, *, side: int, share: int, least: int = 1, even: bool, bytes_each: int, device: torch.device
 ) -> int:
     """The fewest equal parts of a process's `share` of a batch whose training step should fit.
 
@@ -20,6 +21,7 @@ def fewest_parts(
         network: as it will be trained.
         side: px of the training images.
         share: images of the batch in each process.
+        least: images that a part needs.
         even: whether a part needs an even number of images, because neighbours are mixed.
         bytes_each: of an activation: 4, or 2 in half precision.
         device: of the network.
@@ -27,8 +29,28 @@ def fewest_parts(
     weights = sum(parameter.numel() for parameter in network.parameters()) * 4
     room = USABLE * memory_of(device) - COPIES * weights
     fitting = max(1, int(room / (saved_values(network, side) * bytes_each)))
-    possible = [n for n in range(1, share + 1) if share % n == 0 and not (even and share // n % 2)]
+    possible = [n for n in range(1, share + 1) if share % n == 0 and share // n >= least]
+    possible = [n for n in possible if not (even and share // n % 2)]
     return next((n for n in possible if share // n <= fitting), possible[-1] if possible else 1)
+
+
+def learns_from_one(network: nn.Module, side: int) -> bool:
+    """Whether a single image of `side` px can be a part: batch normalization finds no spread in a single pixel.
+
+    Found by a forward pass without data.
+    """
+    if not is_normalized(network):
+        return True
+    state = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in state.items()}
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.func.functional_call(network, shapes, (torch.empty(1, 3, side, side, device="meta"),))
+    except ValueError as error:
+        if "Expected more than 1 value per channel" in str(error):
+            return False
+        raise
+    return True
 
 
 def saved_values(network: nn.Module, side: int) -> float:

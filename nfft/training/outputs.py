@@ -1,31 +1,34 @@
 """What a run leaves for others: the network, results.json, plots and the card."""
 
+from nfft.files import sync
 from nfft.models.transforms import squash_preprocessing
 from nfft.reporting.plots.confusion import plot_confusion
 from nfft.reporting.plots.curves import plot_curves
 from nfft.reporting.plots.figure import save_figure
 from nfft.reporting.plots.penalties import plot_penalties
 from nfft.reporting.publish import write_card
-from nfft.runs.folder import CONFUSION, CURVES, read_metrics, write_results
+from nfft.runs.folder import CONFUSION, CURVES, METRICS, read_metrics, write_results
 from nfft.runs.records import Results, RunRecord, SolutionMetrics
 from nfft.training.base import BaseTrainer
 
 
 def write_outputs(trainer: BaseTrainer, record: RunRecord, results: Results) -> None:
-    """The network as others load it, results.json, plots and the card."""
+    """The network as others load it, plots, the card and, when all of that is there, results.json."""
     plan, folder = trainer.plan, trainer.folder
     recipe, checkpoint = plan.recipe, plan.checkpoint
     plan.method.save(
         trainer.network,
         folder,
-        checkpoint=checkpoint,
+        checkpoint=checkpoint.rendered_as(plan.data.train.rendering),
         classes=plan.data.classes,
         preprocessing=squash_preprocessing(checkpoint, recipe.test_resolution, recipe.test_margin),
     )
-    write_results(folder, results)
     title = f"{record.model.name} on {record.task.name}"
     metrics = read_metrics(folder)
     is_solved = any(isinstance(line, SolutionMetrics) for line in metrics)
     save_figure((plot_penalties if is_solved else plot_curves)(metrics, title), folder / CURVES)
     save_figure(plot_confusion(results.quoted, f"{title}, {results.quoted.split}"), folder / CONFUSION)
-    write_card(folder)
+    write_card(folder, results=results)
+    sync(folder / METRICS)
+    # The last: where it is, the run has ended and is whole.
+    write_results(folder, results)

@@ -1,6 +1,7 @@
 """Everything that is decided before the first step: data, checkpoint, settings."""
 
 import hashlib
+import json
 import os
 from dataclasses import dataclass, replace
 
@@ -12,7 +13,8 @@ from nfft.config.recipe import Facts, Recipe, change
 from nfft.config.run_config import RunConfig
 from nfft.config.task import Task
 from nfft.data import randaugment
-from nfft.data.scan import scan_split
+from nfft.data.scan import notes_on, rendering_for, scan_split
+from nfft.data.sources.account import Account
 from nfft.data.splits import Data, Split, check_classes, draw_shots, load_data
 from nfft.errors import UserError
 from nfft.models.build import keeps_classifier
@@ -108,10 +110,12 @@ def _readable(task: Task, data: Data, keeps: bool) -> tuple[Data, list[Skipped],
     """The data without images that cannot be read, those, sizes of training images (n, 2), and a fingerprint."""
     digest = hashlib.sha256("\n".join(data.classes).encode())
     kept: dict[str, Split] = {}
-    skipped = []
+    skipped, scans = [], []
     total, sizes = 0, np.empty((0, 2), np.int64)
+    rendering = data.train.rendering
     for split in data.splits:
         scan = scan_split(split, keeps=keeps and split.name == "train")
+        scans.append((split, scan))
         digest.update(split.name.encode() + split.labels.tobytes() + scan.sizes.tobytes())
         total += len(scan.indices)
         whole = np.ones(len(split), bool)
@@ -121,6 +125,7 @@ def _readable(task: Task, data: Data, keeps: bool) -> tuple[Data, list[Skipped],
         kept[split.name] = split.keep(whole)
         if split.name == "train":
             sizes = scan.sizes[scan.sizes.all(axis=1)]
+            rendering = rendering_for(rendering, scan)
     if len(skipped) > task.max_broken_fraction * total:
         listed = "\n".join(f"  {line.split}: {line.image}: {line.reason}" for line in skipped[:LISTED])
         more = f"\n  ... and {len(skipped) - LISTED} more" if len(skipped) > LISTED else ""
@@ -130,7 +135,11 @@ def _readable(task: Task, data: Data, keeps: bool) -> tuple[Data, list[Skipped],
             f"--set task.max_broken_fraction=...\n{listed}{more}"
         )
     check_classes(task, data.classes, kept)
-    readable = replace(data, train=kept["train"], validation=kept["validation"], test=kept.get("test"))
+    if rendered := rendering.to_json():
+        digest.update(json.dumps(rendered).encode())
+    kept = {name: replace(split, rendering=rendering) for name, split in kept.items()}
+    account = data.account + Account(notes=notes_on(scans, rendering))
+    readable = replace(data, train=kept["train"], validation=kept["validation"], test=kept.get("test"), account=account)
     return readable, skipped, sizes, digest.hexdigest()
 
 

@@ -3,12 +3,15 @@
 import datetime
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Literal, cast
 
 import torch
 
-from nfft.data.splits import public_source
+from nfft.data.pictures import Pictures, changed_pictures, look_at_pictures
+from nfft.data.splits import Split, public_source
 from nfft.distributed.accelerator import precision_of
+from nfft.errors import UserError
 from nfft.evaluation.metrics import scores_of
 from nfft.machine import hardware, peak_memory, versions
 from nfft.models.build import is_normalized, keeps_classifier
@@ -19,6 +22,7 @@ from nfft.runs.records import (
     HardwareRecord,
     MethodRecord,
     ModelRecord,
+    PicturesRecord,
     RecipeRecord,
     Results,
     RunRecord,
@@ -62,7 +66,12 @@ def record_of(trainer: BaseTrainer) -> RunRecord:
             shots=config.shots,
             skipped=len(plan.skipped),
             unused=tuple(UnusedRecord(**vars(unused)) for unused in data.account.unused),
+            notes=data.account.notes,
+            rendering=data.train.rendering.to_json(),
             fingerprint=plan.fingerprint,
+            pictures=PicturesRecord(
+                **vars(look_at_pictures(data.splits, config.seed, whole=task.check == "all")),
+            ),
         ),
         seed=config.seed,
         model=ModelRecord(
@@ -80,6 +89,29 @@ def record_of(trainer: BaseTrainer) -> RunRecord:
         versions=versions(),
         hardware=HardwareRecord(**hardware(str(accelerator.device))),
     )
+
+
+def check_pictures(folder: Path, started: RunRecord, now: RunRecord, splits: Sequence[Split]) -> list[str]:
+    """See that a run that goes on has the pictures that it was started with; returns lines about what is not known.
+
+    Args:
+        now: what the run would be if it started now, on `splits`.
+
+    Raises:
+        UserError: saying what has changed.
+    """
+    before, after = started.data.pictures, now.data.pictures
+    if before is None or after is None:
+        return []
+    changed = changed_pictures(splits, now.seed, Pictures(**vars(before)), Pictures(**vars(after)))
+    if changed is not None:
+        raise UserError(
+            f"--resume: the pictures are not those that the run in {folder} was started with: {changed}. Put the "
+            "earlier ones back, or start anew with another --output-dir."
+        )
+    if after.content is not None and before.content is None:
+        return ["the run was started without task.check=all: only some of the pictures could be compared"]
+    return []
 
 
 def start_of(trainer: BaseTrainer, record: RunRecord, notes: Sequence[str]) -> Start:

@@ -1,18 +1,18 @@
 """A run from its config to a whole run folder: plan, train, score, write, and push."""
 
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from nfft.auto import AutoNFNet
-from nfft.command_line import public_path
+from nfft.command_line import is_main_process, public_path
 from nfft.config.run_config import RunConfig
 from nfft.config.task import Task
 from nfft.data.sources.memory import task_of
+from nfft.data.workers import workers_end
 from nfft.distributed.accelerator import check_alike, lone_process, make_accelerator
 from nfft.hub.upload import check_repository, has_token
 from nfft.runs.folder import CARD, check_folder, hold_run, read_results, read_run, resume_run, saved_setting, start_run
@@ -20,7 +20,7 @@ from nfft.runs.records import Results, RunRecord
 from nfft.training.base import BaseTrainer
 from nfft.training.interrupt import Interrupt
 from nfft.training.plan import make_plan
-from nfft.training.recording import record_of, results_of, start_of
+from nfft.training.recording import check_pictures, record_of, results_of, start_of
 from nfft.training.tracking import Everyone, MetricsFile, ProgressBar, Tracker
 
 
@@ -145,19 +145,37 @@ def _call(config: RunConfig) -> str:
     return f"nfft.fine_tune({', '.join(words)})"
 
 
-def train(config: RunConfig, trackers: Sequence[Tracker] = ()) -> Run:
+@workers_end()
+def train(config: RunConfig, trackers: Sequence[Tracker] = (), *, held: ExitStack | None = None) -> Run:
     """Plan, train, score and write what `config` asks for, in each of the processes that share the run.
 
     Args:
         trackers: are told how it goes, in the main process.
+        held: holds the folder, which has been checked, until the run has ended; the folder is held here when absent.
 
     Raises:
         UserError: for whatever the user has to put right.
         Interrupted: when the run was asked to stop, and has saved its state.
     """
     folder = config.folder
-    if os.environ.get("RANK", "0") == "0":
-        check_folder(folder, resume=config.resume)
+    with held or ExitStack() as holding:
+        if held is None and is_main_process():
+            check_folder(folder, resume=config.resume)
+            # From the first moment: no other is to find the folder free while this one looks at its data.
+            holding.enter_context(hold_run(folder))
+        _train(config, trackers)
+    if config.push_to is not None and is_main_process():
+        from nfft.reporting.publish import push_run
+
+        Everyone(trackers).tell(
+            push_run(folder, config.push_to, private=config.private, revision=None, create_pr=False)
+        )
+    return Run(folder)
+
+
+def _train(config: RunConfig, trackers: Sequence[Tracker]) -> None:
+    """The same, in a folder that is held."""
+    folder = config.folder
     notes = check_push(config.push_to)
     accelerator = make_accelerator(config.precision)
     is_main = accelerator.is_main_process
@@ -179,35 +197,31 @@ def train(config: RunConfig, trackers: Sequence[Tracker] = ()) -> Run:
     )
     trainer: BaseTrainer = plan.method.trainer(plan, accelerator, folder)
     record = record_of(trainer)
-    notes += lone_process() + plan.notes
+    notes += lone_process() + plan.notes + trainer.loading_lines()
     everyone = Everyone([MetricsFile(folder), *trackers] if is_main else [])
-    with hold_run(folder) if is_main else nullcontext():
-        # The others touch nothing of a folder before the main process has it.
-        accelerator.wait_for_everyone()
-        if config.resume:
-            record, differences = resume_run(folder, record)
-            notes += differences + trainer.restore()
-        elif is_main:
-            start_run(folder, record, plan.skipped)
-        check_alike({"checkpoints": trainer.step})
-        everyone.start(start_of(trainer, record, notes))
-        with Interrupt() as interrupt:
-            finished = trainer.fit(everyone, interrupt.requested)
-        if not finished:
-            raise Interrupted(trainer.reached, interrupt.exit_status)
-        results = results_of(trainer)
-        if results is not None:
-            # Plots and cards take libraries that would keep the first step waiting.
-            from nfft.training.outputs import write_outputs
+    # The others touch nothing of a folder before the main process has it.
+    accelerator.wait_for_everyone()
+    if config.resume:
+        now = record
+        record, differences = resume_run(folder, now, plan.skipped, mends=is_main)
+        notes += differences + check_pictures(folder, record, now, plan.data.splits) + trainer.restore()
+    elif is_main:
+        start_run(folder, record, plan.skipped)
+    trainer.record = record
+    check_alike({"checkpoints": trainer.step})
+    everyone.start(start_of(trainer, record, notes))
+    with Interrupt() as interrupt:
+        finished = trainer.fit(everyone, interrupt.requested)
+    if not finished:
+        raise Interrupted(trainer.reached, interrupt.exit_status)
+    results = results_of(trainer)
+    if results is not None:
+        # Plots and cards take libraries that would keep the first step waiting.
+        from nfft.training.outputs import write_outputs
 
-            write_outputs(trainer, record, results)
-            everyone.finish(folder, results)
-        accelerator.end_training()
-    if config.push_to is not None and is_main:
-        from nfft.reporting.publish import push_run
-
-        everyone.tell(push_run(folder, config.push_to, private=config.private, revision=None, create_pr=False))
-    return Run(folder)
+        write_outputs(trainer, record, results)
+        everyone.finish(folder, results)
+    accelerator.end_training()
 
 
 def check_push(repository: str | None) -> list[str]:

@@ -16,15 +16,17 @@ from nfft.data.decode_cache import Decoded, fill_cache, fits_cache
 from nfft.data.loader import train_loader
 from nfft.data.scan import BrokenImage
 from nfft.data.splits import Split
+from nfft.data.workers import end_workers
 from nfft.distributed.accelerator import of_all
 from nfft.errors import LocalError, UserError
 from nfft.evaluation.metrics import Predictions
+from nfft.files import sync
 from nfft.optim.schedule import learning_rate
-from nfft.runs.folder import CHECKPOINTS
+from nfft.runs.folder import CHECKPOINTS, METRICS
 from nfft.runs.records import StepMetrics, ValidationMetrics
 from nfft.training.base import BaseTrainer, Effort, Outcome
-from nfft.training.checkpointing import latest_checkpoint, save_checkpoint
-from nfft.training.memory import fewest_parts
+from nfft.training.checkpointing import latest_checkpoint, prune, save_checkpoint
+from nfft.training.memory import fewest_parts, learns_from_one
 from nfft.training.plan import Plan
 from nfft.training.step import optimizer_step, prepare_training, step_seed
 from nfft.training.tracking import Tracker
@@ -84,6 +86,7 @@ class Trainer(BaseTrainer):
         self.check_side("train_resolution")
         recipe = replace(recipe, accumulation_steps=recipe.accumulation_steps or self._fewest_parts(recipe))
         self.plan = replace(plan, recipe=recipe)
+        self._check_parts(recipe)
         plan.method.prepare(self.network)
         self.training = prepare_training(self.network, recipe, accelerator, plan.method)
         self.decoded = self._decode()
@@ -160,6 +163,9 @@ class Trainer(BaseTrainer):
             if (stopping or is_evaluated or is_late) and (previous is None or self._is_sound(previous)):
                 self.save()
                 self.measured_at = time.perf_counter()
+        if stopping:
+            # They may be in the midst of a picture, and nobody waits for it.
+            end_workers()
         return training.step == total_steps
 
     def _log(self, launched: Launched, tracker: Tracker) -> bool:
@@ -255,7 +261,10 @@ class Trainer(BaseTrainer):
             "seconds": self.seconds,
             "scaler": scaler.state_dict() if scaler is not None else None,
             "tally": vars(self.tally),
+            "run": self.record.to_json() if self.record is not None else None,
         }
+        # Its lines up to here are written but once.
+        sync(self.folder / METRICS)
         self.saved = save_checkpoint(self.folder / CHECKPOINTS, self.step, self.training.state(), facts)
         self.saved_at = time.monotonic()
 
@@ -265,6 +274,8 @@ class Trainer(BaseTrainer):
         if saved is None:
             return [*torn, "no checkpoint was saved before it ended: it starts again"]
         self.saved = saved.folder
+        if self.accelerator.is_main_process:
+            prune(self.folder / CHECKPOINTS, saved.folder)
         self.training.load(saved.tensors, saved.facts["step"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(saved.facts["scaler"])
@@ -320,12 +331,27 @@ class Trainer(BaseTrainer):
             self.network,
             side=recipe.train_resolution,
             share=recipe.batch_size // self.accelerator.num_processes,
+            least=self._least_images(recipe),
             even=recipe.mixup is not None or recipe.cutmix,
             bytes_each=4 if self.accelerator.mixed_precision == "no" else 2,
             device=self.accelerator.device,
         )
         # Processes may have unequal memory, and must cut a batch alike.
         return int(self.accelerator.gather(torch.tensor([mine], device=self.accelerator.device)).max())
+
+    def _least_images(self, recipe: Recipe) -> int:
+        return 1 if learns_from_one(self.network, recipe.train_resolution) else 2
+
+    def _check_parts(self, recipe: Recipe) -> None:
+        """See that each part has the images that the network can learn from."""
+        processes = self.accelerator.num_processes
+        if recipe.batch_size // (recipe.parts * processes) > 1 or self._least_images(recipe) == 1:
+            return
+        fewer = f"a smaller --set accumulation_steps= (now {recipe.parts}) or " if recipe.parts > 1 else ""
+        raise UserError(
+            f"{self.plan.checkpoint.architecture} has batch normalization, which learns nothing from one image a part "
+            f"at {recipe.train_resolution} px. Use {fewer}--batch-size {2 * recipe.parts * processes} or more."
+        )
 
     def _decode(self) -> Decoded | None:
         """The training images, decoded by a process of each machine for all; None where they are too large for that.

@@ -39,6 +39,11 @@ def run(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
+def table_rows(name: str) -> list[dict[str, str]]:
+    with Path(name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def complaint(capsys: pytest.CaptureFixture[str]) -> str:
     captured = capsys.readouterr().err
     assert "Traceback" not in captured
@@ -75,6 +80,7 @@ def test_another_split_and_resolution_are_added_to_the_card(run: Path) -> None:
     assert Path("out/own.json").is_file()
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(run: Path) -> None:
     asked = ["evaluate", "--model", str(run), "--task", "digits", "--precision", "fp32"]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "nfft"]
@@ -118,6 +124,8 @@ def test_nothing_else_is_replaced_and_a_card_gets_its_own_scores(
     for wrong, sentence in (
         (["--output", str(run / "results.json")], "is there already, and is no evaluation"),
         (["--output", str(run)], "is a folder"),
+        (["--output", str(run / "results.json" / "x.json")], "cannot be written"),
+        (["--output", "/proc/none/x.json"], "cannot be written"),
         (["--add-to", str(tmp_path)], "is not the folder of a run"),
     ):
         AcceleratorState._reset_state(reset_partial_state=True)
@@ -131,6 +139,10 @@ def test_nothing_else_is_replaced_and_a_card_gets_its_own_scores(
     AcceleratorState._reset_state(reset_partial_state=True)
     assert evaluate.main([*asked, "--add-to", str(other)]) == 2
     assert "the run there has other weights than --model" in complaint(capsys)
+    (other / "results.json").unlink()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert evaluate.main([*asked, "--add-to", str(other)]) == 2
+    assert "the run there has not ended" in complaint(capsys)
 
 
 def test_mistakes_of_evaluate(run: Path, image_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,7 +182,13 @@ def test_pictures_in_lines_and_in_a_table(
     assert predict.main(["--model", str(run), str(folder), "--csv", "out/table.csv", "--top-k", "99"]) == 0
     with Path("out/table.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 6 and rows[0]["file"] == str(folder / "ant" / "0.png")
+    assert [row["file"] for row in rows if row["error"]] == [str(folder / "ant" / "broken.png")]
+    assert len(rows) == 7 and rows[0]["file"] == str(folder / "ant" / "0.png") and not rows[0]["error"]
+    assert rows[3]["error"] == "cannot identify image file" and rows[3]["label_1"] == ""
+    captured = capsys.readouterr()
+    assert "6 pictures: out/table.csv" in captured.out
+    assert "1 of 7 files cannot be read; their rows say why" in captured.err
+    assert "not used: 1 file (.txt)" in captured.err
     assert sum(float(rows[0][f"score_{rank}"]) for rank in range(1, 11)) == pytest.approx(1, abs=1e-4)
 
     strange = folder / os.fsdecode(b"caf\xe9.png")  # as from an old archive: no UTF-8
@@ -204,6 +222,89 @@ def test_mistakes_of_predict(run: Path, tmp_path: Path, capsys: pytest.CaptureFi
     Path("new.csv").touch()
     assert predict.main(["--model", str(run), "torn.png", "--csv", "new.csv"]) == 2
     assert "none of the 1 files is a picture" in complaint(capsys), "an empty file is nobody's loss"
+
+
+def test_a_table_that_was_torn_goes_on(
+    run: Path, image_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, table = image_folder("odd,\nname"), Path("table.csv")
+    (folder / "ant" / "2.png").write_bytes(b"torn")
+    asked = ["--model", str(run), str(folder), "--csv", str(table), "--top-k", "2", "--batch-size", "3"]
+    assert predict.main(asked) == 0
+    whole = table.read_bytes()
+    lines = whole.split(b"\r\n")
+    for kept in (
+        0,
+        7,
+        len(lines[0]) + 2,
+        len(whole) // 2,
+        whole.index(b"\n", len(whole) // 2) + 1,
+        len(whole) - 1,
+        len(whole),
+    ):
+        table.write_bytes(whole[:kept])
+        assert predict.main([*asked, "--continue"]) == 0
+        assert table.read_bytes() == whole, kept
+    said = capsys.readouterr()
+    assert "15 pictures (15 of them were there): table.csv" in said.out
+    assert predict.main([*asked[:-3], "3", "--continue"]) == 2
+    assert "other columns than this call writes: go on with the --top-k of before" in complaint(capsys)
+    assert table.read_bytes() == whole
+    assert predict.main(["--model", str(run), str(folder), "--continue"]) == 2
+    assert "--continue goes on with a table: name it with --csv" in complaint(capsys)
+
+
+def test_an_interrupt_keeps_what_is_done(
+    run: Path, image_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nfft import AutoNFNet
+
+    folder, classify, calls = image_folder(), AutoNFNet.classify, []
+
+    def interrupted(*arguments: object) -> object:
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return classify(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(AutoNFNet, "classify", interrupted)
+    assert predict.main(["--model", str(run), str(folder), "--csv", "t.csv", "--batch-size", "4"]) == 130
+    assert len(table_rows("t.csv")) == 8
+
+
+def test_what_cannot_be_written_is_found_before_the_model_is_loaded(
+    image_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").touch()
+    folder = str(image_folder())
+    for place in ("file/table.csv", "/proc/nowhere/table.csv", "/dev/full"):
+        assert predict.main(["--model", "no-such-model", folder, "--csv", place]) == 2
+        said = complaint(capsys)
+        assert "cannot be used" in said or "is no file" in said
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="only Unix has pipes with names")
+def test_a_pipe_is_no_picture(run: Path, image_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    folder = image_folder(images=1)
+    os.mkfifo("pipe.png")
+    assert predict.main(["--model", str(run), "pipe.png", str(folder / "ant" / "*.png")]) == 0
+    said = capsys.readouterr()
+    assert "pipe.png cannot be read: it is no file but a pipe" in said.err and "ant/0.png: " in said.out
+
+
+@pytest.mark.slow
+def test_several_processes_fill_one_table_in_order(run: Path, image_folder: Callable[..., Path]) -> None:
+    folder = image_folder("many", images=7)
+    (folder / "bee" / "3.png").write_bytes(b"torn")
+    asked = ["predict", "--model", str(run), str(folder), "--batch-size", "2"]
+    for start in ([], ["-m", "torch.distributed.run", "--nproc-per-node=2"]):
+        command = [sys.executable, *start, "-m", "nfft", *asked, "--csv", f"{len(start)}.csv"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("13 pictures") == 1
+    alone, shared = map(table_rows, ("0.csv", "3.csv"))
+    assert [row["file"] for row in shared] == [row["file"] for row in alone]
+    assert [row["label_1"] for row in shared] == [row["label_1"] for row in alone]
 
 
 def test_a_card_edited_by_hand_is_kept(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

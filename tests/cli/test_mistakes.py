@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -300,14 +301,17 @@ class TestRunFolder:
         said = complaint(*asked, "--resume", "--lr", 0.2, "--seed", 3)
         assert re.search(r"started with other settings: lr was 0.1, now 0.2; seed was 0, now 3. Use the same", said)
         (tmp_path / "run" / "run.json").write_text("{}")
+        shutil.rmtree(tmp_path / "run" / "checkpoints")  # which have it too
         assert re.search(r"run.json is damaged or not a run's. Start anew", complaint(*asked, "--resume"))
 
 
 def test_a_diverging_run_names_the_step_and_the_checkpoint(complaint: Complaint, image_folder) -> None:
     asked = ["--task", image_folder(), "--steps", 20, "--batch-size", 4, "--output-dir", "run"]
-    said = complaint(*asked, "--lr", 1e30, "--set", "clipping=none", "--set", "evaluations=20")
-    assert re.search(r"the (loss at|validation loss after) step \d+ is (nan|inf): training diverged", said)
-    assert re.search(r"Lower --lr \(now 1e\+30\) or clip gradients with --set clipping=0.01\.", said)
+    said = complaint(*asked, "--lr", 1e6, "--set", "clipping=none", "--set", "evaluations=20")
+    assert re.search(
+        r"(the loss at|the validation loss after|a gradient at) step \d+ is (nan|inf): training diverged", said
+    )
+    assert re.search(r"Lower --lr \(now 1e\+06\) or clip gradients with --set clipping=0.01\.", said)
     assert re.search(r"checkpoint is run/checkpoints/step-\d+", said)
 
 

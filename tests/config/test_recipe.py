@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from nfft.config import registry
-from nfft.config.overrides import read_changes
+from nfft.config.overrides import read_changes, read_config
 from nfft.config.recipe import Facts, Recipe, change, clipping_for
+from nfft.config.run_config import RunConfig
 from nfft.config.task import Task
 from nfft.data.randaugment import blanks
 from nfft.errors import UserError
@@ -160,6 +161,27 @@ def test_bounds_are_said_in_words(name: str, value: float, words: str) -> None:
     said = f"{name} must be {words}; got {value}. Change it with --set {name}=..."
     with pytest.raises(UserError, match=f"^{re.escape(said)}$"):
         replace(RECIPE, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "most"),
+    [
+        ("epochs", 1e308, 10**6), ("total_steps", 10**20, 10**9), ("batch_size", 10**20, 10**6), ("mixup", 1e308, 1000),
+        ("threads", 300, 256), ("workers", 10**11, 256), ("evaluations", 3 * 10**8, 10**5), ("lr", 1e300, 10**6),
+    ],
+)  # fmt: skip
+def test_what_no_run_can_mean_is_refused_before_any_is_planned(name: str, value: float, most: int) -> None:
+    said = f"{name} must be at most {most}; got {value}. Change it with --set {name}=..."
+    with pytest.raises(UserError, match=f"^{re.escape(said)}$"):
+        read_config(RunConfig(task="digits", settings={name: str(value)}))
+    with pytest.raises(UserError, match=f"^{re.escape(said)}$"):
+        change(RECIPE, {name: value})
+
+
+def test_a_number_of_any_length_is_quoted_in_short() -> None:
+    with pytest.raises(UserError) as refused:
+        replace(RECIPE, batch_size=10**5000)
+    assert len(str(refused.value)) < 200
 
 
 def test_an_image_is_seen_to_a_third_at_least() -> None:

@@ -122,6 +122,7 @@ def test_a_task_can_be_a_file_a_folder_a_table_or_a_dataset(tmp_path: Path) -> N
         ("x = 1", r"must define TASK = Task\(\.\.\.\)"),
         ("1 / 0", "does not run: ZeroDivisionError"),
         ("def", "does not run: SyntaxError"),
+        ("import sys; sys.exit(3)", r"ends the program \(exit status 3\) where it should only define TASK"),
         ("import nfft_absent", "does not run: ModuleNotFoundError: No module named 'nfft_absent'"),
         ("from nfft.task import Task", r"there is no nfft\.task any more\. Use `from nfft import Task`\.$"),
         (

@@ -28,6 +28,7 @@ DOORS = {
     "onnxruntime": {"export"},
     "jinja2": {"reporting.model_card"},
     "markdown_it": {"reporting.card_merge"},
+    "pyarrow": {"data.sources"},
     "peft": {"models.lora", "models.adapter", "methods.lora", "training.base", "config.method"},
     "safetensors": {"training.checkpointing", "models.build", "models.tensors", "models.validation"},
     "triton": {"optim.step_triton"},

@@ -120,7 +120,14 @@ def test_an_adapter_resumes_to_the_bit_and_is_merged(tmp_path: Path) -> None:
     one, two = (load_file(each / "adapter_model.safetensors") for each in (whole, stopped))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
+    targets = json.loads((whole / "adapter_config.json").read_text())["target_modules"]
+    assert len(targets) > 5 and targets == sorted(targets)
+
+    # One that was killed is only repeated.
+    (tmp_path / ".merged.merging").mkdir()
+    (tmp_path / ".merged.merging" / "model.safetensors").touch()
     assert merge.main([str(whole), str(tmp_path / "merged")]) == 0
+    assert not [path.name for path in tmp_path.iterdir() if "merging" in path.name]
     images = torch.randn(2, 3, 48, 48)
     with torch.no_grad():
         merged, loaded = (nfft.AutoNFNet.from_pretrained(each) for each in (tmp_path / "merged", whole))

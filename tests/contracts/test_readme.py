@@ -55,7 +55,7 @@ def test_commands_parse(command: str) -> None:
 
 @pytest.mark.parametrize("command", REPRODUCE)
 def test_commands_of_the_papers_experiments_parse(command: str) -> None:
-    words = shlex.split(re.sub(r"\$\w+", "1", command))
+    words = shlex.split(re.sub(r"\$\w+", "64", command))
     asked = read_config(run_config_of(finetune.parser().parse_args(words[words.index("nfft/finetune.py") + 1 :])))
     assert asked.recipe.__module__ == f"nfft.recipes.{words[words.index('--recipe') + 1].replace('-', '_')}"
 
@@ -189,11 +189,13 @@ def test_a_checkpoint_of_timms_script_becomes_a_folder(tmp_path: Path, monkeypat
 
 
 def test_an_exported_file_takes_no_nfft(run_of_digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import numpy as np
     import torch
     from PIL import Image
 
     from nfft import AutoNFNet
     from nfft.cli import export
+    from nfft.data.decode import decode
 
     assert export.main([str(run_of_digits)]) == 0
     capsys.readouterr()
@@ -205,3 +207,11 @@ def test_an_exported_file_takes_no_nfft(run_of_digits: Path, capsys: pytest.Capt
     assert capsys.readouterr().out == f"{best['label']}\n"
     wanted = model(model.transform(Image.open("photo.png").convert("RGB"))[None])
     torch.testing.assert_close(torch.from_numpy(names["logits"]), wanted.detach(), rtol=0, atol=1e-5)
+    deep = np.random.default_rng(0).integers(0, 65536, (40, 64)).astype(np.uint16)
+    turned = Image.fromarray((deep // 256).astype(np.uint8))
+    turned.getexif()[0x0112] = 6
+    for image in (Image.fromarray(deep), turned):
+        image.save("photo.png", exif=image.getexif())
+        exec(snippet("docs/export.md", "onnxruntime.InferenceSession("), names)
+        wanted = model(model.transform(decode("photo.png"))[None])
+        torch.testing.assert_close(torch.from_numpy(names["logits"]), wanted.detach(), rtol=0, atol=1e-5)

@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from nfft.data import decode_cache
 from nfft.data.decode import UnreadableImage, decode
 from nfft.data.decode_cache import LIMIT, Decoded, fill_cache, fits_cache
 from nfft.data.splits import Split
+from nfft.files import locked
 
 SIZES = [(5, 3), (4, 4), (2, 8), (300, 200), (1, 1)]
 
@@ -160,3 +162,57 @@ def test_arrays_and_large_splits_are_not_kept() -> None:
     assert fits_cache(make_split(), LIMIT // 3)
     assert not fits_cache(make_split(), LIMIT // 3 + 1)
     assert not fits_cache(make_split(None), 1)
+
+
+def flip(file: Path, place: int) -> None:
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+
+
+DAMAGES = {
+    "a pixel": lambda file: flip(file, -1),
+    "where the pixels are": lambda file: flip(file, 3),
+    "the hash of that": lambda file: flip(file, len(SIZES) * 32 + 2),
+    "cut in the pixels": lambda file: os.truncate(file, file.stat().st_size - 2),
+    "cut in the table": lambda file: os.truncate(file, 9),
+    "empty": lambda file: os.truncate(file, 0),
+    "zeros": lambda file: file.write_bytes(bytes(file.stat().st_size)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("is_open", [False, True])
+def test_a_damaged_file_is_deleted_and_said(
+    cache: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], object], is_open: bool
+) -> None:
+    split = make_split()
+    expected = [np.asarray(decode(raw)) for raw in split.images]
+    fill_cache(split, 1)
+    (file,) = cache.iterdir()
+    decoded = Decoded(split)
+    damage(file)
+    if not is_open:
+        decoded = Decoded(split)
+    for index, pixels in enumerate(expected):
+        np.testing.assert_array_equal(decoded[index], pixels)
+    if is_open and file.exists():
+        return  # what had been read at first stays good
+    assert not file.exists()
+    assert [record.getMessage() for record in caplog.records if "was damaged: it is deleted" in record.getMessage()]
+    fill_cache(split, 1)
+    lose(split)
+    for index, pixels in enumerate(expected):
+        np.testing.assert_array_equal(Decoded(split)[index], pixels)
+
+
+def test_what_killed_processes_were_writing_is_deleted_and_nothing_else(cache: Path) -> None:
+    cache.mkdir(parents=True)
+    left, mine, busy = cache / f"{'a' * 64}.0123abcd.tmp", cache / "notes.tmp", cache / f"{'b' * 64}.0123abcd.tmp"
+    for file in (left, mine):
+        file.write_bytes(b"half")
+    with locked(busy):
+        busy.write_bytes(b"half")
+        fill_cache(make_split(), 1)
+        assert busy.read_bytes() == b"half"
+    assert not left.exists() and mine.exists()

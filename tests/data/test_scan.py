@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from nfft.data import scan
-from nfft.data.decode import UnreadableImage, decode
+from nfft.data.decode import UnreadableImage, decode, examine
 from nfft.data.decode_cache import Decoded
 from nfft.data.scan import BrokenImage, scan_split
 from nfft.data.splits import Split
@@ -52,7 +52,7 @@ def test_of_a_large_split_a_part_is_looked_at(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(scan, "MOST_SCANNED", 3)
     split = make_split([png(2 + index, 3) if index != 4 else b"" for index in range(7)])
     looked = []
-    monkeypatch.setattr(scan, "decode", lambda raw: (looked.append(raw), decode(raw))[1])
+    monkeypatch.setattr(scan, "examine", lambda raw, how: (looked.append(raw), examine(raw, how))[1])
     scanned = scan_split(split)
     assert scanned.indices.tolist() == [0, 2, 4]
     assert scanned.sizes.tolist() == [[2, 3], [4, 3], [0, 0]]
@@ -69,10 +69,10 @@ def test_outcome_is_kept_until_the_data_changes(monkeypatch: pytest.MonkeyPatch)
     split = make_split(IMAGES)
     first = scan_split(split)
 
-    def refuse(raw: bytes) -> Image.Image:
+    def refuse(raw: bytes, how: object) -> None:
         raise AssertionError("looked again")
 
-    monkeypatch.setattr(scan, "decode", refuse)
+    monkeypatch.setattr(scan, "examine", refuse)
     again = scan_split(split)
     np.testing.assert_array_equal(again.sizes, first.sizes)
     assert again.sizes.dtype == first.sizes.dtype

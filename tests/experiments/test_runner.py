@@ -1,7 +1,9 @@
 """Which of many runs is run when: each once, after what it starts from; what fails stops no other."""
 
+import contextlib
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +15,8 @@ from nfft.cli.many_runs import TIME_IS_UP, run_cells
 from nfft.config.run_config import RunConfig
 from nfft.errors import UserError
 from nfft.experiments.cells import CELL, FAILED, LOCK, Cell
-from nfft.experiments.process import arguments_of
-from nfft.experiments.runner import check_cells, run_all
+from nfft.experiments.process import arguments_of, is_running
+from nfft.experiments.runner import check_cells, check_models, run_all
 from nfft.files import write_json, write_text
 from nfft.runs.folder import RESULTS, RUN
 
@@ -172,3 +174,67 @@ def test_a_run_goes_on_where_it_was_left_and_starts_from_another(tmp_path: Path)
     (tmp_path / "net").mkdir()
     (tmp_path / "net" / RUN).touch()
     assert arguments_of(NET, tmp_path) == [*NET.arguments, "--output-dir", str(tmp_path / "net"), "--resume"]
+
+
+def test_a_run_goes_on_from_whatever_it_was_killed_at(tmp_path: Path) -> None:
+    place = tmp_path / "net"
+    place.mkdir()
+    for name in (".lock", ".run.json.0123abcd"):
+        (place / name).touch()
+    assert "--resume" not in arguments_of(NET, tmp_path)  # nothing is there yet
+    (place / "checkpoints").mkdir()
+    assert arguments_of(NET, tmp_path)[-1] == "--resume"
+    write_json(NET.beside(tmp_path, CELL), NET.described())
+    for text in ("", "{"):
+        (place / RUN).write_text(text)
+        check_cells([NET], tmp_path)
+
+
+def test_results_that_are_cut_are_made_again(tmp_path: Path) -> None:
+    runs = Runs()
+    run_all([OTHER], tmp_path, [].append, never, runs)
+    results = tmp_path / "other" / RESULTS
+    results.write_bytes(results.read_bytes()[:-20])
+    assert not OTHER.is_done(tmp_path)
+
+
+CHILD = """
+import subprocess, sys
+from pathlib import Path
+from nfft.config.run_config import RunConfig
+from nfft.experiments import process
+from nfft.experiments.cells import Cell
+process.arguments_of = lambda cell, folder: []
+sleeper = subprocess.Popen
+def start(command, **options):
+    child = sleeper([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, **options)
+    print(child.pid, flush=True)
+    return child
+process.subprocess.Popen = start
+process.run_process(Cell("net", (), RunConfig(task="net")), Path(sys.argv[1]), lambda: False)
+"""
+
+
+def test_a_run_whose_study_was_killed_is_not_run_twice(tmp_path: Path) -> None:
+    # Before the run has got as far as to hold its folder.
+    with Process("-c", CHILD, tmp_path) as study:
+        while not (NET.beside(tmp_path, "log").is_file() and is_running(NET, tmp_path)):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                study.wait(0.01)
+                pytest.fail(f"it ended: {study.communicate()}")
+        assert run_all([OTHER], tmp_path, [].append, never, Runs()) == []
+        assert is_running(NET, tmp_path), "asking takes nothing away"
+        study.kill()
+    # Its end of the pipe is closed, so that it ends, too.
+    while is_running(NET, tmp_path):
+        os.sched_yield()
+
+
+@pytest.mark.parametrize("name", ["nfnet-nono", "./no/such/folder", "scratch:nfnet_f99"])
+def test_models_that_do_not_exist_are_found_before_the_work(tmp_path: Path, name: str) -> None:
+    missing = Cell("net", (), RunConfig(task="digits", model=name))
+    with pytest.raises(UserError):
+        check_models([missing], tmp_path)
+    check_models([Cell("soft", (), RunConfig(task="digits", model=name), NET)], tmp_path)
+    leave_results(missing, tmp_path)
+    check_models([missing], tmp_path)

@@ -132,10 +132,10 @@ def test_a_cell_that_fails_stops_no_other_and_is_named(
 
 @pytest.mark.usefixtures("one_process")
 def test_what_starts_from_a_failed_run_fails_with_it(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    file.write_text(FILE.replace('"recipe": "pretrain"', '"recipe": "pretrain", "clipping": 1e-9, "lr": 1e30'))
+    file.write_text(FILE.replace('"recipe": "pretrain"', '"recipe": "pretrain", "clipping": None, "lr": 1e6'))
     assert study.main(command(file, tmp_path / "out", "--only", "soft/digits-0")[1:]) == 1
     said = capsys.readouterr().out
-    assert "pre-trained/net-0: failed: nfft: the " in said
+    assert "pre-trained/net-0: failed: nfft: " in said
     assert "soft/digits-0: failed: what it starts from, pre-trained/net-0, failed" in said
 
 

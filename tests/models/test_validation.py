@@ -59,6 +59,9 @@ def test_the_good_one_loads(tmp_path: Path, weights: Path) -> None:
         ({"pretrained_cfg": {"input_size": [3, 32.5, 32]}}, "input_size in config.json must be"),
         ({"pretrained_cfg": {"test_input_size": [3, 99999, 32]}}, "test_input_size in config.json must be"),
         ({"pretrained_cfg": {"mean": ["x"] * 3}}, "three numbers as mean"),
+        ({"pretrained_cfg": {"mean": [0.5], "std": [0.2], "input_size": [1, 32, 32]}}, "of 1 channel, .* RGB only"),
+        ({"pretrained_cfg": {"input_size": [13, 32, 32]}}, "it takes pictures of 13 channels"),
+        ({"model_args": {"in_chans": 4}}, "it takes pictures of 4 channels, and nfft shows RGB only"),
         ({"pretrained_cfg": {"std": [0, 1, 1]}}, "std in config.json must be above 0"),
         ({"pretrained_cfg": {"std": [float("nan"), 1, 1]}}, "three numbers as std"),
         ({"pretrained_cfg": {"crop_pct": 1e-9}}, "crop_pct in config.json must be between"),
@@ -92,6 +95,39 @@ def test_the_good_one_loads(tmp_path: Path, weights: Path) -> None:
 def test_refused(tmp_path: Path, weights: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         nfft.AutoNFNet.from_pretrained(written(tmp_path, weights, **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_args": {"device": "cuda:0"}}, "device is refused"),
+        ({"model_args": {"std_conv_eps": -1.0}}, "std_conv_eps in config.json must be above 0 and at most 1"),
+        ({"model_args": {"std_conv_eps": "x"}}, "std_conv_eps in config.json must be above 0 and at most 1"),
+        ({"model_args": {"global_pool": ""}}, "cannot be used: .*Check model_args in its config.json"),
+        ({"architecture": "x" * 100_000}, "timm has no architecture"),
+        ({"pretrained_cfg": {"mean": [[[]] * 3]}}, "three numbers as mean"),
+    ],
+)
+def test_odd_ones_are_refused_soon_and_in_short(
+    tmp_path: Path, weights: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message) as refused:
+        nfft.AutoNFNet.from_pretrained(written(tmp_path, weights, **changes))
+    assert len(str(refused.value)) < 1000
+
+
+def test_lists_in_lists_are_refused(tmp_path: Path, weights: Path) -> None:
+    folder, deep = written(tmp_path, weights), "[" * 500 + "]" * 500
+    (folder / "config.json").write_text('{"architecture": "test_nfnet", "x": ' + deep + "}")
+    with pytest.raises(UserError, match="too deep for any network"):
+        nfft.AutoNFNet.from_pretrained(folder)
+
+
+def test_answers_that_are_no_numbers_are_refused(tmp_path: Path, weights: Path) -> None:
+    huge = {name: torch.full_like(tensor, 3e38) for name, tensor in load_file(weights).items() if "gain" in name}
+    model = nfft.AutoNFNet.from_pretrained(changed(tmp_path, weights, **huge))
+    with pytest.raises(UserError, match="are no finite numbers: its weights are damaged, or too large"):
+        model.predict(np.full((32, 32, 3), 200, np.uint8))
 
 
 def changed(folder: Path, weights: Path, **tensors: torch.Tensor) -> Path:

@@ -475,7 +475,7 @@ def test_metadata_that_cannot_be_read_are_the_users_to_mend(head):
 
 
 def test_the_line_of_a_mistake_in_the_metadata_is_named():
-    with pytest.raises(UserError, match=r"not valid YAML \(line 4: mapping values are not allowed here\)"):
+    with pytest.raises(UserError, match=r"not valid YAML \(line 4: mapping values are not allowed in this context\)"):
         render_card(make_run(), make_results(), earlier="---\na: 1\nb: 2\nc: d: e\n---\n")
 
 

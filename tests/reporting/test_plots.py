@@ -2,6 +2,7 @@
 
 import math
 import random
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -113,3 +114,51 @@ def test_shorten_keeps_both_ends() -> None:
     assert shorten("golden retriever", 26) == "golden retriever"
     short = shorten("American black and tan coonhound, variety 12", 26)
     assert len(short) <= 26 and short.startswith("American") and short.endswith("12") and "…" in short
+
+
+def test_names_in_scripts_without_a_font_are_written_as_codes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    odd = chr(0x12000) + "x"  # cuneiform, for which there is hardly a font
+    from nfft.reporting.plots import figure
+
+    figure._tell_of_missing_fonts.cache_clear()
+    scores = confused_scores([odd, "ant"])
+    made = plot_confusion(scores, "title")
+    if figure._font_for(odd[0]) is None:
+        assert "\\U00012000x" in [label.get_text() for label in made.axes[0].get_xticklabels()]
+        assert "no installed font has some letters" in caplog.text
+    picture(made, tmp_path)
+
+
+def test_letters_come_from_any_installed_font(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fontTools.fontBuilder import FontBuilder
+    from fontTools.pens.ttGlyphPen import TTGlyphPen
+    from matplotlib import font_manager
+
+    from nfft.reporting.plots import figure
+
+    pen = TTGlyphPen(None)
+    for point in ((0, 0), (0, 900), (900, 900), (900, 0)):
+        (pen.lineTo if point != (0, 0) else pen.moveTo)(point)
+    pen.closePath()
+    letter = chr(0x12001)
+    font = FontBuilder(1000, isTTF=True)
+    font.setupGlyphOrder([".notdef", "one"])
+    font.setupCharacterMap({ord(letter): "one"})
+    font.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "one": pen.glyph()})
+    font.setupHorizontalMetrics({".notdef": (1000, 0), "one": (1000, 0)})
+    font.setupHorizontalHeader(ascent=900, descent=-100)
+    font.setupNameTable({"familyName": "Nfft Test", "styleName": "Regular"})
+    font.setupOS2(sTypoAscender=900, sTypoDescender=-100)
+    font.setupPost()
+    font.save(tmp_path / "test.ttf")
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", list(font_manager.fontManager.ttflist))
+    font_manager.fontManager.addfont(tmp_path / "test.ttf")
+    figure._font_for.cache_clear()
+    made = plot_confusion(confused_scores([letter, "ant"]), "title")
+    (tmp_path / "out").mkdir()
+    picture(made, tmp_path / "out")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made.draw_without_rendering()  # warns of letters that no font of the text has
+    assert made.axes[0].get_xticklabels()[0].get_text() == letter
+    figure._font_for.cache_clear()

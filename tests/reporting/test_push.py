@@ -1,6 +1,7 @@
 """A run is pushed as one commit, once; whatever fails on the way is a sentence, and nothing is lost."""
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ import pytest
 from hub_server import READER, WRITER, HubServer
 
 from nfft.cli import finetune
+from nfft.errors import UserError
+from nfft.reporting.publish import push_run
 
 SHARED = {"config.json", "model.safetensors", "README.md", "results.json", "run.json", "curves.png", "confusion.png"}
 
@@ -122,8 +125,6 @@ def test_pushed_again_only_what_has_changed_is_sent(hub: HubServer, nfft: Comman
 
 
 def test_a_large_network(hub: HubServer, nfft: Command, run: Path) -> None:
-    import os
-
     large = os.urandom(12 << 20)
     (run / "model.safetensors").write_bytes(large)
     hub.cut_upload(after=5 << 20, times=1)
@@ -143,6 +144,59 @@ def test_words_written_on_the_hub_are_not_lost(hub: HubServer, nfft: Command, ru
     (run / "README.md").write_text(edited)
     assert nfft("push", run, "user/digits").returncode == 0
     assert "Keep me." in hub.files("user/digits")["README.md"].decode()
+
+
+def test_a_push_whose_answer_is_lost_is_known_by_the_next(hub: HubServer, nfft: Command, run: Path) -> None:
+    hub.cut_download(after=0, matching="POST .*/commit/", times=99)
+    assert "could not be reached" in complaint(nfft("push", run, "user/digits"))
+    assert "model.safetensors" in hub.files("user/digits"), "it was there already when the answer was lost"
+    hub.mend()
+    there = hub.commits("user/digits")
+    # The card is another one by now.
+    (run / "README.md").write_text((run / "README.md").read_text() + "\n## My own words\n\nThey stay.\n")
+    done = nfft("push", run, "user/digits")
+    assert done.returncode == 0, done.stderr
+    assert "They stay." in hub.files("user/digits")["README.md"].decode()
+    assert len(hub.commits("user/digits")) == len(there) + 1
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    file = tmp_path / "secret.png"
+    file.write_bytes(b"a secret")
+    return file
+
+
+@pytest.mark.parametrize("name", ["confusion.png", "README.md", "config.json", "model.safetensors", "run.json"])
+def test_a_link_is_not_followed(run: Path, secret: Path, name: str) -> None:
+    (run / name).unlink()
+    (run / name).symlink_to(secret)
+    with pytest.raises(UserError, match=re.escape(f"{run / name} is a link, and a push sends what the run wrote")):
+        push_run(run, "user/digits", private=None, revision=None, create_pr=False)
+
+
+def test_nothing_foreign_is_sent(run: Path, secret: Path) -> None:
+    def refused(place: Path, what: str) -> None:
+        with pytest.raises(UserError, match=f"^{re.escape(f'{place} is {what}')}.* Move it away, and push again"):
+            push_run(run, "user/digits", private=None, revision=None, create_pr=False)
+
+    (run / ".eval_results").mkdir()
+    (run / ".eval_results" / "other.yaml").write_text("- secret: 1\n")
+    refused(run / ".eval_results" / "other.yaml", "nothing that a run writes")
+    (run / ".eval_results" / "other.yaml").unlink()
+    (run / ".eval_results" / "nfft.yaml").symlink_to(secret)
+    refused(run / ".eval_results" / "nfft.yaml", "a link")
+    (run / ".eval_results" / "nfft.yaml").unlink()
+    (run / ".eval_results").rmdir()
+    (run / ".eval_results").symlink_to(secret.parent)
+    refused(run / ".eval_results", "a link")
+    (run / ".eval_results").unlink()
+    (run / "curves.png").unlink()
+    os.mkfifo(run / "curves.png")
+    refused(run / "curves.png", "no file")
+    (run / "curves.png").unlink()
+    (run / "curves.png").write_bytes(secret.read_bytes())
+    refused(run / "curves.png", "no picture that a run draws")
 
 
 def test_to_a_branch_and_as_a_proposal(hub: HubServer, nfft: Command, run: Path) -> None:

@@ -15,6 +15,7 @@ from nfft.machine import hardware, peak_memory, versions
 from nfft.runs.folder import (
     add_skipped,
     check_folder,
+    has_ended,
     hold_run,
     read_evaluations,
     read_metrics,
@@ -146,7 +147,7 @@ def test_another_number_of_threads_is_said(tmp_path: Path) -> None:
     assert "OMP_NUM_THREADS=2" in line
 
 
-@pytest.mark.parametrize("text", ["{", "{}", "[]", '{"recipe": 3}', '{"recipe": {"settings": [1]}}', "[" * 100_000])
+@pytest.mark.parametrize("text", ["{}", "[]", '{"recipe": 3}', '{"recipe": {"settings": [1]}}', "[" * 100_000])
 def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
     started(tmp_path)
     (tmp_path / "run.json").write_text(text)
@@ -154,6 +155,94 @@ def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
         with pytest.raises(UserError, match=r"--resume: .*run\.json is damaged or not a run's. Start anew in another"):
             refuse()
     assert saved_setting(tmp_path, "lr") is None
+
+
+def saved_at(folder: Path, step: int, record: RunRecord) -> None:
+    place = folder / "checkpoints" / f"step-{step:08d}"
+    place.mkdir(parents=True)
+    (place / "state.json").write_text(json.dumps({"step": step, "run": record.to_json()}))
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "\0" * 99, "{}", "[]"])
+def test_a_record_that_is_lost_is_found_in_the_checkpoint(tmp_path: Path, text: str | None) -> None:
+    folder = started(tmp_path)
+    saved_at(folder, 10, replace(RUN, seed=1))
+    saved_at(folder, 20, RUN)
+    lost = folder / "run.json"
+    lost.unlink() if text is None else lost.write_text(text)
+    check_folder(folder, resume=True)
+    assert saved_setting(folder, "lr") == 0.1
+    with pytest.raises(UserError, match=r"lr was 0\.1, now 0\.2"):
+        resume_run(folder, with_settings(lr=0.2))
+    record, (line,) = resume_run(folder, replace(RUN, started="later"))
+    assert record == RUN == read_run(folder)
+    assert "was lost or damaged" in line
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "\0" * 99])
+def test_a_run_that_was_killed_before_anything_was_saved_begins_anew(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "run.json").write_text(text)
+    for name in (".lock", ".run.json.0123abcd", "metrics.jsonl"):
+        (tmp_path / name).touch()
+    check_folder(tmp_path, resume=True)
+    with hold_run(tmp_path):
+        record, (line,) = resume_run(tmp_path, RUN, [LOST])
+    assert record == RUN == read_run(tmp_path)
+    assert read_skipped(tmp_path) == [LOST]
+    assert "nothing had been saved" in line
+    assert not (tmp_path / ".run.json.0123abcd").exists()
+
+
+def test_a_run_killed_before_its_first_file_can_be_started_again(tmp_path: Path) -> None:
+    for name in (".lock", ".run.json.0123abcd"):
+        (tmp_path / name).touch()
+    check_folder(tmp_path, resume=False)
+    started(tmp_path)
+    assert read_run(tmp_path) == RUN
+
+
+def test_what_a_run_has_made_is_not_begun_anew_for_want_of_its_record(tmp_path: Path) -> None:
+    (tmp_path / "run.json").touch()
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(UserError, match="damaged"):
+        check_folder(tmp_path, resume=True)
+
+
+def test_only_what_nfft_left_half_written_is_deleted(tmp_path: Path) -> None:
+    litter = [".results.json.0123abcd", ".README.md.0123abcd", ".model.safetensors.0123abcd", ".tmpAb12Cd"]
+    mine = [".notes.txt.0123abcd", ".results.json", ".results.json.bak", "results.json.0123abcd", ".tmp", ".saving"]
+    for name in (*litter, *mine):
+        (tmp_path / name).touch()
+    for name in (".saving-ab12_x9z", "checkpoints/.step-00000010.123", "checkpoints/.step-mine", ".saving-notes"):
+        (tmp_path / name).mkdir(parents=True)
+    with hold_run(tmp_path):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {*mine, "checkpoints", ".saving-notes"}
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [".step-mine"]
+
+
+def test_a_folder_that_stays_empty_goes_again(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), hold_run(tmp_path / "runs" / "photos"):
+        raise ZeroDivisionError
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_run_has_ended_once_its_last_file_is_whole(tmp_path: Path) -> None:
+    folder = started(tmp_path)
+    assert not has_ended(folder)
+    write_results(folder, make_results())
+    assert has_ended(folder)
+    whole = (folder / "results.json").read_bytes()
+    (folder / "results.json").write_bytes(whole[:-9])
+    assert not has_ended(folder)
+
+
+def test_a_list_of_broken_images_that_is_torn_is_made_again(tmp_path: Path) -> None:
+    folder = started(tmp_path)
+    (folder / "skipped.jsonl").write_text('{"split": "tra')
+    resume_run(folder, RUN, [LOST])
+    assert read_skipped(folder) == [LOST]
 
 
 def test_a_run_of_a_newer_nfft_is_left_to_that(tmp_path: Path) -> None:
@@ -208,6 +297,8 @@ def test_metrics_up_to_a_line_that_is_torn(tmp_path: Path) -> None:
     metrics = [*make_steps(3), make_validation(3, "ema")]
     lines = [json.dumps(line.to_json()) for line in metrics]
     (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, lines[0][:-9]]))
+    assert read_metrics(tmp_path) == metrics
+    (tmp_path / "metrics.jsonl").write_bytes("\n".join([*lines, ""]).encode() + b"\0\xff\0")
     assert read_metrics(tmp_path) == metrics
     (tmp_path / "metrics.jsonl").write_text("\n".join([lines[0], '{"kind": "other", "step": 2}', lines[1]]))
     assert read_metrics(tmp_path) == metrics[:1]

@@ -100,7 +100,7 @@ class Handler(BaseHTTPRequestHandler):
         raise Refused(404, message=f"no such address: {request}")
 
     def _send(self, answer: Answer) -> None:
-        fault, content = self.fault, answer.content
+        fault, content = self.fault, answer.content if self.fault.content is None else self.fault.content
         if fault.is_corrupt:
             content = content[:-16] + bytes(255 - byte for byte in content[-16:])
         content = content[: len(content) - fault.lose]

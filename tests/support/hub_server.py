@@ -69,6 +69,7 @@ class Fault:
     is_reset: bool = False
     is_corrupt: bool = False
     lose: int = 0
+    content: bytes | None = None
 
 
 @dataclass
@@ -206,6 +207,10 @@ class HubServer:
     def corrupt(self, *, lose: int = 0, times: float = 1, matching: str = "GET .*/resolve/") -> None:
         """Send a file with its last bytes changed, or rather without the `lose` last ones."""
         self._faults.append(Fault(matching, times, is_corrupt=not lose, lose=lose))
+
+    def answer(self, content: bytes, *, times: float = 1, matching: str = "") -> None:
+        """Do what is asked, and send this instead of what there is to say of it."""
+        self._faults.append(Fault(matching, times, content=content))
 
     def mend(self) -> None:
         """Let nothing go wrong from now on."""

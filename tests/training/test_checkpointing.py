@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from nfft.training.checkpointing import latest_checkpoint, save_checkpoint
+from nfft.training.checkpointing import latest_checkpoint, prune, save_checkpoint
 
 
 def make_tensors(seed: int = 0) -> dict[str, torch.Tensor]:
@@ -151,3 +151,29 @@ def test_holds_safetensors_and_json_alone(tmp_path: Path) -> None:
     content = (folder / "state.safetensors").read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     assert make_tensors().keys() <= header.keys()
+
+
+def test_folders_of_others_are_neither_read_nor_deleted(tmp_path: Path) -> None:
+    others = ["step-best", "step-1", ".step-old", "step-00000099.bak"]
+    for name in others:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine").touch()
+    (tmp_path / "step-00000098").touch()  # a file, which no checkpoint is
+    save_steps(tmp_path, 10, 20, 30)
+    saved, torn = latest_checkpoint(tmp_path)
+    assert saved is not None and saved.facts["step"] == 30 and torn == []
+    kept = {"step-00000020", "step-00000030", "step-00000098", *others}
+    assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+def test_steps_are_counted_not_spelled(tmp_path: Path) -> None:
+    save_steps(tmp_path, 99_999_999, 100_000_000)
+    saved, _ = latest_checkpoint(tmp_path)
+    assert saved is not None and saved.facts["step"] == 100_000_000
+
+
+def test_a_third_that_a_killed_process_left_goes(tmp_path: Path) -> None:
+    folders = [tmp_path / "run" / path.name for path in save_steps(tmp_path / "run", 20, 30)]
+    extra = save_steps(tmp_path / "other", 10)[0].rename(tmp_path / "run" / "step-00000010")
+    prune(tmp_path / "run", folders[-1])
+    assert not extra.exists() and all(folder.exists() for folder in folders)

@@ -14,7 +14,7 @@ from nfft.machine import memory_of
 from nfft.models.build import build_network
 from nfft.models.checkpoint import random_checkpoint
 from nfft.training import memory
-from nfft.training.memory import COPIES, USABLE, fewest_parts, saved_values
+from nfft.training.memory import COPIES, USABLE, fewest_parts, learns_from_one, saved_values
 from nfft.training.plan import Plan, make_plan
 from nfft.training.trainer import Trainer
 
@@ -78,6 +78,25 @@ def test_counting_leaves_the_network_alone() -> None:
     assert all(parameter.grad is None and parameter.requires_grad for parameter in net.parameters())
 
 
+@pytest.mark.parametrize(
+    ("architecture", "side", "expected"),
+    [("test_nfnet", 32, True), ("test_resnet", 32, False), ("test_resnet", 64, True)],
+)
+def test_batch_normalization_learns_nothing_from_a_single_pixel(architecture: str, side: int, expected: bool) -> None:
+    net = network(architecture)
+    assert learns_from_one(net, side) == expected
+    pixels = torch.zeros(1, 3, side, side)
+    if expected:
+        net(pixels)
+    else:
+        with pytest.raises(ValueError, match="more than 1 value"):
+            net(pixels)
+
+
+def test_parts_keep_the_images_they_need(cut: Callable[..., int], small: nn.Module) -> None:
+    assert cut(room_for(1.01, small), least=2) == 24
+
+
 @pytest.fixture(scope="module")
 def small() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 8, 3), nn.SiLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(8 * 15 * 15, 5))
@@ -87,9 +106,9 @@ def small() -> nn.Module:
 def cut(small: nn.Module, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """In how many parts a batch is taken by a device of so many bytes."""
 
-    def of(room: float, *, share: int = 48, even: bool = False, bytes_each: int = 4) -> int:
+    def of(room: float, *, share: int = 48, even: bool = False, bytes_each: int = 4, least: int = 1) -> int:
         monkeypatch.setattr(memory, "memory_of", lambda device: room)
-        return fewest_parts(small, side=SIDE, share=share, even=even, bytes_each=bytes_each, device=CPU)
+        return fewest_parts(small, side=SIDE, share=share, least=least, even=even, bytes_each=bytes_each, device=CPU)
 
     return of
 

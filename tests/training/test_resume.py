@@ -1,10 +1,13 @@
 """A run that is killed or interrupted and taken up again equals the run that never was."""
 
 import json
+import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pictures import noise
 from processes import COMMON, STEPS, metrics, start, wait_for_step
 from safetensors.torch import load_file
 
@@ -94,3 +97,46 @@ def test_two_processes_do_not_work_on_one_run(tmp_path: Path, capsys: pytest.Cap
             add_evaluation(tmp_path / "run", {"task": {"name": "other"}})
         process.kill()
     assert finetune.main([*COMMON, "--output-dir", str(tmp_path / "run"), "--resume"]) == 0
+
+
+def test_pictures_that_have_changed_are_found(
+    tmp_path: Path, image_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, run = image_folder(), tmp_path / "run"
+    picture = photos / "ant" / "3.png"
+    noise(seed=50).save(picture, compress_level=0)
+    asked = ["--model", "scratch:test_nfnet", "--steps", "1", "--batch-size", "4", "--output-dir", str(run)]
+    assert finetune.main(["--task", str(photos), *asked]) == 0
+    moved = tmp_path / "elsewhere" / "photos"
+    shutil.copytree(photos, moved, copy_function=shutil.copyfile)
+    assert finetune.main(["--task", str(moved), *asked, "--resume"]) == 0
+
+    noise(seed=51).save(picture, compress_level=0)  # of the same size
+    capsys.readouterr()
+    assert finetune.main(["--task", str(photos), *asked, "--resume"]) == 2
+    said = capsys.readouterr().err
+    assert "the pictures are not those that the run in" in said and "3.png" in said
+
+    record = json.loads((run / "run.json").read_text())
+    del record["data"]["pictures"]  # as of an earlier release
+    (run / "run.json").write_text(json.dumps(record))
+    assert finetune.main(["--task", str(moved), *asked, "--resume"]) == 0
+
+
+def test_what_was_lost_after_the_last_checkpoint_is_written_again(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    asked = [*COMMON, "--steps", "2", "--set", "evaluations=1", "--output-dir", str(run)]
+    assert finetune.main(asked) == 0
+    names = {path.name for path in run.iterdir()}
+    before = {name: (run / name).read_bytes() for name in ("model.safetensors", "config.json", "run.json")}
+    scores = json.loads((run / "results.json").read_text())["test"]
+    for name in ("results.json", "README.md", "curves.png", *before):
+        (run / name).unlink()
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "tra')
+    assert finetune.main([*asked, "--resume"]) == 0
+    assert {path.name for path in run.iterdir()} == names
+    assert {name: (run / name).read_bytes() for name in before} == before
+    again = json.loads((run / "results.json").read_text())["test"]
+    assert {**again, "images_per_second": 0} == {**scores, "images_per_second": 0}
+    assert len(metrics(run)) == 2 + 2

@@ -1,7 +1,12 @@
 """What of a source is not used, and why; and what was taken for granted about the rest."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from nfft.text import shorten
+
+# Of things with names, so many are named.
+MOST_NAMES = 3
 
 
 @dataclass(frozen=True)
@@ -29,19 +34,21 @@ class Account:
     Attributes:
         unused: what of it is not used.
         notes: lines about what was taken for granted, such as which column says the split.
+        details: lines that name files: they are for who runs it, and no part of a record or card.
     """
 
     unused: tuple[Unused, ...] = ()
     notes: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()
 
     def __add__(self, other: "Account") -> "Account":
-        return Account((*self.unused, *other.unused), (*self.notes, *other.notes))
+        return Account((*self.unused, *other.unused), (*self.notes, *other.notes), (*self.details, *other.details))
 
     @property
     def lines(self) -> list[str]:
         """For people, before anything is done with the data."""
         left_out = [f"not used: {', '.join(map(str, self.unused))}"] if self.unused else []
-        return [*self.notes, *left_out]
+        return [*self.notes, *self.details, *left_out]
 
 
 NOTHING_UNUSED = Account()
@@ -54,3 +61,14 @@ def counted(what: str, reasons: Iterable[str]) -> tuple[Unused, ...]:
         counts[reason] = counts.get(reason, 0) + 1
     ordered = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
     return tuple(Unused(what, reason, count) for reason, count in ordered)
+
+
+def named(what: str, reason: str, names: Sequence[str]) -> Unused:
+    """Things of one kind that are left out for one reason, and the names of a few of them."""
+    return Unused(what, f"{reason}: {few_of(names)}", len(names))
+
+
+def few_of(names: Sequence[str]) -> str:
+    """The first names of many, for a line."""
+    listed = [shorten(name, 120) for name in names[:MOST_NAMES]]
+    return ", ".join([*listed, "…"] if len(names) > MOST_NAMES else listed)

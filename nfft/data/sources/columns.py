@@ -1,16 +1,28 @@
 """Which columns of a data set hold the images and the labels: by what the task says, their types, or usual names."""
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
 from datasets import ClassLabel, Image, Value
 
 from nfft.config.task import Task
-from nfft.errors import UserError, nearest
+from nfft.data.sources.split_column import is_split_name
+from nfft.errors import LISTED, UserError, nearest
+from nfft.text import shorten
 
 IMAGE_NAMES = (
     "image", "img", "pixel_values", "image_path", "file_path", "filepath", "path", "file_name", "filename", "file",
 )  # fmt: skip
 LABEL_NAMES = ("label", "labels", "class", "category", "target", "fine_label", "label_name", "class_name", "species")
+# Names that come after these, in any spelling.
+MORE_IMAGE_NAMES = (
+    "image_name", "img_path", "img_name", "image_file", "image_filename", "picture", "photo", "jpg", "jpeg", "png",
+    "image_id", "img_id", "id_code", "id",
+)  # fmt: skip
+MORE_LABEL_NAMES = ("cls", "class_id", "class_label", "category_name", "breed", "diagnosis")
+# Fields of a column that holds several, such as {"bytes": ..., "path": ...}.
+BYTES_NAMES, PATH_NAMES = ("bytes", "data", "image", "content", "encoded"), ("path", "file_name", "filename", "name")
 
 
 def image_column(task: Task, features: Any) -> str:
@@ -30,12 +42,17 @@ def image_column(task: Task, features: Any) -> str:
             )
         return task.image
     typed = [name for name, feature in features.items() if isinstance(feature, Image)]
-    named = [name for name in IMAGE_NAMES if name in features and _may_hold_images(features[name])]
+    named = [name for name in usual(IMAGE_NAMES, MORE_IMAGE_NAMES, features) if _may_hold_images(features[name])]
     candidates = typed or named
     if not candidates:
+        if any(name.lower().endswith((".jpg", ".jpeg", ".png", ".bmp", ".tif", ".webp")) for name in features):
+            raise UserError(
+                f"task {task.name}: its first line holds {shown(features)}, which look like a row. Put the names of "
+                "the columns above it, such as file_name,label."
+            )
         raise UserError(
             f"task {task.name}: no images found; expected one folder of them a class, or a table with a column of "
-            f"images. Its columns are {', '.join(features)}: name it with --set task.image=..."
+            f"images. Its columns are {shown(features)}: name it with --set task.image=..."
         )
     return candidates[0]
 
@@ -49,11 +66,15 @@ def label_column(task: Task, features: Any) -> tuple[str, Any]:
     column = task.label
     if column is None:
         typed = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
-        named = [name for name in LABEL_NAMES if name in features]
+        # A column of splits may be one of classes by its type.
+        typed = [name for name in typed if not is_split_name(name)] or typed
+        named = usual(LABEL_NAMES, MORE_LABEL_NAMES, features)
+        if typed and all(map(is_split_name, typed)) and named:
+            typed = []
         candidates = ([name for name in named if name in typed] or typed or named)[:1]
         if not candidates:
             raise UserError(
-                f"task {task.name}: no label column found among {', '.join(features)}. "
+                f"task {task.name}: no label column found among {shown(features)}. "
                 "A folder of images needs one folder a class, two at least; else name it with --set task.label=..."
             )
         column = candidates[0]
@@ -82,11 +103,45 @@ def check_labels(task: Task, column: str, texts: set[str]) -> None:
         )
 
 
+def usual(names: Iterable[str], more: Iterable[str], features: Iterable[str]) -> list[str]:
+    """The columns that bear one of these names: as it is written, then in another spelling ("File Name"), then more."""
+    spelled = {_spelled(feature): feature for feature in reversed(list(features))}
+    exact = [name for name in names if name in features]
+    return list(dict.fromkeys([*exact, *(spelled[name] for name in (*names, *more) if name in spelled)]))
+
+
+def shown(columns: Iterable[str]) -> str:
+    """Names of columns for people, not all where there are many."""
+    names = [shorten(name, 60) for name in columns]
+    return ", ".join(names[:LISTED]) + (f", ... ({len(names)} in all)" if len(names) > LISTED else "")
+
+
+def _spelled(name: str) -> str:
+    """A name in small letters, words apart by one underscore."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip())
+    return re.sub(r"[\W_]+", "_", apart.lower())
+
+
+def field_of(feature: Any, names: Iterable[str], dtype: str) -> str | None:
+    """The field of a column of several that holds such values: by its name, else the only one."""
+    if not isinstance(feature, dict):
+        return None
+    fitting = [
+        name
+        for name, field in feature.items()
+        if isinstance(field, Value) and field.dtype.removeprefix("large_") == dtype
+    ]
+    return next((name for name in names if name in fitting), fitting[0] if len(fitting) == 1 else None)
+
+
 def _may_hold_images(feature: Any) -> bool:
     """Images, or their bytes or paths."""
+    if isinstance(feature, dict):
+        fields = field_of(feature, BYTES_NAMES, "binary"), field_of(feature, PATH_NAMES, "string")
+        return any(field is not None for field in fields)
     encoded = isinstance(feature, Value) and feature.dtype.removeprefix("large_") in ("string", "binary")
-    return encoded or isinstance(feature, Image | dict)
+    return encoded or isinstance(feature, Image)
 
 
 def _kind(feature: Any) -> str:
-    return getattr(feature, "dtype", type(feature).__name__)
+    return shorten(str(getattr(feature, "dtype", type(feature).__name__)), 100)

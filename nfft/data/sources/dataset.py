@@ -1,7 +1,5 @@
-"""A data set as `datasets` reads it from folders, files and the Hub, or as a program hands it over."""
+"""A data set as `datasets` has it: from the Hub, a folder laid out like one, a local table, or a program."""
 
-import csv
-import glob
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
@@ -10,37 +8,111 @@ from typing import Any
 
 import datasets
 import numpy as np
-from datasets import Features, Value, config, exceptions
+from datasets import config, exceptions
 from huggingface_hub import constants
+from huggingface_hub.errors import HTTPError
+from yaml import YAMLError
 
+from nfft.config.data_files import COLUMN_TABLES, ending
 from nfft.config.task import Task
 from nfft.data.decode import RawImage
-from nfft.data.sources.base import Table, images_fingerprint, in_order
-from nfft.data.sources.columns import check_labels, image_column, label_column
-from nfft.data.sources.image_folder import folders_by_split, is_repository
+from nfft.data.sources.account import Account, Unused
+from nfft.data.sources.base import Opened, images_fingerprint, in_order
+from nfft.data.sources.column_table import read_column_table
+from nfft.data.sources.columns import BYTES_NAMES, PATH_NAMES, check_labels, field_of, image_column, label_column
+from nfft.data.sources.image_paths import beside, image_paths
+from nfft.data.sources.mirror import mirror
+from nfft.data.sources.split_column import candidates, divide
+from nfft.data.sources.text_table import read_text_table
 from nfft.errors import UserError
 from nfft.files import UNWRITABLE
+from nfft.hub.dataset_card import check_card
+from nfft.text import shorten
+
+# What comes out of the library for data, cards and answers of the Hub that are not as it expects.
+MISREAD = (
+    ValueError, RuntimeError, exceptions.DatasetGenerationError, LookupError, TypeError, AttributeError, YAMLError,
+)  # fmt: skip
+
+# What `save_to_disk` leaves in a folder, of a Dataset or of a DatasetDict.
+SAVED = (config.DATASET_STATE_JSON_FILENAME, config.DATASETDICT_JSON_FILENAME)
 
 
-def dataset_tables(task: Task) -> dict[str, Table]:
-    """Every split of a task whose source is a table, a folder, an id on the Hub, or a data set of a program's.
+def open_dataset(task: Task) -> Opened:
+    """Every split of a task whose source is a folder, an id on the Hub, or a data set of a program's.
 
     Raises:
         UserError: when the source is absent, out of reach or not readable.
     """
     source, root = task.source, Path.cwd()
     if isinstance(source, datasets.Dataset):
-        return {"train": DatasetTable(task, source, root)}
+        return _opened(task, {"train": source}, root)
     if isinstance(source, datasets.DatasetDict):
-        return {name: DatasetTable(task, split, root) for name, split in source.items()}
+        return _opened(task, source, root)
     assert isinstance(source, str)
     path = Path(source).expanduser()
-    place = (path.resolve().parent if path.is_file() else path.resolve()) if path.exists() else None
-    return {name: DatasetTable(task, split, place) for name, split in load_dataset(task, source).items()}
+    return _opened(task, load_dataset(task, source), path.resolve() if path.is_dir() else None)
 
 
-def load_dataset(task: Task, source: str) -> datasets.DatasetDict:
-    """The data set at a path or on the Hub, with the library's failures put in words.
+def open_table(task: Task, path: Path) -> Opened:
+    """The splits in a table: one, unless a column says which each row belongs to.
+
+    Raises:
+        UserError: when it cannot be read, or has no column of images.
+    """
+    dataset, lines, notes = read_table(path, task.name)
+    table = DatasetTable(task, dataset, beside(path)[0], lines=lines, name=path.name)
+    found = table.find_images(beside(path))
+    return _divided(task, table, Account(notes=(*notes, *found)))
+
+
+def read_table(path: Path, task: str) -> tuple[datasets.Dataset, Sequence[int] | None, tuple[str, ...]]:
+    """A local table, of text the line that each row ends on, and notes of what was taken for granted."""
+    if ending(path.name) in COLUMN_TABLES:
+        return read_column_table(path, task), None, ()
+    text = read_text_table(path)
+    return datasets.Dataset(text.columns, fingerprint=text.fingerprint[:32]), text.lines, text.notes
+
+
+def _opened(task: Task, splits: dict[str, datasets.Dataset], root: Path | None) -> Opened:
+    tables = {name: DatasetTable(task, split, root) for name, split in splits.items()}
+    if len(tables) == 1 and isinstance(only := next(iter(tables.values())), DatasetTable) and "train" in tables:
+        return _divided(task, only, Account())
+    return Opened({**tables}, _hidden(tables))
+
+
+def _divided(task: Task, table: "DatasetTable", account: Account) -> Opened:
+    """A table's rows by split, where a column says which they belong to."""
+    features = table.dataset.features
+    account += Account(notes=table.minus_one())
+    names = candidates(task, list(features))
+    if not names:
+        return Opened({"train": table}, account)
+    taken = {table.image, label_column(task, features)[0]} if names else set()
+    divided = divide(task, {name: _texts(table.dataset, name) for name in names}, taken)
+    account += divided.account
+    if divided.rows is None:
+        return Opened({"train": table}, account)
+    tables = {split: table.part(split, rows) for split, rows in divided.rows.items()}
+    return Opened({**tables}, account + _hidden(tables))
+
+
+def _texts(dataset: datasets.Dataset, column: str) -> list[Any]:
+    """The values of a column, its names where they are numbers of classes."""
+    values, feature = dataset[column][:], dataset.features[column]
+    if names := getattr(feature, "names", None):
+        return [None if value is None or value < 0 else names[value] for value in values]
+    return values
+
+
+def _hidden(tables: dict[str, "DatasetTable"]) -> Account:
+    """What there is to say of splits whose labels are kept back."""
+    hidden = [name for name, table in tables.items() if name != "train" and table.is_hidden()]
+    return Account(tuple(Unused("split", f"{name} has no labels: all are -1 or empty", 1) for name in hidden))
+
+
+def load_dataset(task: Task, source: str) -> dict[str, datasets.Dataset]:
+    """The data set in a folder or on the Hub, with the library's failures put in words.
 
     Raises:
         UserError: when the source is absent, out of reach or not readable.
@@ -50,13 +122,15 @@ def load_dataset(task: Task, source: str) -> datasets.DatasetDict:
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     path = Path(source).expanduser()
     try:
-        if path.is_file():
-            if path.suffix == ".parquet":
-                return datasets.load_dataset("parquet", data_files=str(path))
-            return datasets.load_dataset("csv", data_files=str(path), **_as_text(path))
-        if path.is_dir() and not is_repository(path):
-            return datasets.load_dataset("imagefolder", data_files=_patterns(path), drop_labels=False)
-        return datasets.load_dataset(str(path) if path.is_dir() else source, task.config)
+        check_card(source)
+        if not path.is_dir():
+            return datasets.load_dataset(source, task.config)
+        # No name of a user's reaches the library, which takes some for patterns, chains or formats.
+        place = mirror(path)
+        if is_saved(path):
+            saved = datasets.load_from_disk(str(place))
+            return {"train": saved} if isinstance(saved, datasets.Dataset) else saved
+        return datasets.load_dataset(str(place), task.config)
     except (exceptions.DataFilesNotFoundError, datasets.data_files.EmptyDatasetError) as error:
         if path.is_dir():
             raise UserError(
@@ -68,45 +142,34 @@ def load_dataset(task: Task, source: str) -> datasets.DatasetDict:
             f"{source} is neither a folder here nor a dataset on the Hub: check its spelling, or that you have access "
             "(`hf auth login`)."
         ) from error
-    except (ConnectionError, OSError, TimeoutError) as error:
-        if error.errno in UNWRITABLE:
+    except (OSError, HTTPError) as error:
+        if isinstance(error, OSError) and error.errno in UNWRITABLE:
             raise
         if path.exists():
-            raise UserError(f"{source} could not be read: {error}") from error
+            raise UserError(f"{source} could not be read: {shorten(str(error), 200)}") from error
         raise UserError(
             f"the Hub could not be reached for the dataset {source}, which is not cached here. To work offline, "
             "give --task a local folder, or run once online."
         ) from error
-    except (ValueError, RuntimeError, exceptions.DatasetGenerationError) as error:
+    except MISREAD as error:
         if "Config name is missing" in str(error):
             listed = " ".join(str(error).splitlines()[1:2]).rpartition(": ")[2]
             raise UserError(
                 f"the dataset {source} has several configurations, {listed}: name one with --set task.config=..."
             ) from error
         reason = (str(error.__cause__ or error) or type(error).__name__).splitlines()[0]
+        if not isinstance(error, (ValueError, RuntimeError, exceptions.DatasetGenerationError)):
+            reason = f"its card, or what the Hub answered, has another form than expected ({type(error).__name__})"
         if "corresponds to no data" in reason:
             raise UserError(
                 f"no images found in {source}. Expected one folder a class, or a table with rows."
             ) from error
-        raise UserError(f"the data of task {task.name} could not be read: {reason}") from error
+        raise UserError(f"the data of task {task.name} could not be read: {shorten(reason, 300)}") from error
 
 
-def _patterns(folder: Path) -> dict[str, list[str]]:
-    return {
-        name: [f"{glob.escape(str(root))}/**" for root in roots] for name, roots in folders_by_split(folder).items()
-    }
-
-
-def _as_text(path: Path) -> dict[str, Any]:
-    """Options by which a CSV's cells stay as they are written: 007 is no number, NA may be a class."""
-    separator = "\t" if path.suffix == ".tsv" else ","
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        names = next(csv.reader(file, delimiter=separator), [])
-    options: dict[str, Any] = {"sep": separator, "keep_default_na": False, "na_values": [""]}
-    # The reader makes up names of its own for columns without, or with the same.
-    if all(names) and len(set(names)) == len(names):
-        options["features"] = Features({name: Value("string") for name in names})
-    return options
+def is_saved(folder: Path) -> bool:
+    """Whether a folder is what `save_to_disk` leaves of a Dataset or a DatasetDict."""
+    return any((folder / name).is_file() for name in SAVED)
 
 
 class DatasetTable:
@@ -114,20 +177,50 @@ class DatasetTable:
 
     Args:
         root: what paths of images are relative to; None for a data set of the Hub.
+        lines: of the file that each row ends on, in a table of text.
+        name: of that file.
     """
 
-    def __init__(self, task: Task, dataset: datasets.Dataset, root: Path | None) -> None:
-        self.task, self.root = task, root
+    def __init__(
+        self,
+        task: Task,
+        dataset: datasets.Dataset,
+        root: Path | None,
+        *,
+        lines: Sequence[int] | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.task, self.root, self.lines, self.name = task, root, lines, name
         dataset = dataset.with_format(None)
         self.image = image_column(task, dataset.features)
         if isinstance(dataset.features[self.image], datasets.Image):
             dataset = dataset.cast_column(self.image, datasets.Image(decode=False))
         self.dataset = dataset
+        self.paths: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.dataset)
 
+    def find_images(self, roots: Sequence[Path]) -> list[str]:
+        """Look for the files of a column of paths; returns notes of how they were found."""
+        feature = self.dataset.features[self.image]
+        if not (isinstance(feature, datasets.Value) and feature.dtype.endswith("string")):
+            return []
+        self.paths, notes = image_paths(self.task, self.dataset[self.image][:], self.image, roots)
+        return notes
+
+    def part(self, split: str, rows: np.ndarray) -> "DatasetTable":
+        """Some of the rows, as a split."""
+        fingerprint = hashlib.sha256(f"{self.dataset._fingerprint} {split}".encode() + rows.tobytes()).hexdigest()[:32]
+        chosen = self.dataset.select(rows, keep_in_memory=True, new_fingerprint=fingerprint)
+        lines = None if self.lines is None else [self.lines[row] for row in rows]
+        part = DatasetTable(self.task, chosen, self.root, lines=lines, name=self.name)
+        part.paths = None if self.paths is None else [self.paths[row] for row in rows]
+        return part
+
     def images(self) -> Sequence[RawImage]:
+        if self.paths is not None:
+            return self.paths
         return _ImageColumn(self.dataset.select_columns(self.image), self.image, self.root)
 
     def fingerprint(self) -> str:
@@ -141,28 +234,53 @@ class DatasetTable:
         column, feature = label_column(self.task, self.dataset.features)
         if names := getattr(feature, "names", None):
             return list(names)
-        texts = {str(value) for value in self._values(column)}
+        texts = {_label(value) for value in self._values(column)}
         check_labels(self.task, column, texts)
         return in_order(texts)
 
+    def minus_one(self) -> tuple[str, ...]:
+        """A note where -1, which may mean that there is no label, is a class among other numbers."""
+        try:
+            column, feature = label_column(self.task, self.dataset.features)
+        except UserError:  # raised when labels are asked for
+            return ()
+        if getattr(feature, "names", None):
+            return ()
+        texts = [_label(value) for value in self.dataset[column][:]]
+        others = {text for text in texts if text not in ("-1", "None")}
+        if "-1" not in texts or not others or not all(text.isdecimal() for text in others):
+            return ()
+        return (
+            f"column {shorten(column, 60)}: -1 is taken for a class like any other ({texts.count('-1'):,} rows); "
+            "remove these rows if it means that there is no label.",
+        )
+
+    def is_hidden(self) -> bool:
+        """Whether every label is -1 or empty, the marks of a test set whose labels are kept back."""
+        try:
+            values = self.dataset[label_column(self.task, self.dataset.features)[0]][:]
+        except UserError:  # raised when labels are asked for
+            return False
+        return bool(values) and all(value in (None, -1, "-1") for value in values)
+
     def labels(self, classes: list[str]) -> np.ndarray | None:
-        """Indices into `classes`; None where every label is -1, the mark of a hidden test set."""
+        """Indices into `classes`; None where every label is -1 or empty, and that is no class."""
         column, feature = label_column(self.task, self.dataset.features)
         names = getattr(feature, "names", None)
+        if "-1" not in classes and self.is_hidden() and classes:
+            return None
         values = self._values(column)
         if names is not None:
             hidden = [value < 0 for value in values]
-            if values and all(hidden):
-                return None
             if any(hidden):
                 raise UserError(f"task {self.task.name}: row {hidden.index(True)} has no label ({column} is -1).")
-        texts = [names[value] for value in values] if names is not None else [str(value) for value in values]
+        texts = [names[value] for value in values] if names is not None else [_label(value) for value in values]
         position = {name: index for index, name in enumerate(classes)}
         unknown = sorted(set(texts) - position.keys())
         if unknown:
             raise UserError(
-                f"task {self.task.name}: classes that train lacks: {', '.join(unknown[:5])}. "
-                "Add training images of them or remove them."
+                f"task {self.task.name}: classes that train lacks: "
+                f"{', '.join(shorten(name, 60) for name in unknown[:5])}. Add training images of them or remove them."
             )
         return np.array([position[text] for text in texts], np.int64)
 
@@ -170,8 +288,16 @@ class DatasetTable:
         values = self.dataset[column][:]
         for row, value in enumerate(values):
             if value is None:
-                raise UserError(f"task {self.task.name}: row {row} has no label (column {column!r} is empty there).")
+                where = "" if self.lines is None else f": line {self.lines[row]} of {shorten(self.name or '', 60)}"
+                raise UserError(
+                    f"task {self.task.name}: row {row} has no label (column {column!r} is empty there){where}."
+                )
         return values
+
+
+def _label(value: Any) -> str:
+    """A label as text; some libraries write that as bytes."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 class _ImageColumn(Sequence):
@@ -179,6 +305,9 @@ class _ImageColumn(Sequence):
 
     def __init__(self, dataset: datasets.Dataset, column: str, root: Path | None) -> None:
         self.dataset, self.column, self.root = dataset, column, None if root is None else str(root)
+        feature = dataset.features[column]
+        self.bytes_field = field_of(feature, BYTES_NAMES, "binary") or "bytes"
+        self.path_field = field_of(feature, PATH_NAMES, "string") or "path"
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -196,7 +325,8 @@ class _ImageColumn(Sequence):
 
     def _raw(self, value: Any) -> RawImage:
         if isinstance(value, dict):
-            value = value["bytes"] if value.get("bytes") is not None else value.get("path")
+            encoded = value.get(self.bytes_field)
+            value = encoded if encoded is not None else value.get(self.path_field)
         if value is None:
             return b""
         if isinstance(value, bytes):

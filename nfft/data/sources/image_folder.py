@@ -1,123 +1,262 @@
 """How a folder of images is laid out: which of its folders are splits, and which are classes."""
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nfft.config.task import NONE, Task
+from nfft.data.decode import PLUG_INS
+from nfft.data.sources.account import Account, Unused, named
+from nfft.data.sources.listing import LINK_TO_NOTHING, LINK_UP, Folder, account_of, list_folder
 from nfft.errors import UserError
+from nfft.text import shorten
 
 SPLIT_NAMES = {
     "train": ("train", "training"),
     "validation": ("validation", "val", "valid", "dev"),
     "test": ("test", "testing"),
 }
-# Of files that are taken for images, as `datasets` has them.
-ENDINGS = frozenset({
-    ".apng", ".blp", ".bmp", ".bufr", ".bw", ".cur", ".dcx", ".dds", ".dib", ".emf", ".eps", ".fit", ".fits", ".flc",
-    ".fli", ".ftc", ".ftu", ".gbr", ".gif", ".grib", ".icb", ".icns", ".ico", ".iim", ".im", ".j2c", ".j2k", ".jfif",
-    ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".mpeg", ".mpg", ".msp", ".pbm", ".pcd", ".pcx", ".pgm",
-    ".png", ".pnm", ".ppm", ".ps", ".psd", ".pxr", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".tif", ".tiff", ".vda",
-    ".vst", ".webp", ".wmf", ".xbm", ".xpm",
-})  # fmt: skip
-# Files that say more of the images beside them; `datasets` reads these.
+# Files that say more of the images beside them.
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-WORDS = {word for names in SPLIT_NAMES.values() for word in names}
+WORDS = {word: kind for kind, names in SPLIT_NAMES.items() for word in names}
+# Flat folders of these names beside classes are hardly classes; a train may be one beside a bus, or what is valid.
+NO_CLASSES = ("validation", "val", "test", "testing")
+# The part of a card by which the Hub tells the files of a data set.
+CONFIGS = re.compile(rb"^configs:", re.MULTILINE)
 
 
-def is_repository(folder: Path) -> bool:
-    """Whether a folder is laid out like a data set on the Hub, rather than as folders of images."""
+@dataclass(frozen=True)
+class Layout:
+    """What the folders of a task are.
 
-    def has(*marks: str) -> bool:
-        return any(next(folder.glob(mark), None) is not None for mark in marks)
+    Attributes:
+        splits: the folders of each split, by its name in lower case; "train" alone where there are no splits.
+        account: what below the task's folder is not used.
+    """
 
-    if has("metadata.*", "*.parquet", "data/*.parquet", "*/*.parquet") or _is_card(folder / "README.md"):
+    splits: dict[str, list[Folder]]
+    account: Account
+
+    @property
+    def has_metadata(self) -> bool:
+        """Whether a table beside the images of a split says what they are."""
+        return any(_has_metadata(root) for roots in self.splits.values() for root in roots)
+
+
+def is_repository(folder: Path | Folder) -> bool:
+    """Whether a folder is laid out like a data set on the Hub, rather than as folders of images.
+
+    Raises:
+        UserError: when it may be either.
+    """
+    root = folder if isinstance(folder, Folder) else list_folder(folder)
+    card = _card_in(root)
+    if any(name.startswith("metadata.") for name in root.files) or has_configs(root):
         return True
-    # People keep notes beside their images, too.
-    return has("README.md", "*.json*", "*.csv") and not any(map(_holds_images, _folders(folder)))
+    of_images = _image_folders(root)
+    if parquet := _parquet_in(root):
+        if len(of_images) > 1 and not card:
+            raise UserError(
+                f"{root.path} has {shorten(parquet, 60)} beside folders of images, {_listed(of_images)}. Expected one "
+                "or the other: name the file with --task, or move it elsewhere."
+            )
+        return True
+    # People keep notes beside their images, too, and cards.
+    notes = any(name == "README.md" or name.endswith(".csv") or ".json" in name for name in root.files)
+    return notes and not of_images
+
+
+def has_configs(root: Folder) -> bool:
+    """Whether a card in a folder tells the files of a data set, as on the Hub."""
+    return CONFIGS.search(_card_in(root)) is not None
 
 
 def folders_by_split(folder: Path) -> dict[str, list[Path]]:
-    """The folders of each split, by its name in lower case: a folder's own are splits if all are named so.
+    """The folders of each split, by its name in lower case.
+
+    Raises:
+        UserError: for a layout in which images would get into a wrong split or class.
+    """
+    splits = layout_of(list_folder(folder)).splits
+    return {name: [Path(root.path) for root in roots] for name, roots in splits.items()}
+
+
+def layout_of(root: Folder, task: Task | None = None) -> Layout:
+    """Which folders are splits: those that the task names, else a folder's own if all are named so.
 
     Else they are classes, of one split. `datasets` would take any word in a path for a split, a class "train station"
     for train, and a folder at any depth for a class.
 
+    Args:
+        task: may name its splits, and say which of them are not used.
+
     Raises:
         UserError: for any other layout, in which images would get into a wrong split or class.
     """
-    subfolders = _image_folders(folder)
-    splits = [subfolder for subfolder in subfolders if subfolder.name.lower() in WORDS]
-    others = [subfolder.name for subfolder in subfolders if subfolder not in splits]
-    if others and any(_image_in(split) is None for split in splits):
-        raise UserError(
-            f"{folder} has {', '.join(split.name for split in splits)}, which hold folders as splits do, beside "
-            f"{', '.join(others[:5])}. Expected splits alone or classes alone: move the others elsewhere."
-        )
-    if others or not splits:
-        _check_classes(folder, subfolders)
-        return {"train": [folder]}
-    folders: dict[str, list[Path]] = {}
+    asked = {} if task is None else {kind: getattr(task, kind) for kind in SPLIT_NAMES}
+    left_out = [inside for inside in _image_folders(root) if asked.get(WORDS.get(inside.name.lower(), "")) == NONE]
+    account = Account(
+        tuple(Unused("folder", f"{_name(inside)}: task.{_kind(inside, {})}=none", 1) for inside in left_out)
+    )
+    root = _without(root, left_out)
+    splits = [inside for inside in _image_folders(root) if _kind(inside, asked)]
+    others = [inside for inside in _image_folders(root) if inside not in splits]
+    kinds = {split.path: _kind(split, asked) for split in splits}
+    if splits and "train" not in kinds.values() and _are_classes_of(splits, others):
+        account += Account(notes=(f"the classes beside {_listed(splits)} are for training",))
+        return _layout(root, {"train": [_without(root, splits)]}, splits, asked, account)
+    if others and any(split.name in asked.values() for split in splits):
+        account += Account((named("folder", "not named as a split", [inside.name for inside in others]),))
+        return _layout(_without(root, others), {}, splits, asked, account)
+    if splits and not others:
+        return _layout(root, {}, splits, asked, account)
+    if splits:
+        account += Account(notes=(_check_beside(root, splits, others),))
+    return _layout(root, {"train": [root]}, [], asked, account)
+
+
+def _layout(
+    root: Folder,
+    by_name: dict[str, list[Folder]],
+    splits: Sequence[Folder],
+    asked: Mapping[str, str | None],
+    account: Account,
+) -> Layout:
+    """The layout of folders that are splits, beside those that are known by name."""
     for split in splits:
-        _check_classes(split, _image_folders(split))
-        folders.setdefault(split.name.lower(), []).append(split)
-    return folders
+        is_asked = split.name in asked.values()
+        by_name.setdefault(split.name if is_asked else split.name.lower(), []).append(split)
+    for top in (top for tops in by_name.values() for top in tops):
+        _check_classes(top)
+    _check_labels(splits, asked)
+    return Layout(by_name, account + _account_of(root, [root, *splits]))
 
 
-def has_metadata(folders: dict[str, list[Path]]) -> bool:
-    """Whether a table beside the images of a split says what they are."""
-    return any((root / name).is_file() for roots in folders.values() for root in roots for name in METADATA)
+def _kind(folder: Folder, asked: Mapping[str, str | None]) -> str | None:
+    """Which split a folder is by its name: as the task says, else as people write it; None for any other."""
+    named_by_task = (kind for kind, name in asked.items() if name == folder.name)
+    return next(named_by_task, None) or WORDS.get(folder.name.lower())
 
 
-def image_names(folder: str) -> Iterator[str]:
-    """Images in a folder and those below it, by their paths from there, in no order."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir() and not entry.name.startswith("__"):
-                yield from (f"{entry.name}/{name}" for name in image_names(entry.path))
-            elif os.path.splitext(entry.name)[1].lower() in ENDINGS and entry.is_file():  # noqa: PTH122
-                yield entry.name
+def _image_folders(folder: Folder) -> list[Folder]:
+    """Those inside that hold images."""
+    return [inside for inside in folder.folders if inside.holds_pictures]
 
 
-def _check_classes(folder: Path, classes: list[Path]) -> None:
+def _without(folder: Folder, parts: Sequence[Folder]) -> Folder:
+    paths = {part.path for part in parts}
+    return replace(folder, folders=tuple(inside for inside in folder.folders if inside.path not in paths))
+
+
+def _are_classes_of(splits: Sequence[Folder], others: Sequence[Folder]) -> bool:
+    """Whether `others` are classes, and those in splits all among them."""
+    classes = {folder.name for folder in others}
+    inside = [{below.name for below in _image_folders(split)} for split in splits]
+    return all(names and names <= classes for names in inside)
+
+
+def _check_beside(root: Folder, splits: Sequence[Folder], others: Sequence[Folder]) -> str:
+    """See that folders named as splits, beside others, are classes; returns what is to be said of that."""
+    beside = _listed(others)
+    if any(not split.pictures for split in splits):
+        train = next((split.name for split in splits if WORDS[split.name.lower()] == "train"), None)
+        name_them = f", or name the split with --set task.train={shorten(train, 60)}" if train else ""
+        raise UserError(
+            f"{root.path} has {_listed(splits)}, which hold folders as splits do, beside "
+            f"{beside}. Expected splits alone or classes alone: move the others elsewhere{name_them}."
+        )
+    if doubtful := [split for split in splits if split.name.lower() in NO_CLASSES]:
+        kind = WORDS[doubtful[0].name.lower()]
+        raise UserError(
+            f"{doubtful[0].path} holds images right in it, beside the folders of classes {beside}: as a split it would "
+            f"need a folder a class, and as a class another name. Leave it out with --set task.{kind}=none, or "
+            "rename it."
+        )
+    return f"{_listed(splits)} beside {beside}: taken for a class, not for a split"
+
+
+def _check_classes(folder: Folder) -> None:
     """See that all images below `folder` lie right in the folder of their class."""
-    loose = _image_in(folder)
-    if classes and loose is not None:
-        raise UserError(f"{folder / loose} lies beside the folders of classes: move it into one of them, or away.")
+    classes = _image_folders(folder)
+    if classes and folder.pictures:
+        loose = Path(folder.path, folder.pictures[0])
+        raise UserError(f"{loose} lies beside the folders of classes: move it into one of them, or away.")
     for class_folder in classes:
         for deeper in _image_folders(class_folder):
             raise UserError(
-                f"{deeper} holds images a folder below {class_folder.name}: expected those of a class right in its "
-                f"folder. Move them up, or, if {deeper.name} is a class itself, name the folder it is in: "
-                f"{class_folder}."
+                f"{deeper.path} holds images a folder below {class_folder.name}: expected those of a class right in "
+                f"its folder. Move them up, or, if {deeper.name} is a class itself, name the folder it is in: "
+                f"{class_folder.path}."
             )
 
 
-def _is_card(readme: Path) -> bool:
-    """Whether it begins with metadata, as cards of the Hub do."""
-    return readme.is_file() and readme.read_bytes().startswith(b"---")
+def _check_labels(splits: Sequence[Folder], asked: Mapping[str, str | None]) -> None:
+    """See that a split has folders of classes, unless tables say what its images are."""
+    if any(map(_has_metadata, splits)):
+        return
+    for split in splits:
+        if split.pictures:
+            kind = _kind(split, asked)
+            mend = "Give each class a folder in it"
+            if kind in ("validation", "test"):
+                mend += f", or leave it out with --set task.{kind}=none"
+            raise UserError(
+                f"{split.path} holds {len(split.pictures):,} images in no folder of a class, so nothing says what they "
+                f"are. {mend}."
+            )
 
 
-def _folders(folder: Path) -> list[Path]:
-    """Those inside that `datasets` looks into, by name."""
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if not entry.name.startswith((".", "__")) and entry.is_dir()]
-    return [folder / name for name in sorted(names)]
+def _account_of(root: Folder, tops: Sequence[Folder]) -> Account:
+    """What below a folder is not used.
+
+    Args:
+        tops: folders of classes.
+
+    Raises:
+        UserError: for a class all of whose images cannot be used.
+    """
+    empty = [folder for top in tops for folder in top.folders if not folder.holds_pictures]
+    for folder in empty:
+        _check_empty(folder)
+    names = [folder.path[len(root.path) :].lstrip(os.sep) for folder in empty]
+    folders = (named("folder", "no image that can be used", names),) if names else ()
+    return Account(folders) + account_of(root.walk())
 
 
-def _image_in(folder: Path) -> str | None:
-    """The name of an image right in the folder."""
-    with os.scandir(folder) as entries:
-        names = (entry.name for entry in entries if not entry.name.startswith("."))
-        return next((name for name in names if os.path.splitext(name)[1].lower() in ENDINGS), None)  # noqa: PTH122
+def _check_empty(folder: Folder) -> None:
+    """See that no one meant a folder without images to have some."""
+    for inside in folder.walk():
+        for _, why, name in inside.unused:
+            if why in (LINK_TO_NOTHING, LINK_UP) or why.endswith(tuple(plug_in.advice for plug_in in PLUG_INS)):
+                raise UserError(
+                    f"{folder.path} has no image that can be used: {shorten(name, 60)} ({why}). Mend that, or move "
+                    "the folder away."
+                )
 
 
-def _image_folders(folder: Path) -> list[Path]:
-    """Those inside that hold images."""
-    return [subfolder for subfolder in _folders(folder) if _holds_images(subfolder)]
+def _has_metadata(root: Folder) -> bool:
+    return any(name in METADATA for name in root.files)
 
 
-def _holds_images(folder: Path) -> bool:
-    """Whether there is an image in it, at any depth."""
-    return _image_in(folder) is not None or any(map(_holds_images, _folders(folder)))
+def _card_in(root: Folder) -> bytes:
+    """The metadata that a README begins with, as cards of the Hub do; nothing where there is none."""
+    if "README.md" not in root.files:
+        return b""
+    text = Path(root.path, "README.md").read_bytes().removeprefix(b"\xef\xbb\xbf")
+    return text.split(b"\n---", 1)[0] if text.startswith(b"---") else b""
+
+
+def _parquet_in(root: Folder) -> str | None:
+    """A Parquet file right in a folder, or in one inside it."""
+    paths = [*root.files, *(f"{folder.name}/{name}" for folder in root.folders for name in folder.files)]
+    return next((path for path in paths if path.endswith(".parquet")), None)
+
+
+def _name(folder: Folder) -> str:
+    return shorten(folder.name, 60)
+
+
+def _listed(folders: Sequence[Folder]) -> str:
+    return ", ".join(map(_name, folders[:5]))

@@ -13,7 +13,7 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from nfft.reporting.mistakes import most_confused
-from nfft.reporting.plots.figure import FAINT, NAME, set_title
+from nfft.reporting.plots.figure import FAINT, class_name, set_title
 from nfft.runs.records import Scores
 from nfft.text import one_line, shorten
 
@@ -35,7 +35,7 @@ def plot_confusion(scores: Scores, title: str) -> Figure:
         scores: of one split.
         title: shown above the matrix.
     """
-    names = [shorten(entry.name, NAME) for entry in scores.per_class]
+    names = [class_name(entry.name) for entry in scores.per_class]
     if len(names) > DRAWN:
         figure = Figure(figsize=(5, 5))
         set_title(figure, shorten(title, 60))
@@ -115,7 +115,7 @@ def _list_pairs(axes: Axes, scores: Scores) -> None:
     pairs = most_confused(scores, PAIRS)
     lines = [("Most confused" if pairs else "No mistakes", 10, "bold", "black", 26)]
     for pair in pairs:
-        lines.append((f"{shorten(pair.true, NAME)} → {shorten(pair.predicted, NAME)}", 9, "normal", "black", 13))
+        lines.append((f"{class_name(pair.true)} → {class_name(pair.predicted)}", 9, "normal", "black", 13))
         share = f"{pair.count:,} of {pair.total:,} images ({pair.count / pair.total:.0%})"
         lines.append((share, 8, "normal", "#666666", 23))
     fixed: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "parse_math": False}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from nfft.reporting.plots.figure import NAME, set_title
+from nfft.reporting.plots.figure import class_name, set_title
 from nfft.text import shorten
 
 COLUMNS = 6
@@ -29,6 +29,6 @@ def plot_images(images: np.ndarray, captions: Sequence[str], title: str) -> Figu
         axes.spines[:].set_visible(False)
     for axes, image, caption in zip(panels, images, captions, strict=False):
         axes.imshow(image, interpolation="nearest")
-        text = "\n".join(shorten(line, NAME) for line in caption.splitlines())
+        text = "\n".join(class_name(line) for line in caption.splitlines())
         axes.set_xlabel(text, fontsize=7, parse_math=False)
     return figure

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -19,9 +20,12 @@ from torch import Tensor
 
 from nfft.data.loader import EvaluationImages
 from nfft.data.scan import BrokenImage
+from nfft.data.workers import end_workers
 from nfft.errors import UserError
 from nfft.evaluation.predictor import Predictor
-from nfft.files import write_json
+from nfft.files import make_folder, sync, write_json
+
+logger = logging.getLogger(__name__)
 
 BATCH = 128
 # Rounds to an eighth of what bf16 arithmetic has lost already, in half the room of float32.
@@ -40,6 +44,7 @@ class Features:
         key: hash of everything that the features follow from.
         rows: how many have been computed, from the first on.
         seconds: time that took.
+        hashes: of rows that are on the disk: up to which row from the one before, and SHA-256.
         broken: images among them that could not be read; their rows are zero.
     """
 
@@ -48,6 +53,7 @@ class Features:
     key: str
     rows: int = 0
     seconds: float = 0.0
+    hashes: list[tuple[int, str]] = field(default_factory=list)
     broken: list[BrokenImage] = field(default_factory=list)
 
     @cached_property
@@ -73,14 +79,47 @@ def find_features(path: Path, labels: np.ndarray, facts: dict[str, Any], acceler
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     features = Features(path, labels, key)
     if accelerator.is_main_process:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            noted = json.loads(_beside(path).read_text(encoding="utf-8"))
-            broken = [BrokenImage(**image) for image in noted["broken"]]
-            before = Features(path, labels, noted["key"], int(noted["rows"]), float(noted["seconds"]), broken)
-            if noted["key"] == key and len(before.values) == len(labels) >= before.rows:
-                features = before
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, SyntaxError):
+            features = _read(features)
     (features.rows, features.broken) = broadcast_object_list([features.rows, features.broken])
     return features
+
+
+def _read(features: Features) -> Features:
+    """The features that the file has, as far as their hashes fit; anything may be raised where it is damaged."""
+    noted = json.loads(_beside(features.path).read_text(encoding="utf-8"))
+    if noted["key"] != features.key:
+        return features
+    broken = [BrokenImage(**image) for image in noted["broken"]]
+    hashes = [(int(end), str(digest)) for end, digest in noted["hashes"]]
+    before = Features(features.path, features.labels, features.key, int(noted["rows"]), float(noted["seconds"]))
+    before.broken, count = broken, len(features.labels)
+    try:
+        if before.values.dtype == KEPT and before.values.ndim == 2 and len(before.values) == count:
+            before.hashes = _fitting(before.values, hashes)
+    except (OSError, ValueError, EOFError):
+        pass  # cut, or no .npy any more
+    rows = before.hashes[-1][0] if before.hashes else 0
+    if rows < before.rows:
+        logger.warning("%s is damaged from row %d on: these are computed again", features.path, rows)
+        before.seconds *= rows / before.rows
+        before.rows, before.broken = rows, [image for image in broken if image.index < rows]
+    return before if rows else features
+
+
+def _fitting(values: np.ndarray, hashes: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """The first of the hashes, up to one that does not fit its rows."""
+    fitting, start = [], 0
+    for end, digest in hashes:
+        if not start < end <= len(values) or _hash_of(values[start:end]) != digest:
+            break
+        fitting.append((end, digest))
+        start = end
+    return fitting
+
+
+def _hash_of(rows: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(rows).data).hexdigest()
 
 
 def extract_features(
@@ -126,8 +165,12 @@ def extract_features(
         stops = accelerator.reduce(stop, reduction="sum").item() > 0
         if values is not None and (features.is_complete or stops or count % NOTED == 0):
             values.flush()
+            sync(features.path)
+            start = features.hashes[-1][0] if features.hashes else 0
+            features.hashes.append((features.rows, _hash_of(values[start : features.rows])))
             _note(features)
         if stops:
+            end_workers()
             break
         began = time.perf_counter()
     return features.is_complete
@@ -135,7 +178,7 @@ def extract_features(
 
 def _open_file(features: Features, width: int) -> np.memmap:
     if not features.rows:
-        features.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(features.path.parent)
         _beside(features.path).unlink(missing_ok=True)
         values = np.lib.format.open_memmap(features.path, mode="w+", dtype=KEPT, shape=(len(features.labels), width))
         # A page that is written later without room on the disk would end the process without a word.
@@ -152,5 +195,5 @@ def _beside(path: Path) -> Path:
 
 def _note(features: Features) -> None:
     broken = [{"index": image.index, "reason": image.reason} for image in features.broken]
-    noted = {"key": features.key, "rows": features.rows, "seconds": features.seconds, "broken": broken}
-    write_json(_beside(features.path), noted)
+    noted = {"key": features.key, "rows": features.rows, "seconds": features.seconds, "hashes": features.hashes}
+    write_json(_beside(features.path), {**noted, "broken": broken})

@@ -4,12 +4,10 @@ from pathlib import Path
 
 import datasets
 import pytest
-from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 from pictures import noise
 
 from nfft import Task, UserError
 from nfft.data.sources.arrays import Arrays
-from nfft.data.sources.image_folder import ENDINGS
 from nfft.data.sources.open import open_source
 
 CLASSES = ["a", "a b", "a-b", "a.b", "B", "Z", "é", "_x", "10", "9", "a[1]", "c#d", "c%20e"]
@@ -35,10 +33,6 @@ def test_they_are_what_datasets_makes_of_them(tmp_path: Path, splits: list[str])
         assert list(table.images()) == [row["path"] for row in peer["image"]]
         assert table.class_names() == peer.features["label"].names
         assert table.labels(table.class_names()).tolist() == peer["label"][:]
-
-
-def test_the_endings_are_those_of_datasets() -> None:
-    assert set(ImageFolder.EXTENSIONS) == ENDINGS
 
 
 def test_a_double_colon_in_a_name_is_no_chain(tmp_path: Path) -> None:

@@ -105,6 +105,23 @@ def test_features_of_something_else_are_not_taken(tmp_path: Path) -> None:
     assert results["test"]["top1"] > 0.9
 
 
+@pytest.mark.parametrize("cut", [False, True])
+def test_features_that_were_damaged_are_computed_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, cut: bool
+) -> None:
+    asked = ["--shots", "10"]
+    before = probe(tmp_path / "run", *asked)
+    whole, file = weights(tmp_path / "run"), tmp_path / "run/features/train.npy"
+    content = bytearray(file.read_bytes())
+    content[-500] ^= 1
+    file.write_bytes(content[:-400] if cut else content)
+    after = probe(tmp_path / "run", *asked, "--resume")
+    assert "train.npy is damaged from row 0 on" in caplog.text
+    assert after["test"]["loss"] == before["test"]["loss"]
+    assert all(whole[name].equal(tensor) for name, tensor in weights(tmp_path / "run").items())
+    assert file.read_bytes() != content
+
+
 @pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     results = probe(tmp_path / "one")

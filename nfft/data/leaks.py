@@ -1,0 +1,138 @@
+"""Images that are there twice: in two splits, or under two labels."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nfft.config.task import Task
+from nfft.data.decode import RawImage
+from nfft.data.duplicates import duplicates
+from nfft.data.sources.account import NOTHING_UNUSED, Account, counted, few_of
+from nfft.data.sources.base import ABSENT, Files, status_of
+from nfft.errors import UserError
+
+if TYPE_CHECKING:
+    from nfft.data.splits import Data, Split
+
+# Where the same image is: splits and places in them.
+Same = Sequence[tuple["Split", int]]
+# More images are compared only when someone asks for it: a run's start is not to read all of ImageNet.
+MOST_COMPARED = 200_000
+# Of two splits with the same image, the later keeps it.
+ORDER = ("train", "validation", "test")
+
+
+def heed_leaks(task: Task, data: "Data") -> "Data":
+    """The data with what there is to say of images that are there twice; without them where the task drops them.
+
+    Raises:
+        UserError: where there are some, and the task refuses them.
+    """
+    count = sum(map(len, data.splits))
+    if count > MOST_COMPARED and task.leaks == "warn":
+        note = f"{count:,} images: too many to look for some that are there twice; --set task.leaks=refuse does"
+        return replace(data, account=data.account + Account(notes=(note,)))
+    images = _Images(data.splits)
+    sizes = [size for split in data.splits for size in _statuses(split)[:, 0].tolist()]
+    groups = [[images.places[place] for place in group] for group in duplicates(images, sizes, _key(data.splits))]
+    leaks = [group for group in groups if len({split.name for split, _ in group}) > 1]
+    said = _said_of_leaks(task, leaks)
+    labels = _said_of_labels(task, data.classes, groups)
+    if task.leaks == "refuse" and (said + labels).lines:
+        raise UserError(
+            f"task {task.name}: {'; '.join((said + labels).lines)}. Mend the data, or let it pass: --set "
+            "task.leaks=warn. With task.leaks=drop, what is in two splits is left out of training."
+        )
+    if task.leaks == "drop":
+        data, said = _without(data, leaks)
+    elif leaks:
+        said += Account(details=("--set task.leaks=drop leaves these out of training, task.leaks=refuse stops",))
+    return replace(data, account=data.account + said + labels)
+
+
+class _Images(Sequence):
+    """The images of several splits, one after another, each read when it is asked for."""
+
+    def __init__(self, splits: Sequence["Split"]) -> None:
+        self.places = [(split, index) for split in splits for index in range(len(split))]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, place: int) -> RawImage:  # type: ignore[override]
+        split, index = self.places[place]
+        return split[index]
+
+
+def _statuses(split: "Split") -> np.ndarray:
+    """What the system says of a split's images, as `Files.statuses` has it; -1 for what is no file."""
+    if isinstance(split.images, Files):
+        return split.images.statuses[split.rows]
+    images = (split[index] for index in range(len(split)))
+    statuses = [status_of(image) if isinstance(image, str) else ABSENT for image in images]
+    return np.array(statuses, np.int64).reshape(-1, 3)
+
+
+def _key(splits: Sequence["Split"]) -> str | None:
+    """Changes when an image of the splits does; None where they are in memory alone."""
+    digest = hashlib.sha256()
+    for split in splits:
+        if split.fingerprint is None:
+            return None
+        digest.update(f"{split.name} {split.fingerprint} ".encode() + split.rows.tobytes())
+        if isinstance(split.images, Files):
+            digest.update(split.images.statuses[split.rows].tobytes())
+    return digest.hexdigest()
+
+
+def _without(data: "Data", leaks: Sequence[Same]) -> tuple["Data", Account]:
+    """The data whose splits have no image that a later one has, and how many were dropped."""
+    kept = {split.name: np.ones(len(split), bool) for split in data.splits}
+    dropped = []
+    for group in leaks:
+        last = max((split.name for split, _ in group), key=ORDER.index)
+        for split, index in group:
+            if split.name != last:
+                kept[split.name][index] = False
+                dropped.append(f"{split.name}: also in {last}")
+    splits = {split.name: split.keep(kept[split.name]) for split in data.splits}
+    what = "file" if isinstance(data.train[0], str) else "row"
+    without = replace(data, train=splits["train"], validation=splits["validation"], test=splits.get("test", data.test))
+    return without, Account(counted(what, dropped))
+
+
+def _said_of_leaks(task: Task, leaks: Sequence[Same]) -> Account:
+    """What there is to say of images that are in two splits or three."""
+    if not leaks:
+        return NOTHING_UNUSED
+    pairs = counted("image", (" and ".join(dict.fromkeys(split.name for split, _ in group)) for group in leaks))
+    listed = ", ".join(f"{pair.count:,} in {pair.reason}" for pair in pairs)
+    names = [f"{_where(task, *group[0])} = {_where(task, *group[-1])}" for group in leaks]
+    return Account(notes=(f"the same image in two splits: {listed}",), details=(f"in two splits: {few_of(names)}",))
+
+
+def _said_of_labels(task: Task, classes: Sequence[str], groups: Sequence[Same]) -> Account:
+    """What there is to say of images that are there under two labels."""
+    names = []
+    for group in groups:
+        first = {int(split.labels[index]): (split, index) for split, index in reversed(group)}
+        if len(first) > 1:
+            names.append(" = ".join(f"{_where(task, *first[label])} ({classes[label]})" for label in sorted(first)))
+    if not names:
+        return NOTHING_UNUSED
+    return Account(
+        notes=(f"the same image under two labels: {len(names):,}",), details=(f"under two labels: {few_of(names)}",)
+    )
+
+
+def _where(task: Task, split: "Split", index: int) -> str:
+    """Where an image is from: its path below the task's folder, or a row."""
+    where = split.where(index)
+    if not isinstance(split[index], str):
+        return f"{split.name} {where}"
+    top = f"{Path(task.source).expanduser().absolute()}/" if isinstance(task.source, str) else ""
+    return where.removeprefix(top)

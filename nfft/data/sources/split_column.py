@@ -1,0 +1,202 @@
+"""A column of a table that says which split each row belongs to."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nfft.config.task import AUTO, NONE, Task
+from nfft.data.sources.account import NOTHING_UNUSED, Account, counted
+from nfft.errors import UserError, nearest
+from nfft.text import shorten
+
+# Names of such columns, and words in them, by their letters alone: "Data set" is dataset.
+NAMES = frozenset({
+    "split", "splits", "set", "sets", "subset", "subsets", "dataset", "datasplit", "datasubset", "datasetsplit",
+    "splitname", "splittype", "splitset", "partition", "evaluationpartition", "usage", "fold", "folds", "phase",
+    "traintest", "trainvaltest", "traintestsplit", "trainvaltestsplit", "evalstatus", "evaluationstatus",
+})  # fmt: skip
+SPLITS = {
+    "train": ("train", "training", "trn", "tr", "learn", "learning", "trainset", "trainingset"),
+    "validation": (
+        "val", "valid", "validation", "validate", "validating", "dev", "devel", "development", "vld", "va", "valset",
+        "validset", "validationset", "devset", "publictest",
+    ),
+    "test": (
+        "test", "testing", "tst", "te", "eval", "evaluation", "evaluate", "holdout", "heldout", "testset",
+        "testingset", "privatetest",
+    ),
+}  # fmt: skip
+UNUSED = frozenset({"", "none", "na", "nan", "null", "unused", "notused", "ignore", "ignored", "exclude", "excluded",
+                    "skip", "skipped", "discard"})  # fmt: skip
+# Columns that say yes or no of one split.
+FLAG = re.compile(r"(?:is|used?for)(.+?)(?:image|set|split|row|sample)?")
+YES, NO = frozenset({"1", "1.0", "true", "t", "yes", "y"}), frozenset({"0", "0.0", "false", "f", "no", "n", ""})
+WORDS = {word: split for split, words in SPLITS.items() for word in words}
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Divided:
+    """Rows by split; None where no column says it.
+
+    Attributes:
+        rows: of each split, ascending.
+        columns: that say it.
+    """
+
+    rows: dict[str, np.ndarray] | None
+    columns: tuple[str, ...] = ()
+    account: Account = NOTHING_UNUSED
+
+
+def divide(task: Task, columns: dict[str, Sequence[object]], taken: set[str]) -> Divided:
+    """The rows of each split, by the column that the task names, or one that is named so and holds such words.
+
+    Args:
+        columns: those that may say the split (`candidates`), with their values.
+        taken: columns of images and labels.
+
+    Raises:
+        UserError: when some of a column's values are words for splits and others nobody knows.
+    """
+    if task.split == NONE:
+        return Divided(None)
+    texts = {name: [_text(value) for value in values] for name, values in columns.items() if name not in taken}
+    if task.split != AUTO:
+        values = [_text(value) for value in columns[task.split]]
+        kind = _flag(task.split)
+        if kind and _all_flags(values):
+            return _by_flags({task.split: values}, task)
+        return _by_words(task, task.split, values)
+    notes: list[str] = []
+    for name, values in texts.items():
+        if _letters(name) not in NAMES:
+            continue
+        kinds = Counter(values)
+        if any(_letters(value) in WORDS for value in kinds):
+            divided = _by_words(task, name, values)
+            return Divided(divided.rows, divided.columns, Account(notes=tuple(notes)) + divided.account)
+        shown = ", ".join(shorten(value or "nothing", 20) for value in sorted(kinds)[:SHOWN])
+        notes.append(
+            f"column {shorten(name, 60)} says no split: it holds {shown}{', ...' if len(kinds) > SHOWN else ''}. "
+            f"If it does, name what is what: --set task.split={shorten(name, 60)} --set task.test=..."
+        )
+    flags = {name: values for name, values in texts.items() if _flag(name) and _all_flags(values)}
+    for name in [name for name, values in flags.items() if _flag(name) == "validation" and _is_mostly_yes(values)]:
+        del flags[name]
+        notes.append(
+            f"column {shorten(name, 60)} says yes of most rows, and is not taken for a validation split; "
+            f"--set task.split={shorten(name, 60)} takes it."
+        )
+    if flags:
+        divided = _by_flags(flags, task)
+        return Divided(divided.rows, divided.columns, Account(notes=tuple(notes)) + divided.account)
+    return Divided(None, account=Account(notes=tuple(notes)))
+
+
+def candidates(task: Task, names: Sequence[str]) -> list[str]:
+    """Columns that may say the split, by their names.
+
+    Raises:
+        UserError: when the one that the task names is not there.
+    """
+    if task.split == NONE:
+        return []
+    if task.split != AUTO:
+        if task.split not in names:
+            raise UserError(
+                f"task {task.name}: no column {task.split!r}; {nearest(task.split, names)} Name another with "
+                "--set task.split=..., or none with task.split=none."
+            )
+        return [task.split]
+    return [name for name in names if is_split_name(name)]
+
+
+def is_split_name(name: str) -> bool:
+    """Whether a column of this name may say the split."""
+    return _letters(name) in NAMES or _flag(name) is not None
+
+
+def split_of(word: str) -> str | None:
+    """Which split a word stands for: "train", "validation" or "test"; None for any other."""
+    return WORDS.get(_letters(word))
+
+
+def _by_words(task: Task, column: str, values: list[str]) -> Divided:
+    named = {name for name in (task.train, task.validation, task.test) if name is not None}
+    splits, unused = [], []
+    for value in values:
+        split = value if value in named else WORDS.get(_letters(value))
+        # Once someone has said which values are what, the others are nobody's.
+        if split is None and (_letters(value) in UNUSED or named & set(values)):
+            unused.append(f"column {shorten(column, 60)}: {shorten(value, 40) or 'empty'}")
+            split = ""
+        splits.append(split)
+    if unknown := Counter(value for value, split in zip(values, splits, strict=True) if split is None):
+        shown = ", ".join(f"{shorten(value, 40)!r} ({count:,} rows)" for value, count in unknown.most_common(SHOWN))
+        raise UserError(
+            f"task {task.name}: column {column!r} holds {shown}, none of train, validation and test. Mend the "
+            "cells, name another column with --set task.split=..., or take no column for it: --set task.split=none."
+        )
+    return _divided([split or "" for split in splits], (column,), counted("row", unused))
+
+
+def _by_flags(flags: dict[str, list[str]], task: Task) -> Divided:
+    """By columns such as is_train and is_test; what none of them says yes to is what they leave open."""
+    kinds = {name: _flag(name) or "" for name in flags}
+    if len(set(kinds.values())) < len(kinds):
+        listed = ", ".join(kinds)
+        raise UserError(f"task {task.name}: the columns {listed} say the same split. Name one: --set task.split=...")
+    given = set(kinds.values())
+    # A train column alone leaves the test images; one of test or validation alone leaves the training images.
+    order = ("train", "test", "validation")
+    rest = next((split for split in order if split not in given), "")
+    splits = []
+    for row, values in enumerate(zip(*flags.values(), strict=True)):
+        said = [kind for kind, value in zip(kinds.values(), values, strict=True) if value.lower() in YES]
+        if len(said) > 1:
+            raise UserError(
+                f"task {task.name}: row {row} is of {' and '.join(said)} at once, by the columns {', '.join(kinds)}. "
+                "Mend it, or take no column for it: --set task.split=none."
+            )
+        splits.append(said[0] if said else rest)
+    none = counted("row", [f"in no split by {', '.join(kinds)}"] * splits.count(""))
+    return _divided(splits, tuple(flags), none)
+
+
+def _divided(splits: list[str], columns: tuple[str, ...], unused: tuple) -> Divided:
+    array = np.array(splits, object)
+    order = [*SPLITS, *sorted(set(splits) - set(SPLITS) - {""})]
+    rows = {split: found for split in order if len(found := np.flatnonzero(array == split))}
+    shown = ", ".join(f"{split} {len(found):,}" for split, found in rows.items())
+    which = f"column{'' if len(columns) == 1 else 's'} {', '.join(shorten(name, 60) for name in columns)}"
+    return Divided(rows, columns, Account(unused, (f"{which}: {shown} rows.",)))
+
+
+def _flag(name: str) -> str | None:
+    """The split that a column says yes or no of, by its name."""
+    found = FLAG.fullmatch(_letters(name))
+    return WORDS.get(found[1]) if found else None
+
+
+def _all_flags(values: list[str]) -> bool:
+    kinds = {value.lower() for value in values}
+    return kinds <= YES | NO and kinds != {""}
+
+
+def _is_mostly_yes(values: list[str]) -> bool:
+    """As where is_valid says that a row is not broken."""
+    return 2 * sum(value.lower() in YES for value in values) > len(values)
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[\W_]", "", text.lower())
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    return "" if value is None else str(value).strip()

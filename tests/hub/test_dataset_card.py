@@ -1,0 +1,87 @@
+"""The card of a data set names files of its repository: with any other, nothing is fetched and nothing is opened."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hub_server import HubServer
+from pictures import noise
+from processes import run
+
+from nfft.config.task import Task
+from nfft.data.sources.dataset import load_dataset
+from nfft.errors import UserError
+from nfft.hub.dataset_card import check_card
+
+OUTSIDE = (
+    "https://example.org/data.csv", "zip://a.jpg::https://example.org/a.zip", "hf://datasets/other/data/*.parquet",
+    "/etc/passwd", "../other/*.png", "data/../../x.csv", "~/x.csv", "C:\\x.csv", "..", "file:///etc/passwd",
+)  # fmt: skip
+
+
+def folder_with(tmp_path: Path, name: str = "README.md", **config: Any) -> Path:
+    (tmp_path / "data" / "train" / "ant").mkdir(parents=True)
+    noise().save(tmp_path / "data" / "train" / "ant" / "0.png")
+    head = yaml.safe_dump({"configs": [{"config_name": "default", **config}]})
+    (tmp_path / name).write_text(f"---\n{head}---\n" if name == "README.md" else head)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_what_lies_outside_the_repository_is_refused(tmp_path: Path, name: str) -> None:
+    for number, files in enumerate((name, ["data/*.png", name], [{"split": "train", "path": ["data/*", name]}])):
+        folder = folder_with(tmp_path / str(number), data_files=files)
+        with pytest.raises(UserError, match="among its files, which lies outside its repository"):
+            load_dataset(Task(name="x", source=str(folder)), str(folder))
+
+
+def test_the_file_beside_the_card_is_heeded_too(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="among its files, which lies outside its repository"):
+        check_card(str(folder_with(tmp_path, ".huggingface.yaml", data_files=OUTSIDE[0])))
+
+
+def test_a_folder_outside_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"names '\.\./other' among its files"):
+        check_card(str(folder_with(tmp_path, data_dir="../other")))
+
+
+def test_its_own_files_are_read(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, data_files=[{"split": "train", "path": "data/train/**"}])
+    assert load_dataset(Task(name="x", source=str(folder)), str(folder))["train"].num_rows == 1
+
+
+@pytest.mark.parametrize("head", ["{", "- a", "configs: 3", "configs: [3]", "configs: [{data_files: 3}]", "[" * 5000])
+def test_a_head_of_another_form_is_a_sentence_or_none(tmp_path: Path, head: str) -> None:
+    folder = folder_with(tmp_path)
+    (folder / "README.md").write_text(f"---\n{head}\n---\n")
+    try:
+        load_dataset(Task(name="x", source=str(folder)), str(folder))
+    except UserError as error:
+        assert "\n" not in str(error)
+
+
+LOOK = """
+import nfft.data.sources.dataset as dataset
+from nfft import Task
+from nfft.errors import UserError
+for name in ("bad", "good"):
+    try:
+        print(dataset.load_dataset(Task(name=name, source=f"user/{name}"), f"user/{name}")["train"].num_rows)
+    except UserError as error:
+        print(error)
+"""
+
+
+@pytest.mark.slow
+def test_a_card_on_the_hub_makes_the_client_ask_for_nothing_else(tmp_path: Path) -> None:
+    with HubServer() as hub:
+        hub.add("datasets/user/secret", folder_with(tmp_path / "secret"))
+        address = f"{hub.endpoint}/datasets/user/secret/resolve/main/data/train/ant/0.png"
+        hub.add("datasets/user/bad", folder_with(tmp_path / "bad", data_files=address))
+        hub.add("datasets/user/good", folder_with(tmp_path / "good", data_files="data/train/**"))
+        done = run("-c", LOOK, env=hub.environment())
+    assert done.returncode == 0, done.stderr
+    bad, good = done.stdout.splitlines()
+    assert "the card of the data set user/bad names" in bad and good == "1"
+    assert not any("secret" in request for request in hub.requests)
