@@ -57,9 +57,14 @@ def hardware(device: str) -> dict[str, Any]:
 
 
 def computes_bf16() -> bool:
-    """Whether the processor has instructions for bfloat16, by what Linux says: older releases of torch do not tell."""
+    """Whether the processor has instructions for bfloat16: AMX or AVX512-BF16."""
+    names = ("amx_bf16", "avx512_bf16")
+    if hasattr(torch.cpu, "get_capabilities"):
+        capabilities = torch.cpu.get_capabilities()
+        return any(capabilities.get(name) for name in names)
+    # Older releases of torch do not tell; Linux has the same names.
     flags = next((line.split() for line in _cpuinfo() if line.startswith("flags")), [])
-    return "amx_bf16" in flags or "avx512_bf16" in flags
+    return any(name in flags for name in names)
 
 
 def _cpuinfo() -> list[str]:
