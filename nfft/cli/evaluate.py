@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nfft.cli.arguments import add_model, add_precision, add_task_settings, between, new_parser
 from nfft.cli.errors import run_command
+from nfft.cli.imports import lasting_imports
 from nfft.command_line import public_command
 from nfft.config.overrides import read_task
 from nfft.config.run_config import default_folder, split_pairs
@@ -45,12 +46,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Score, print, write results.json, and add the scores to a run's card where one is named."""
-    from nfft.auto import evaluation_of
-    from nfft.data.splits import source_hash
-    from nfft.distributed.accelerator import make_accelerator
-    from nfft.evaluation.evaluate import run_evaluation
-    from nfft.machine import keep_freed_memory
-    from nfft.reporting.publish import add_evaluation
+    with lasting_imports():
+        from nfft.auto import evaluation_of
+        from nfft.data.splits import source_hash
+        from nfft.distributed.accelerator import make_accelerator
+        from nfft.evaluation.evaluate import run_evaluation
+        from nfft.machine import keep_freed_memory
+        from nfft.reporting.publish import add_evaluation
 
     keep_freed_memory()
     task = read_task(options.task, split_pairs(options.set, "--set"))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nfft.cli.arguments import add_task_settings, between, new_parser
 from nfft.cli.errors import run_command
+from nfft.cli.imports import lasting_imports
 from nfft.config.overrides import read_task
 from nfft.config.run_config import PACKAGED, split_pairs
 from nfft.errors import UserError
@@ -44,9 +45,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def export(options: argparse.Namespace) -> int:
     """Write the file under another name, compare it with the network, and give it its name once it agrees."""
-    from nfft.auto import AutoNFNet
-    from nfft.export import int8, verify
-    from nfft.models.build import check_side
+    with lasting_imports():
+        from nfft.auto import AutoNFNet
+        from nfft.export import int8, verify
+        from nfft.models.build import check_side
 
     check_combination(options)
     kind = formats.find_format(options.format)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nfft.cli.arguments import add_method, add_precision, add_private, add_run, new_parser, run_config_of
 from nfft.cli.errors import run_command
+from nfft.cli.imports import lasting_imports
 from nfft.command_line import is_main_process, public_command, resume_command
 from nfft.config.run_config import RunConfig
 
@@ -54,9 +55,10 @@ def finetune(options: argparse.Namespace) -> int:
 
 
 def _train(config: RunConfig, held: ExitStack) -> int:
-    from nfft.cli.console import Console
-    from nfft.machine import keep_freed_memory
-    from nfft.training.run import Interrupted, train
+    with lasting_imports():
+        from nfft.cli.console import Console
+        from nfft.machine import keep_freed_memory
+        from nfft.training.run import Interrupted, train
 
     keep_freed_memory()
     console = Console()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from nfft.cli.arguments import add_method, add_run, new_parser, run_config_of
 from nfft.cli.errors import run_command
+from nfft.cli.imports import lasting_imports
 from nfft.errors import UserError
 
 
@@ -24,8 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def look(options: argparse.Namespace) -> int:
     """Write the first images of the run that the options describe, augmented and mixed."""
-    from nfft.reporting.plots.figure import save_figure
-    from nfft.training.preview import preview
+    with lasting_imports():
+        from nfft.reporting.plots.figure import save_figure
+        from nfft.training.preview import preview
 
     if options.output.is_dir():
         raise UserError(f"--output {options.output} is a folder. Name a file, such as {options.output / 'look.png'}.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nfft.cli.arguments import new_parser
 from nfft.cli.errors import run_command
+from nfft.cli.imports import lasting_imports
 from nfft.errors import UserError
 from nfft.files import check_writable, locked, make_folder, sync
 from nfft.runs.folder import RUN, has_ended
@@ -26,7 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def merge(options: argparse.Namespace) -> int:
     """Write the merged network into a new folder."""
-    from nfft.auto import AutoNFNet
+    with lasting_imports():
+        from nfft.auto import AutoNFNet
 
     output: Path = options.output
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):

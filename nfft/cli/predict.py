@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from nfft.cli.arguments import add_model, at_least, new_parser
 from nfft.cli.errors import run_command
+from nfft.cli.imports import lasting_imports
 from nfft.errors import UserError
 from nfft.text import one_line
 
@@ -88,8 +89,9 @@ def predict(options: argparse.Namespace) -> int:
 
 def load(options: argparse.Namespace) -> tuple["AutoNFNet", int]:
     """The classifier, on the device of this process; and how many processes share the work."""
-    from nfft.auto import AutoNFNet
-    from nfft.distributed.accelerator import best_device, make_accelerator, set_threads
+    with lasting_imports():
+        from nfft.auto import AutoNFNet
+        from nfft.distributed.accelerator import best_device, make_accelerator, set_threads
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         accelerator = make_accelerator("fp32")

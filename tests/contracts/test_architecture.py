@@ -96,6 +96,12 @@ def test_light_modules_import_nothing_heavy(module: str) -> None:
     assert heavy_after(module) == "[]"
 
 
+def test_a_run_does_not_wait_for_libraries_that_it_may_never_need() -> None:
+    loaded = heavy_after("training.run")
+    assert "torch" in loaded
+    assert not any(name in loaded for name in ("datasets", "sklearn", "matplotlib"))
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_says_what_it_is_for_before_anything_heavy_is_imported(command: str) -> None:
     assert heavy_after(f"cli.{command}") == "[]"

@@ -21,7 +21,7 @@ from nfft.data.sources.account import Account, Unused, counted
 from nfft.data.sources.arrays import Arrays
 from nfft.data.sources.base import Opened, in_order
 from nfft.data.sources.cached import identity
-from nfft.data.sources.columns import LABEL_NAMES, MORE_LABEL_NAMES
+from nfft.data.sources.column_names import LABEL_NAMES, MORE_LABEL_NAMES
 from nfft.data.sources.listing import ending_of, is_dropping, picture_endings
 from nfft.data.sources.split_column import split_of
 from nfft.errors import UserError

@@ -18,8 +18,9 @@ from nfft.config.task import Task
 from nfft.data.decode import RawImage
 from nfft.data.sources.account import Account, Unused
 from nfft.data.sources.base import Opened, images_fingerprint, in_order
+from nfft.data.sources.column_names import BYTES_NAMES, PATH_NAMES
 from nfft.data.sources.column_table import read_column_table
-from nfft.data.sources.columns import BYTES_NAMES, PATH_NAMES, check_labels, field_of, image_column, label_column
+from nfft.data.sources.columns import check_labels, field_of, image_column, label_column
 from nfft.data.sources.image_paths import beside, image_paths
 from nfft.data.sources.mirror import mirror
 from nfft.data.sources.split_column import candidates, divide
