@@ -1,5 +1,6 @@
 """Imports of what a command works with: torch and what comes with it are most of a short command's time."""
 
+import atexit
 import gc
 import sys
 from collections.abc import Iterator
@@ -21,3 +22,5 @@ def lasting_imports() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+        # Libraries that take themselves apart at the end of the process look for what is left of them.
+        atexit.register(gc.unfreeze)
