@@ -56,9 +56,24 @@ def hardware(device: str) -> dict[str, Any]:
     return {"device": device.split(":")[0], "name": name, "cores": os.cpu_count(), "memory_bytes": memory}
 
 
-def _processor() -> str:
+def computes_bf16() -> bool:
+    """Whether the processor has instructions for bfloat16: AMX or AVX512-BF16."""
+    names = ("amx_bf16", "avx512_bf16")
+    if hasattr(torch.cpu, "get_capabilities"):
+        capabilities = torch.cpu.get_capabilities()
+        return any(capabilities.get(name) for name in names)
+    # Older releases of torch do not tell; Linux has the same names.
+    flags = next((line.split() for line in _cpuinfo() if line.startswith("flags")), [])
+    return any(name in flags for name in names)
+
+
+def _cpuinfo() -> list[str]:
     cpuinfo = Path("/proc/cpuinfo")
-    for line in cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []:
+    return cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+
+
+def _processor() -> str:
+    for line in _cpuinfo():
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()

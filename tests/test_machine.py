@@ -1,8 +1,11 @@
 """What is asked of the system for speed changes no number."""
 
+import sys
+
+import pytest
 import torch
 
-from nfft.machine import keep_freed_memory
+from nfft.machine import computes_bf16, keep_freed_memory
 
 
 def test_memory_that_is_kept_holds_the_same() -> None:
@@ -13,3 +16,11 @@ def test_memory_that_is_kept_holds_the_same() -> None:
     keep_freed_memory()
     for _ in range(3):
         assert torch.nn.functional.conv2d(images, weight).equal(before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell")
+@pytest.mark.skipif(not hasattr(torch.cpu, "get_capabilities"), reason="this torch does not tell")
+def test_linux_says_of_bf16_what_torch_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = computes_bf16()
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert computes_bf16() == said

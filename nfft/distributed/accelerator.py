@@ -11,7 +11,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs, gather_object
 
 from nfft.errors import UserError
-from nfft.machine import cores
+from nfft.machine import computes_bf16, cores
 
 T = TypeVar("T")
 # What of accelerate is not offered here, where every process has a whole copy of the network.
@@ -96,8 +96,7 @@ def is_fast_at_bf16() -> bool:
     """Whether bfloat16 arithmetic beats float32 here: most GPUs, and CPUs with AMX or AVX512-BF16."""
     if torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU") != "True":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+    return computes_bf16()
 
 
 def autocast_dtype(accelerator: Accelerator) -> torch.dtype | None:

@@ -70,7 +70,8 @@ def _text(source: str, name: str) -> str:
     try:
         # Asked once: `datasets` has more patience, and asks for the same.
         answer = get_session().get(hf_hub_url(source, name, repo_type="dataset"), headers=build_hf_headers())
-    except (HTTPError, HFValidationError):
+    # OSError: of clients before 1.0, which speak through requests.
+    except (HTTPError, OSError, HFValidationError):
         return ""
     return str(answer.content, "utf-8") if answer.status_code == 200 else ""
 

@@ -38,8 +38,10 @@ def config_of(
     labels = {"num_classes": len(classes), "label_names": list(classes)}
     # timm has it only as a file.
     with scratch(folder / "config.json") as file:
-        save_config_for_hf(model, str(file), model_config=labels, data_config=preprocessing)
+        save_config_for_hf(model, file, model_config=labels)  # type: ignore[arg-type]
         config = json.loads(file.read_text(encoding="utf-8"))
+    # Put in here: timm takes preprocessing since 1.0.31, which many cannot have for a timm that others pin.
+    config["pretrained_cfg"] |= json.loads(json.dumps(preprocessing))
     _finish_config(config, checkpoint)
     return config
 
@@ -49,7 +51,7 @@ def _finish_config(config: dict[str, Any], checkpoint: Checkpoint) -> None:
     config["architecture"] = checkpoint.timm_name
     recorded = {name: value for name, value in config.get("model_args", {}).items() if name not in RUN_ARGUMENTS}
     config["model_args"] = {**recorded, **checkpoint.arguments}
-    sizes = ("test_input_size", "pool_size", "test_pool_size")
+    sizes = ("test_input_size", "test_crop_pct", "pool_size", "test_pool_size")
     for name in ("tag", "origin_url", "paper_ids", "paper_name", "label_names", "label_descriptions", *sizes):
         config["pretrained_cfg"].pop(name, None)
     if ENTRY in checkpoint.config:

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import yaml
-from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
+from huggingface_hub import EvalResult, ModelCardData
 
 from nfft.models.architectures import is_normalizer_free
 from nfft.reporting.markdown import amount, known
@@ -76,15 +76,15 @@ def eval_results(run: RunRecord, results: Results) -> str | None:
     if dataset is None or not known(figure):
         return None
     images = f"{amount(scores.count)} images at {scores.resolution} px"
-    entry = EvalResultEntry(
-        dataset_id=dataset,
+    # As the client's EvalResultEntry writes it, which clients before 1.4 lack: transformers 4 needs those.
+    entry = {
         # Data that declare no benchmark have no tasks to name.
-        task_id="default",
-        value=float(figure),
-        date=run.started[:10],
-        notes=f"{SCORES[task.metric]}, a share of 1, on {one_line(scores.split)}: {images}",
-    )
-    return yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False, allow_unicode=True)
+        "dataset": {"id": dataset, "task_id": "default"},
+        "value": float(figure),
+        "date": run.started[:10],
+        "notes": f"{SCORES[task.metric]}, a share of 1, on {one_line(scores.split)}: {images}",
+    }
+    return yaml.safe_dump([entry], sort_keys=False, allow_unicode=True)
 
 
 def hub_id(name: str | None) -> str | None:

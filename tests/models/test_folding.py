@@ -74,10 +74,12 @@ def small_change(tensor: Tensor) -> Tensor:
 @torch.no_grad()
 def answers(network: Any, images: Tensor = IMAGES) -> dict[str, Tensor]:
     """All that timm's networks give for images."""
-    features, (*taps,) = network.forward_intermediates(images)
+    features = network.forward_features(images)
+    # timm before 1.0.31 gives none of NFNets.
+    taps = network.forward_intermediates(images)[1] if hasattr(network, "forward_intermediates") else []
     return {
         "logits": network(images),
-        "features": network.forward_features(images),
+        "features": features,
         "pooled": network.forward_head(features, pre_logits=True),
         **{f"tap {index}": tap for index, tap in enumerate(taps)},
     }

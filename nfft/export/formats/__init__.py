@@ -26,6 +26,8 @@ INPUT, OUTPUT = "pixel_values", "logits"
 FACTS = ("model", "labels", "preprocessing")
 # Images that a graph is traced with: torch takes one for a constant.
 TRACED = 2
+# Images of the largest batch; without an end, torch 2.7 finds one by itself and refuses it.
+LARGEST = 2**31 - 1
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from nfft.export.formats import INPUT, OUTPUT, TRACED, Answer, Format, quiet
+from nfft.export.formats import INPUT, LARGEST, OUTPUT, TRACED, Answer, Format, quiet
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -24,7 +24,7 @@ def write(network: nn.Module, side: int, facts: Mapping[str, str], path: Path) -
             network,
             (torch.zeros(TRACED, 3, side, side),),
             dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamic_shapes=({0: torch.export.Dim("batch", max=LARGEST)},),
             input_names=[INPUT],
             output_names=[OUTPUT],
             verbose=False,

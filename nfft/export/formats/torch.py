@@ -7,13 +7,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from nfft.export.formats import TRACED, Answer, Format, quiet
+from nfft.export.formats import LARGEST, TRACED, Answer, Format, quiet
 
 
 def write(network: nn.Module, side: int, facts: Mapping[str, str], path: Path) -> None:
     example = (torch.zeros(TRACED, 3, side, side),)
     with quiet():
-        program = torch.export.export(network, example, dynamic_shapes=({0: torch.export.Dim("batch")},))
+        batch = torch.export.Dim("batch", max=LARGEST)
+        program = torch.export.export(network, example, dynamic_shapes=({0: batch},), strict=False)
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)
         torch.export.save(program, path, extra_files=dict(facts))
