@@ -195,7 +195,7 @@ class TestTables:
     def test_images_that_are_not_there(self, complaint: Complaint, csv_file, tmp_path: Path) -> None:
         table = csv_file(label=["ant", "ant", "bee", "bee"])
         (tmp_path / "2.png").unlink()
-        said = complaint("--task", table, lines=2)
+        said = complaint("--task", table, lines=3)
         assert re.search(r"1 of 4 images cannot be read.*\n.*2.png: .*No such file", said)
 
     def test_not_a_table(self, complaint: Complaint, tmp_path: Path) -> None:
