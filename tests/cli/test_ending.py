@@ -23,7 +23,7 @@ sys.exit(ending.as_process(lambda: run_command(work, argparse.Namespace())))
 """
 
 # Whoever starts the tests may have left it ignored.
-HEARD = "signal.signal(signal.SIGHUP, signal.SIG_DFL)"
+HEARD = "signal.signal(signal.SIGHUP, signal.SIG_DFL); signal.signal(signal.SIGINT, signal.default_int_handler)"
 
 
 def ended(work: str, setup: str = HEARD) -> tuple[int, str]:
