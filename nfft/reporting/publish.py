@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from nfft.config.run_config import PACKAGED
 from nfft.errors import UserError
-from nfft.files import make_folder, write_bytes, write_text
+from nfft.files import fingerprint_of, make_folder, write_bytes, write_text
 from nfft.hub.errors import Refused
 from nfft.hub.upload import card_on_hub, check_repository, push_files
 from nfft.models.checkpoint import ADAPTER, open_checkpoint
@@ -104,6 +104,10 @@ def _shared_files(folder: Path) -> dict[str, Path]:
     for name in (CURVES, CONFUSION):
         if shared[name].is_file() and not _is_png(shared[name]):
             _refuse_foreign(shared[name], "no picture that a run draws")
+    noted = (read_results(folder).files or {}) if shared[RESULTS].is_file() else {}
+    for name, fingerprint in noted.items():
+        if name in shared and shared[name].is_file() and fingerprint_of(shared[name]) != fingerprint:
+            _refuse_foreign(shared[name], "not what the run wrote there")
     return {name: path for name, path in shared.items() if path.is_file() and name not in (CARD, EVAL_RESULTS)}
 
 

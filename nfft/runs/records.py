@@ -361,6 +361,7 @@ class Results(Record):
         candidates: of which validation chose, by name.
         validation, test: scores of the weights that were kept; `test` is null where the task has no such split.
         training: what it took.
+        files: SHA-256 of the network and the plots, by name, as they were written; left out by earlier releases.
     """
 
     weights: str
@@ -368,6 +369,7 @@ class Results(Record):
     validation: Scores
     test: Scores | None
     training: TrainingRecord
+    files: dict[str, str] | None = dataclasses.field(default=None, metadata=OMITTED)
 
     @property
     def quoted(self) -> Scores:

@@ -1,13 +1,15 @@
 """What a run leaves for others: the network, results.json, plots and the card."""
 
-from nfft.files import sync
+from dataclasses import replace
+
+from nfft.files import fingerprint_of, sync
 from nfft.models.transforms import squash_preprocessing
 from nfft.reporting.plots.confusion import plot_confusion
 from nfft.reporting.plots.curves import plot_curves
 from nfft.reporting.plots.figure import save_figure
 from nfft.reporting.plots.penalties import plot_penalties
 from nfft.reporting.publish import write_card
-from nfft.runs.folder import CONFUSION, CURVES, METRICS, read_metrics, write_results
+from nfft.runs.folder import CONFUSION, CURVES, METRICS, NETWORK, read_metrics, write_results
 from nfft.runs.records import Results, RunRecord, SolutionMetrics
 from nfft.training.base import BaseTrainer
 
@@ -31,4 +33,5 @@ def write_outputs(trainer: BaseTrainer, record: RunRecord, results: Results) -> 
     write_card(folder, results=results)
     sync(folder / METRICS)
     # The last: where it is, the run has ended and is whole.
-    write_results(folder, results)
+    written = [name for name in (*NETWORK, CURVES, CONFUSION) if (folder / name).is_file()]
+    write_results(folder, replace(results, files={name: fingerprint_of(folder / name) for name in written}))

@@ -1,10 +1,12 @@
 """A run is pushed as one commit, once; whatever fails on the way is a sentence, and nothing is lost."""
 
+import hashlib
 import json
 import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import processes
@@ -14,6 +16,7 @@ from hub_server import READER, WRITER, HubServer
 from nfft.cli import finetune
 from nfft.errors import UserError
 from nfft.reporting.publish import push_run
+from nfft.runs.folder import read_results, write_results
 
 SHARED = {"config.json", "model.safetensors", "README.md", "results.json", "run.json", "curves.png", "confusion.png"}
 
@@ -127,6 +130,8 @@ def test_pushed_again_only_what_has_changed_is_sent(hub: HubServer, nfft: Comman
 def test_a_large_network(hub: HubServer, nfft: Command, run: Path) -> None:
     large = os.urandom(12 << 20)
     (run / "model.safetensors").write_bytes(large)
+    results = read_results(run)
+    write_results(run, replace(results, files={"model.safetensors": hashlib.sha256(large).hexdigest()}))
     hub.cut_upload(after=5 << 20, times=1)
     assert nfft("push", run, "user/large").returncode == 0, "the client takes it up where it was cut"
     assert hub.files("user/large")["model.safetensors"] == large
@@ -197,6 +202,8 @@ def test_nothing_foreign_is_sent(run: Path, secret: Path) -> None:
     (run / "curves.png").unlink()
     (run / "curves.png").write_bytes(secret.read_bytes())
     refused(run / "curves.png", "no picture that a run draws")
+    (run / "curves.png").write_bytes((run / "confusion.png").read_bytes())
+    refused(run / "curves.png", "not what the run wrote there")
 
 
 def test_to_a_branch_and_as_a_proposal(hub: HubServer, nfft: Command, run: Path) -> None:
