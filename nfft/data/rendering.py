@@ -169,8 +169,11 @@ def range_of_all(kind: str, low: float, high: float) -> Range:
 
 def as_rgb(image: Image.Image, rendering: Rendering) -> Image.Image:
     """A loaded picture in RGB."""
-    if (values := deep(image)) is not None:
-        return gray_of(values, rendering)
+    values = deep(image)
+    return _of_eight_bits(image, rendering) if values is None else gray_of(values, rendering)
+
+
+def _of_eight_bits(image: Image.Image, rendering: Rendering) -> Image.Image:
     if image.has_transparency_data:
         image = _laid_on(image, rendering.background)
     image = image if image.mode == "RGB" else image.convert("RGB")
@@ -236,7 +239,7 @@ def rendered(image: Image.Image, rendering: Rendering) -> tuple[Image.Image, See
     if (values := deep(image)) is not None and values.own is None:
         low, high = ends_of(values.values)
         return gray_of(values, rendering), Seen(*image.size, low == high, values.kind, low, high)
-    picture = as_rgb(image, rendering)
+    picture = _of_eight_bits(image, rendering) if values is None else gray_of(values, rendering)
     glance = picture.resize(GLANCE, Image.Resampling.NEAREST).getextrema()
     if _brightest(glance) >= DARK and not _is_flat(glance):
         return picture, Seen(*picture.size)
