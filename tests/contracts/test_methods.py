@@ -102,6 +102,7 @@ def test_learns_and_comes_back_as_it_was_scored(name: str, tmp_path: Path) -> No
     assert json.loads(scored.read_text())["scores"]["confusion"] == results["test"]["confusion"]
 
 
+@pytest.mark.slow
 def test_an_adapter_resumes_to_the_bit_and_is_merged(tmp_path: Path) -> None:
     from nfft.cli import merge
     from nfft.training.checkpointing import latest_checkpoint

@@ -17,6 +17,7 @@ def comparison(folder: Path, *arguments: str) -> int:
     return compare.main([*ASKED, *arguments, "--output-dir", str(folder)])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_process")
 def test_every_method_and_seed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["--methods", "probe,lora", "--shots", "10", "--set", "lora.rank=2"]

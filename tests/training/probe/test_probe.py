@@ -61,6 +61,7 @@ def solutions(folder: Path) -> list[dict]:
     return [line for line in lines if line["kind"] == "solution"]
 
 
+@pytest.mark.slow
 def test_a_stopped_probe_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     probe(tmp_path / "whole")
     polled = []
