@@ -13,6 +13,8 @@ JSON_TABLES = (".jsonl", ".ndjson", ".json")
 COLUMN_TABLES = (".parquet", ".pq", ".arrow", ".feather")
 TABLES = (*TEXT_TABLES, *JSON_TABLES, *COLUMN_TABLES)
 ARCHIVES = (".zip", ".tar")
+# What `save_to_disk` of `datasets` leaves in a folder, of a Dataset or of a DatasetDict.
+SAVED = ("state.json", "dataset_dict.json")
 # Ending of what is refused, and what makes of it something that is read.
 _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 _COMPRESSED_TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")

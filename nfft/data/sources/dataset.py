@@ -14,11 +14,11 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HTTPError
 from yaml import YAMLError
 
-from nfft.config.data_files import COLUMN_TABLES, ending
+from nfft.config.data_files import COLUMN_TABLES, SAVED, ending
 from nfft.config.task import AUTO, Task
 from nfft.data.decode import RawImage
 from nfft.data.sources.account import Account, Unused, named
-from nfft.data.sources.base import Opened, images_fingerprint, in_order
+from nfft.data.sources.base import Files, Opened, images_fingerprint, in_order
 from nfft.data.sources.column_names import BYTES_NAMES, PATH_NAMES
 from nfft.data.sources.column_table import read_column_table
 from nfft.data.sources.columns import check_labels, field_of, image_column, label_column
@@ -40,9 +40,6 @@ MISREAD = (
 NO_LABELS = frozenset({"nan", "null", "n/a", "#n/a", "<na>"})
 # Rows by which it is seen that a column has nothing to do with splits.
 FIRST = 20
-
-# What `save_to_disk` leaves in a folder, of a Dataset or of a DatasetDict.
-SAVED = (config.DATASET_STATE_JSON_FILENAME, config.DATASETDICT_JSON_FILENAME)
 
 
 def open_dataset(task: Task) -> Opened:
@@ -233,7 +230,7 @@ class DatasetTable:
         if isinstance(dataset.features[self.image], datasets.Image):
             dataset = dataset.cast_column(self.image, datasets.Image(decode=False))
         self.dataset = dataset
-        self.paths: list[str] | None = None
+        self.paths: Files | None = None
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -243,7 +240,9 @@ class DatasetTable:
         feature = self.dataset.features[self.image]
         if not (isinstance(feature, datasets.Value) and feature.dtype.endswith("string")):
             return []
-        self.paths, notes = image_paths(self.task, self.dataset[self.image][:], self.image, roots)
+        paths, notes = image_paths(self.task, self.dataset[self.image][:], self.image, roots)
+        # The system is asked once of each, for the fingerprint and for images that are there twice.
+        self.paths = Files(paths)
         return notes
 
     def part(self, split: str, rows: np.ndarray) -> "DatasetTable":
@@ -252,7 +251,7 @@ class DatasetTable:
         chosen = self.dataset.select(rows, keep_in_memory=True, new_fingerprint=fingerprint)
         lines = None if self.lines is None else [self.lines[row] for row in rows]
         part = DatasetTable(self.task, chosen, self.root, lines=lines, name=self.name)
-        part.paths = None if self.paths is None else [self.paths[row] for row in rows]
+        part.paths = None if self.paths is None else Files(self.paths[row] for row in rows)
         return part
 
     def images(self) -> Sequence[RawImage]:

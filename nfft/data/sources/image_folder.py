@@ -10,7 +10,7 @@ from nfft.config.task import NONE, Task
 from nfft.data.decode import PLUG_INS
 from nfft.data.sources.account import Account, Unused, named
 from nfft.data.sources.detection import check_classes_are_meant
-from nfft.data.sources.listing import LINK_TO_NOTHING, LINK_UP, Folder, account_of, ending_of, list_folder
+from nfft.data.sources.listing import LINK_TO_NOTHING, LINK_UP, Folder, account_of, ending_of
 from nfft.data.sources.split_column import split_of
 from nfft.errors import UserError
 from nfft.text import shorten
@@ -41,19 +41,13 @@ class Layout:
     splits: dict[str, list[Folder]]
     account: Account
 
-    @property
-    def has_metadata(self) -> bool:
-        """Whether a table beside the images of a split says what they are."""
-        return any(_has_metadata(root) for roots in self.splits.values() for root in roots)
 
-
-def is_repository(folder: Path | Folder) -> bool:
+def is_repository(root: Folder) -> bool:
     """Whether a folder is laid out like a data set on the Hub, rather than as folders of images.
 
     Raises:
         UserError: when it may be either.
     """
-    root = folder if isinstance(folder, Folder) else list_folder(folder)
     card = _card_in(root)
     if any(name.startswith("metadata.") for name in root.files) or has_configs(root):
         return True
@@ -75,17 +69,7 @@ def has_configs(root: Folder) -> bool:
     return CONFIGS.search(_card_in(root)) is not None
 
 
-def folders_by_split(folder: Path) -> dict[str, list[Path]]:
-    """The folders of each split, by its name in lower case.
-
-    Raises:
-        UserError: for a layout in which images would get into a wrong split or class.
-    """
-    splits = layout_of(list_folder(folder)).splits
-    return {name: [Path(root.path) for root in roots] for name, roots in splits.items()}
-
-
-def layout_of(root: Folder, task: Task | None = None) -> Layout:
+def layout_of(root: Folder, task: Task) -> Layout:
     """Which folders are splits: those that the task names, else a folder's own if all are named so.
 
     Else they are classes, of one split. `datasets` would take any word in a path for a split, a class "train station"
@@ -98,7 +82,7 @@ def layout_of(root: Folder, task: Task | None = None) -> Layout:
         UserError: for any other layout, in which images would get into a wrong split or class.
     """
     check_classes_are_meant(root)
-    asked = {} if task is None else {kind: getattr(task, kind) for kind in SPLIT_NAMES}
+    asked = {kind: getattr(task, kind) for kind in SPLIT_NAMES}
     left_out = [inside for inside in _image_folders(root) if asked.get(WORDS.get(inside.name.lower(), "")) == NONE]
     account = Account(
         tuple(Unused("folder", f"{_name(inside)}: task.{_kind(inside, {})}=none", 1) for inside in left_out)

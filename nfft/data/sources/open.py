@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from nfft.config import registry
-from nfft.config.data_files import ARCHIVES, check_file, ending, special_kind
+from nfft.config.data_files import ARCHIVES, SAVED, check_file, ending, special_kind
 from nfft.config.task import Task
 from nfft.data.sources.account import Account
 from nfft.data.sources.archives import open_archive, open_shards, shards_in
@@ -15,9 +15,6 @@ from nfft.data.sources.listing import Folder, list_folder
 from nfft.data.sources.table_layout import folder_of_tables, split_folders
 from nfft.errors import UserError, nearest
 from nfft.text import shorten
-
-# What `save_to_disk` of `datasets` leaves in a folder.
-SAVED = ("state.json", "dataset_dict.json")
 
 
 def open_source(task: Task) -> Opened:
