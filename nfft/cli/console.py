@@ -27,13 +27,10 @@ class Console:
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stderr
         self.bar: tqdm | None = None
-        # Evaluations come one set of weights at a time, and are shown on one line.
-        self.evaluated: list[ValidationMetrics] = []
 
     def start(self, start: Start) -> None:
         announce(start)
         self.total_steps, self.first_step = start.total_steps, start.first_step
-        self.has_average = start.record.recipe.settings.get("ema_decay") is not None
         self.shown_step, self.shown_at = start.first_step, time.perf_counter()
 
     def log(self, metrics: Metrics) -> None:
@@ -84,12 +81,7 @@ class Console:
             self._print(f"step {step}/{self.total_steps} · {shown} · {_clock(left)} left")
 
     def _validation(self, metrics: ValidationMetrics) -> None:
-        self.evaluated.append(metrics)
-        if self.has_average and len(self.evaluated) < 2:
-            return
-        scores = ", ".join(f"{line.weights} {line.top1:.1%}" for line in self.evaluated)
-        self.evaluated = []
-        text = f"step {metrics.step}: validation top-1 {scores}"
+        text = f"step {metrics.step}: validation top-1 {metrics.weights} {metrics.top1:.1%}"
         if self.bar is not None:
             self.bar.write(text, file=self.stream)
         else:

@@ -235,7 +235,8 @@ class Trainer(BaseTrainer):
         )
 
     def _validate(self, tracker: Tracker) -> None:
-        self.validation = self.predict(self.plan.data.validation, self.candidates)
+        weights_now = self.candidates if self.step == self.plan.total_steps else [self.leading]
+        self.validation = self.predict(self.plan.data.validation, weights_now)
         # Checked before it is saved: weights can be finite and already beyond rescue.
         for predictions in self.validation.values():
             if not math.isfinite(predictions.loss):
@@ -257,6 +258,14 @@ class Trainer(BaseTrainer):
     def candidates(self) -> list[str]:
         """The weights a run ends with: "raw" and, where the recipe averages, "ema"."""
         return ["raw"] if self.training.ema is None else ["raw", "ema"]
+
+    @property
+    def leading(self) -> str:
+        """The weights that are scored along the way: those which hardly ever are the worse ones of the candidates.
+
+        An average is that early on, where it is one of few steps at first.
+        """
+        return "ema" if self.training.ema is not None and self.plan.recipe.ema_warmup else "raw"
 
     def save(self) -> None:
         """Write a checkpoint, from the main process."""

@@ -53,6 +53,24 @@ def test_what_a_run_is_afterwards(tmp_path: Path) -> None:
     assert str(tmp_path / "run") in repr(finished)
 
 
+@pytest.mark.parametrize(
+    ("settings", "scored"),
+    [
+        ({}, ["ema", "ema", "raw ema"]),
+        ({"ema_warmup": False}, ["raw", "raw", "raw ema"]),
+    ],
+)
+def test_which_weights_are_scored_when(tmp_path: Path, settings: dict, scored: list[str]) -> None:
+    finished = run(tmp_path / "run", evaluations=3, **settings)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    by_step = [
+        [line["weights"] for line in lines if line["kind"] == "validation" and line["step"] == step]
+        for step in (1, 2, 3)
+    ]
+    assert [" ".join(names) for names in by_step] == scored
+    assert " ".join(finished.results.candidates) == scored[-1]
+
+
 def test_settings_of_the_task_and_the_method(tmp_path: Path) -> None:
     finished = nfft.fine_tune(
         "digits",
