@@ -53,6 +53,9 @@ def add_run(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     duration = how.add_mutually_exclusive_group()
     duration.add_argument("--steps", help="optimizer steps in all")
     duration.add_argument("--epochs", help="passes over the training images")
+    duration.add_argument(
+        "--minutes", help="what the whole run may take, scores and card included: it takes the steps that fit"
+    )
     how.add_argument("--batch-size", help="images an optimizer step sees, over all processes")
     how.add_argument("--lr", help="peak learning rate")
     how.add_argument(
@@ -146,5 +149,6 @@ def run_config_of(options: argparse.Namespace) -> RunConfig:
 
 def settings_of(options: argparse.Namespace) -> dict[str, str]:
     """Settings by name: those of --set, and those with an option of their own."""
-    own = {"total_steps": options.steps, "epochs": options.epochs, "batch_size": options.batch_size, "lr": options.lr}
+    own = {"total_steps": options.steps, "batch_size": options.batch_size}
+    own |= {name: getattr(options, name) for name in ("epochs", "minutes", "lr")}
     return {**split_pairs(options.set, "--set"), **{name: text for name, text in own.items() if text is not None}}

@@ -44,6 +44,9 @@ class Facts:
         return requested or min(size, 2 ** (max(1, self.images).bit_length() - 1))
 
 
+DURATIONS = ("total_steps", "epochs", "minutes")
+
+
 def clipping_for(batch_size: int) -> float:
     """AGC's lambda for a batch: 0.01 from 1,024 images on, twice that for half of them, at most 0.16.
 
@@ -61,9 +64,11 @@ class Recipe:
     Resolutions, `crop_*` and `test_margin` are in px or fractions; rates are per optimizer step.
     """
 
-    # Duration: exactly one of the two; a step sees batch_size images, over all processes.
+    # Duration: exactly one of the three; a step sees batch_size images, over all processes. Minutes are those of the
+    # whole run, its scores and files included; total_steps comes beside them once it is known how many they are.
     total_steps: Annotated[int, Interval(ge=1), Le(1_000_000_000)] | None = None
     epochs: Annotated[float, Interval(gt=0), Le(1_000_000)] | None = None
+    minutes: Annotated[float, Interval(gt=0), Le(1_000_000)] | None = None
     warmup_fraction: Annotated[float, Interval(ge=0, le=1)]
     batch_size: Annotated[int, Interval(ge=1), Le(1_000_000)]
 
@@ -109,12 +114,10 @@ class Recipe:
     evaluations: Annotated[int, Interval(ge=1), Le(100_000)] = 10
 
     def __post_init__(self) -> None:
-        if (self.total_steps is None) == (self.epochs is None):
-            raise UserError(
-                "a recipe needs exactly one of total_steps and epochs; "
-                f"got total_steps={self.total_steps}, epochs={self.epochs}. Give --steps or --epochs alone."
-            )
         check_settings({name: getattr(self, name) for name in expectations(Recipe)})
+        durations = [self.epochs, self.total_steps if self.minutes is None else self.minutes]
+        if sum(duration is not None for duration in durations) != 1:
+            raise _durations_refused({name: getattr(self, name) for name in DURATIONS})
         if self.test_margin > 2 * self.test_resolution:
             raise UserError(
                 f"test_margin={self.test_margin} leaves less than a third of an image to be seen at "
@@ -127,10 +130,10 @@ class Recipe:
         return self.accumulation_steps or 1
 
     def steps(self, images: int) -> int:
-        """Optimizer steps of a run over `images` training images."""
+        """Optimizer steps of a run over `images` training images, once they are known."""
         if self.total_steps is not None:
             return self.total_steps
-        assert self.epochs is not None
+        assert self.epochs is not None, "how many fit into minutes is known once some have been taken"
         return max(1, round(self.epochs * images / self.batch_size))
 
 
@@ -160,10 +163,19 @@ def matters(settings: Mapping[str, Any], name: str) -> bool:
     return settings[name] is not None and settings[_DETAILS.get(name, name)] is not None
 
 
+def _durations_refused(durations: Mapping[str, Any]) -> UserError:
+    listed = ", ".join(f"{name}={value}" for name, value in durations.items())
+    return UserError(
+        f"a recipe needs exactly one of total_steps, epochs and minutes; got {listed}. Give --steps, --epochs or "
+        "--minutes alone."
+    )
+
+
 def change(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """`recipe` with `changes` (read already); a duration replaces the other one."""
-    durations = {"total_steps", "epochs"}
-    changed = durations & changes.keys()
-    if len(changed) == 1:
-        changes = {**changes, (durations - changed).pop(): None}
+    """`recipe` with `changes` (read already); a duration replaces any other."""
+    changed = [name for name in DURATIONS if changes.get(name) is not None]
+    if len(changed) > 1:
+        raise _durations_refused({name: changes[name] for name in changed})
+    if changed:
+        changes = {**dict.fromkeys(DURATIONS), **changes}
     return replace(recipe, **changes)

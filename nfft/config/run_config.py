@@ -1,6 +1,7 @@
 """What a run is to be: the one type from a command line, or a call of Python's, to run.json."""
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,7 @@ class RunConfig:
         push_to: a repository of the Hub that the run is put into.
         private: whether that is private when it is made; the account's default when absent.
         command: what asks for all this, for others to read.
+        began: when, in seconds of the monotonic clock; before the libraries are imported.
 
     Raises:
         UserError: for a value of the wrong type, or one that is out of range.
@@ -55,6 +57,7 @@ class RunConfig:
     push_to: str | None = None
     private: bool | None = None
     command: str = ""
+    began: float = field(default_factory=time.monotonic, compare=False)
 
     def __post_init__(self) -> None:
         for name, expected in expectations(RunConfig).items():

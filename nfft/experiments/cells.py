@@ -65,12 +65,12 @@ class Failed:
 
 
 # What of a run's settings are options of `nfft finetune`; any other is given with its --set.
-OPTIONS = ("task", "model", "model_arg", "recipe", "method", "steps", "epochs", "batch_size", "lr", "shots")
+OPTIONS = ("task", "model", "model_arg", "recipe", "method", "steps", "epochs", "minutes", "batch_size", "lr", "shots")
 # Those that are no settings of the recipe, the task or the method; and the setting that has another name.
 DESCRIBING = ("task", "model", "model_arg", "recipe", "method", "shots")
 NAMES = {"steps": "total_steps"}
 # Each is in place of the others.
-DURATIONS = ("steps", "total_steps", "epochs")
+DURATIONS = ("steps", "total_steps", "epochs", "minutes")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from nfft.auto import AutoNFNet
 from nfft.command_line import is_main_process, public_path
+from nfft.config.recipe import DURATIONS, Recipe
 from nfft.config.run_config import RunConfig
 from nfft.config.task import Task
 from nfft.data.sources.memory import task_of
@@ -184,15 +185,13 @@ def _train(config: RunConfig, trackers: Sequence[Tracker]) -> None:
         plan = make_plan(config, keeps=accelerator.is_local_main_process)
     if config.push_to is not None:
         plan.method.check_shareable(plan.checkpoint, folder)
-    if config.resume and plan.recipe.accumulation_steps is None:
-        # Another machine may have other memory; the run goes on as it was cut.
-        parts = saved_setting(folder, "accumulation_steps")
-        plan = replace(plan, recipe=replace(plan.recipe, accumulation_steps=parts))
+    if config.resume:
+        plan = replace(plan, recipe=_as_started(plan.recipe, folder))
     check_alike(
         {
             "images": [plan.fingerprint, *map(len, plan.data.splits)],
             "weights": plan.checkpoint.fingerprint,
-            "settings of the run": [plan.total_steps, plan.recipe.accumulation_steps],
+            "settings of the run": [getattr(plan.recipe, name) for name in (*DURATIONS, "accumulation_steps")],
         }
     )
     trainer: BaseTrainer = plan.method.trainer(plan, accelerator, folder)
@@ -222,6 +221,17 @@ def _train(config: RunConfig, trackers: Sequence[Tracker]) -> None:
         write_outputs(trainer, record, results)
         everyone.finish(folder, results)
     accelerator.end_training()
+
+
+def _as_started(recipe: Recipe, folder: Path) -> Recipe:
+    """`recipe` with what the run in `folder` found out about the machine it was started on.
+
+    Another may have other memory, and other speed: the run goes on as it was cut and planned.
+    """
+    measured = ["accumulation_steps"] if recipe.accumulation_steps is None else []
+    measured += ["total_steps", "evaluations"] if recipe.minutes is not None else []
+    known = {name: saved_setting(folder, name) for name in measured}
+    return replace(recipe, **{name: value for name, value in known.items() if value is not None})
 
 
 def check_push(repository: str | None) -> list[str]:

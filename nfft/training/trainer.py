@@ -2,11 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -27,6 +30,7 @@ from nfft.runs.folder import CHECKPOINTS, METRICS
 from nfft.runs.records import StepMetrics, ValidationMetrics
 from nfft.text import shorten
 from nfft.training.base import BaseTrainer, Effort, Outcome
+from nfft.training.budget import TRIAL_STEPS, WRITING_SECONDS, Pace, fitted, mean_seconds, rehearsal
 from nfft.training.checkpointing import latest_checkpoint, prune, save_checkpoint
 from nfft.training.memory import fewest_parts, learns_from_one
 from nfft.training.plan import Plan
@@ -92,6 +96,8 @@ class Trainer(BaseTrainer):
         plan.method.prepare(self.network)
         self.training = prepare_training(self.network, recipe, accelerator, plan.method)
         self.decoded = self._decode()
+        if recipe.total_steps is None and recipe.minutes is not None:
+            self.plan = replace(plan, recipe=self._fitted(recipe))
         # No gradients are kept, so more images fit than a process has in a training step.
         room = 4 * recipe.batch_size // (recipe.parts * accelerator.num_processes)
         self.predictor = self.new_predictor(min(EVALUATION_BATCH, room), keeps_views=True)
@@ -125,7 +131,7 @@ class Trainer(BaseTrainer):
         previous: Launched | None = None
         stopping = voted = False
 
-        batches = iter(self._train_loader())
+        batches = iter(self._train_loader(range(training.step, total_steps)))
         training.model.train()
         self.measured_at = time.perf_counter()
         while training.step < total_steps and not stopping:
@@ -221,13 +227,13 @@ class Trainer(BaseTrainer):
             return False
         return True
 
-    def _train_loader(self) -> DataLoader:
-        """This process's micro-batches, of what is left of the run."""
+    def _train_loader(self, steps: range) -> DataLoader:
+        """This process's micro-batches of these steps."""
         return train_loader(
             self.plan.data.train,
             self.plan.recipe,
             self.plan.config.seed,
-            steps=range(self.training.step, self.plan.total_steps),
+            steps=steps,
             rank=self.accelerator.process_index,
             processes=self.accelerator.num_processes,
             workers=self.workers,
@@ -364,6 +370,40 @@ class Trainer(BaseTrainer):
         # Processes may have unequal memory, and must cut a batch alike.
         return int(self.accelerator.gather(torch.tensor([mine], device=self.accelerator.device)).max())
 
+    def _fitted(self, recipe: Recipe) -> Recipe:
+        """`recipe` with the steps that fit into its minutes."""
+        processes = self.accelerator.num_processes
+        scored = self.plan.data.validation.keep(np.arange(min(2 * EVALUATION_BATCH, len(self.plan.data.validation))))
+        predictor = self.new_predictor(EVALUATION_BATCH)
+        network = {"raw": predictor.folded(self.network)}
+        image = mean_seconds([partial(predictor.predict, network, scored)] * 3, recipe, processes) / len(scored)
+        with rehearsal(self.training, self.accelerator):
+            step = mean_seconds(self._trial_steps(recipe), recipe, processes)
+        splits = [
+            split for split in (self.plan.data.test, *[self.plan.data.validation] * len(self.candidates)) if split
+        ]
+        pace = Pace(
+            step=step,
+            score=image * len(self.plan.data.validation),
+            end=image * sum(map(len, splits)) + WRITING_SECONDS,
+        )
+        return fitted(recipe, pace, time.monotonic() - self.plan.config.began)
+
+    def _trial_steps(self, recipe: Recipe) -> Iterator[Callable[[], Any]]:
+        """Steps at a rate of 0, each to the end of what it launches."""
+        training, to_input = self.training, self.new_predictor(EVALUATION_BATCH).inference.normalized
+        batches = iter(self._train_loader(range(TRIAL_STEPS)))
+        training.model.train()
+        for group in training.optimizer.param_groups:
+            group["lr"] = 0.0
+
+        def step() -> None:
+            micro_batches = [next(batches) for _ in range(recipe.parts)]
+            loss, *_ = optimizer_step(training, micro_batches, recipe, self.accelerator, to_input)
+            loss.item()
+
+        return (step for _ in range(TRIAL_STEPS))
+
     def _least_images(self, recipe: Recipe) -> int:
         return 1 if learns_from_one(self.network, recipe.train_resolution) else 2
 
@@ -386,7 +426,8 @@ class Trainer(BaseTrainer):
         images, pixels = self.plan.data.train, self.plan.pixels
         if not fits_cache(images, pixels):
             return None
-        is_seen_again = self.plan.total_steps * self.plan.recipe.batch_size > len(images)
+        recipe = self.plan.recipe
+        is_seen_again = recipe.minutes is not None or self.plan.total_steps * recipe.batch_size > len(images)
         if is_seen_again and self.accelerator.is_local_main_process:
             fill_cache(images, pixels)
         self.accelerator.wait_for_everyone()

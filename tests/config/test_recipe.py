@@ -226,7 +226,7 @@ def test_one_duration_replaces_the_other() -> None:
 
 @pytest.mark.parametrize("durations", [{"total_steps": 7, "epochs": 1.0}, {"total_steps": None, "epochs": None}])
 def test_exactly_one_duration(durations: dict) -> None:
-    with pytest.raises(UserError, match="exactly one of total_steps and epochs"):
+    with pytest.raises(UserError, match="exactly one of total_steps, epochs and minutes"):
         change(RECIPE, durations)
 
 
