@@ -49,8 +49,8 @@ import torch
 from gpu_rows import Card, Report, Row
 from training_steps import Pace, Setting, middle
 
+from nfft.cores import cores
 from nfft.distributed.accelerator import make_accelerator
-from nfft.machine import cores
 
 # Dense bf16 TFLOP/s by what the card calls itself. Source: NVIDIA's data sheets.
 NOMINAL = {"H200": 989, "H100 80GB HBM3": 989}

@@ -17,8 +17,8 @@ from PIL import Image
 from training_steps import Pace, Setting, Timed, by_nfft, release, run, warmed
 
 from nfft.config.recipe import Recipe
+from nfft.cores import cores
 from nfft.data.splits import Split
-from nfft.machine import cores
 
 CLASSES, QUALITY = 10, 90
 MAGNITUDE = 5  # of RandAugment: F0's in the paper

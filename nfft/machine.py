@@ -35,11 +35,6 @@ def memory_of(device: torch.device) -> int:
     return total // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def versions() -> dict[str, str]:
     """Versions of this package, of Python and of the libraries that decide the result, by name."""
     return {

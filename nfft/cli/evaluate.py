@@ -12,6 +12,7 @@ from nfft.cli.imports import lasting_imports
 from nfft.command_line import public_command
 from nfft.config.overrides import read_task
 from nfft.config.run_config import default_folder, split_pairs
+from nfft.cores import Moment
 from nfft.errors import UserError
 from nfft.files import check_writable, fingerprint_of, make_folder, write_json
 from nfft.runs.folder import RUN, has_ended, is_held
@@ -46,10 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Score, print, write results.json, and add the scores to a run's card where one is named."""
+    began = Moment.now()
     with lasting_imports():
         from nfft.auto import evaluation_of
         from nfft.data.splits import source_hash
-        from nfft.distributed.accelerator import make_accelerator
+        from nfft.distributed.accelerator import make_accelerator, set_threads
         from nfft.evaluation.evaluate import run_evaluation
         from nfft.machine import keep_freed_memory
         from nfft.reporting.publish import add_evaluation
@@ -57,13 +59,14 @@ def evaluate(options: argparse.Namespace) -> int:
     keep_freed_memory()
     task = read_task(options.task, split_pairs(options.set, "--set"))
     accelerator = make_accelerator(options.precision)
+    lines = set_threads(None, began)
     plan = evaluation_of(
         options.model, task, accelerator, split=options.split, resolution=options.resolution, revision=options.revision
     )
     output = options.output or default_output(options, source_hash(task), plan)
     if accelerator.is_main_process:
         check_places(options.add_to, output, plan.classifier.checkpoint)
-        for line in plan.lines:
+        for line in [*lines, *plan.lines]:
             print(line, file=sys.stderr)
     evaluation = run_evaluation(plan, accelerator, public_command())
     if accelerator.is_main_process:

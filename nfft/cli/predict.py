@@ -18,6 +18,7 @@ from nfft.cli.arguments import add_model, at_least, new_parser
 from nfft.cli.errors import run_command
 from nfft.cli.imports import lasting_imports
 from nfft.cli.streams import is_heard
+from nfft.cores import Moment
 from nfft.errors import UserError
 from nfft.text import one_line
 
@@ -132,13 +133,15 @@ def say_unused(files: "NamedFiles") -> None:
 
 def load(options: argparse.Namespace) -> tuple["AutoNFNet", int]:
     """The classifier, on the device of this process; and how many processes share the work."""
+    began = Moment.now()
     with lasting_imports():
         from nfft.auto import AutoNFNet
         from nfft.distributed.accelerator import best_device, make_accelerator, set_threads
 
+    for line in set_threads(None, began):
+        print(f"nfft: {line}", file=sys.stderr)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         accelerator = make_accelerator("fp32")
-        set_threads(None)
         with accelerator.local_main_process_first():
             classifier = AutoNFNet.from_pretrained(options.model, revision=options.revision).to(accelerator.device)
         processes = accelerator.num_processes
@@ -158,8 +161,8 @@ def classified(
     Args:
         names: of the files; of the first process, which hands them to the others.
     """
+    from nfft.cores import cores
     from nfft.distributed.accelerator import of_all
-    from nfft.machine import cores
 
     remaining, waiting = iter(names), deque[list[tuple[str, Future]]]()
     pool = ThreadPoolExecutor(max(1, cores() // processes))

@@ -1,7 +1,6 @@
 """What a run is to be: the one type from a command line, or a call of Python's, to run.json."""
 
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from annotated_types import Interval
 
 from nfft.config.fields import check_type, expectations, shown
 from nfft.config.task import Task
+from nfft.cores import Moment
 from nfft.errors import UserError, nearest
 
 LARGEST_SEED = 2**32 - 1
@@ -37,7 +37,7 @@ class RunConfig:
         push_to: a repository of the Hub that the run is put into.
         private: whether that is private when it is made; the account's default when absent.
         command: what asks for all this, for others to read.
-        began: when, in seconds of the monotonic clock; before the libraries are imported.
+        began: when that was; before the libraries are imported.
 
     Raises:
         UserError: for a value of the wrong type, or one that is out of range.
@@ -57,7 +57,7 @@ class RunConfig:
     push_to: str | None = None
     private: bool | None = None
     command: str = ""
-    began: float = field(default_factory=time.monotonic, compare=False)
+    began: Moment = field(default_factory=Moment.now, compare=False)
 
     def __post_init__(self) -> None:
         for name, expected in expectations(RunConfig).items():

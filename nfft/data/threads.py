@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from nfft.machine import cores
+from nfft.cores import cores
 
 T = TypeVar("T")
 BLOCK = 128

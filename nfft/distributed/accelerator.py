@@ -10,8 +10,9 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs, gather_object
 
+from nfft.cores import Moment, cores
 from nfft.errors import UserError
-from nfft.machine import computes_bf16, cores
+from nfft.machine import computes_bf16
 
 T = TypeVar("T")
 # What of accelerate is not offered here, where every process has a whole copy of the network.
@@ -109,16 +110,33 @@ def precision_of(accelerator: Accelerator) -> str:
     return next(name for name, mixed in MIXED.items() if mixed == accelerator.mixed_precision)
 
 
-def set_threads(threads: int | None) -> None:
-    """Let torch compute on `threads` cores of the CPU; None leaves its own choice, but for launchers.
+def set_threads(threads: int | None, since: Moment | None = None) -> list[str]:
+    """Let torch compute on `threads` cores of the CPU.
 
-    accelerate's and torch's launchers set one thread a process unless told more, which leaves most cores idle.
+    Args:
+        threads: None leaves torch's own choice, but for launchers, and where it is more than others leave.
+        since: a moment from which on it was seen what others do; where absent, they are taken for idle.
+
+    Returns:
+        A line, where others have cores that torch would take.
     """
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     launched = "ACCELERATE_MIXED_PRECISION" in os.environ or "TORCHELASTIC_RUN_ID" in os.environ
-    if threads is None and launched and os.environ.get("OMP_NUM_THREADS") == "1":
-        threads = max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     if threads is not None:
         torch.set_num_threads(threads)
+    elif launched and os.environ.get("OMP_NUM_THREADS") == "1":
+        # accelerate's and torch's launchers set that unless told more, which leaves most cores idle.
+        torch.set_num_threads(max(1, cores() // processes))
+    elif "OMP_NUM_THREADS" not in os.environ and processes == 1:
+        # The threads of a step wait for each other: one without a core of its own keeps all of them waiting.
+        usual, idle = min(torch.get_num_threads(), cores()), since.idle_cores() if since else cores()
+        torch.set_num_threads(min(usual, idle))
+        if idle < usual:
+            return [
+                f"other processes are at work: of {cores()} cores it takes {idle}, which is faster than to share; "
+                f"OMP_NUM_THREADS={usual} takes all"
+            ]
+    return []
 
 
 def default_workers(accelerator: Accelerator) -> int:

@@ -174,13 +174,12 @@ def is_held(folder: Path) -> bool:
     return is_locked(folder / LOCK)
 
 
-def saved_setting(folder: Path, name: str) -> Any:
-    """A setting of the recipe that the run in `folder` was started with; None where it cannot be told."""
+def started_as(folder: Path) -> RunRecord | None:
+    """The run in `folder` as it was started; None where it cannot be told."""
     try:
-        started, _ = read_started(folder)
+        return read_started(folder)[0]
     except UserError:
         return None
-    return started.recipe.settings.get(name) if started is not None else None
 
 
 def resume_run(

@@ -63,6 +63,7 @@ class BaseTrainer(ABC):
     Attributes:
         network: with the checkpoint's weights, and a new classifier where it needs one.
         workers: loader processes.
+        thread_lines: for people, where others are at work on the same cores.
         seconds: time since the run began, interruptions not included.
         record: run.json, once the run has begun.
     """
@@ -72,7 +73,7 @@ class BaseTrainer(ABC):
     def __init__(self, plan: Plan, accelerator: Accelerator, folder: Path) -> None:
         self.plan, self.accelerator, self.folder = plan, accelerator, folder
         recipe = plan.recipe
-        set_threads(recipe.threads)
+        self.thread_lines = set_threads(recipe.threads, plan.config.began)
         set_seed(plan.config.seed)
         self.network = build_network(
             plan.checkpoint, plan.data.classes, dropout=recipe.dropout, stochastic_depth=recipe.stochastic_depth

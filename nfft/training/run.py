@@ -1,5 +1,6 @@
 """A run from its config to a whole run folder: plan, train, score, write, and push."""
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -12,11 +13,12 @@ from nfft.command_line import is_main_process, public_path
 from nfft.config.recipe import DURATIONS, Recipe
 from nfft.config.run_config import RunConfig
 from nfft.config.task import Task
+from nfft.cores import cores
 from nfft.data.sources.memory import task_of
 from nfft.data.workers import workers_end
 from nfft.distributed.accelerator import check_alike, lone_process, make_accelerator
 from nfft.hub.upload import check_repository, has_token
-from nfft.runs.folder import CARD, check_folder, hold_run, read_results, read_run, resume_run, saved_setting, start_run
+from nfft.runs.folder import CARD, check_folder, hold_run, read_results, read_run, resume_run, start_run, started_as
 from nfft.runs.records import Results, RunRecord
 from nfft.training.base import BaseTrainer
 from nfft.training.interrupt import Interrupt
@@ -196,7 +198,7 @@ def _train(config: RunConfig, trackers: Sequence[Tracker]) -> None:
     )
     trainer: BaseTrainer = plan.method.trainer(plan, accelerator, folder)
     record = record_of(trainer)
-    notes += lone_process() + plan.notes + trainer.loading_lines()
+    notes += lone_process() + plan.notes + trainer.thread_lines + trainer.loading_lines()
     everyone = Everyone([MetricsFile(folder), *trackers] if is_main else [])
     # The others touch nothing of a folder before the main process has it.
     accelerator.wait_for_everyone()
@@ -226,11 +228,17 @@ def _train(config: RunConfig, trackers: Sequence[Tracker]) -> None:
 def _as_started(recipe: Recipe, folder: Path) -> Recipe:
     """`recipe` with what the run in `folder` found out about the machine it was started on.
 
-    Another may have other memory, and other speed: the run goes on as it was cut and planned.
+    Another may have other memory, other speed and other neighbors: the run goes on as it was cut and planned.
     """
+    started = started_as(folder)
+    if started is None:
+        return recipe
     measured = ["accumulation_steps"] if recipe.accumulation_steps is None else []
     measured += ["total_steps", "evaluations"] if recipe.minutes is not None else []
-    known = {name: saved_setting(folder, name) for name in measured}
+    known = {name: started.recipe.settings.get(name) for name in measured}
+    if recipe.threads is None and "OMP_NUM_THREADS" not in os.environ:
+        # Sums of fewer parts differ in their last bits.
+        known["threads"] = min(started.threads, cores())
     return replace(recipe, **{name: value for name, value in known.items() if value is not None})
 
 

@@ -387,7 +387,7 @@ class Trainer(BaseTrainer):
             score=image * len(self.plan.data.validation),
             end=image * sum(map(len, splits)) + WRITING_SECONDS,
         )
-        return fitted(recipe, pace, time.monotonic() - self.plan.config.began)
+        return fitted(recipe, pace, self.plan.config.began.seconds)
 
     def _trial_steps(self, recipe: Recipe) -> Iterator[Callable[[], Any]]:
         """Steps at a rate of 0, each to the end of what it launches."""

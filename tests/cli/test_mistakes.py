@@ -76,7 +76,7 @@ ARGUMENTS = {
     "--epochs inf": r"epochs must be a finite number; got inf",
     "--lr nan": r"lr must be a finite number; got nan",
     "--seed -1": r"--seed must be between 0 and 4294967295; got -1",
-    "--steps 2 --set epochs=3": r"exactly one of total_steps and epochs; got total_steps=2, epochs=3",
+    "--steps 2 --set epochs=3": r"exactly one of total_steps, epochs and minutes; got total_steps=2, epochs=3",
     "--set task.test_fraction=2": r"test_fraction must be between 0 and 1; got 2",
     "--set task.test_fraction=0.9": r"validation_fraction 0.15 and test_fraction 0.9 leave nothing to train on",
     # What does not go together.

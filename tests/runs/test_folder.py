@@ -24,8 +24,8 @@ from nfft.runs.folder import (
     read_run,
     read_skipped,
     resume_run,
-    saved_setting,
     start_run,
+    started_as,
     write_evaluations,
     write_push,
     write_results,
@@ -154,7 +154,7 @@ def test_a_damaged_record_is_refused(tmp_path: Path, text: str) -> None:
     for refuse in (lambda: resume_run(tmp_path, RUN), lambda: check_folder(tmp_path, resume=True)):
         with pytest.raises(UserError, match=r"--resume: .*run\.json is damaged or not a run's. Start anew in another"):
             refuse()
-    assert saved_setting(tmp_path, "lr") is None
+    assert started_as(tmp_path) is None
 
 
 def saved_at(folder: Path, step: int, record: RunRecord) -> None:
@@ -171,7 +171,8 @@ def test_a_record_that_is_lost_is_found_in_the_checkpoint(tmp_path: Path, text: 
     lost = folder / "run.json"
     lost.unlink() if text is None else lost.write_text(text)
     check_folder(folder, resume=True)
-    assert saved_setting(folder, "lr") == 0.1
+    record = started_as(folder)
+    assert record is not None and record.recipe.settings["lr"] == 0.1
     with pytest.raises(UserError, match=r"lr was 0\.1, now 0\.2"):
         resume_run(folder, with_settings(lr=0.2))
     record, (line,) = resume_run(folder, replace(RUN, started="later"))
