@@ -14,6 +14,8 @@ QUOTA = Path("/sys/fs/cgroup/cpu.max")
 COUNTED = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
 # Who is nice gives way, and yet takes a core at the wrong moment.
 BUSY = ("user", "nice", "system", "irq", "softirq", "steal")
+# The system counts in hundredths of a second, and takes a core for the one's whose turn it is then.
+SHORTEST = 1.0
 
 
 def cores() -> int:
@@ -51,10 +53,10 @@ class Moment:
     def idle_cores(self) -> int:
         """Cores that others have left to this process since then, on average.
 
-        At least one; all of them where the system does not tell.
+        At least one; all of them where the system does not tell, or the moment was too short a time ago.
         """
         now = Moment.now()
-        if self.busy is None or now.busy is None or now.time == self.time:
+        if self.busy is None or now.busy is None or now.time - self.time < SHORTEST:
             return cores()
         others = (now.busy - self.busy - (now.own - self.own)) / (now.time - self.time)
         return max(1, min(cores(), round(cores() - others)))
