@@ -19,6 +19,8 @@ from nfft.cli.streams import LastingFile
 from nfft.reporting.publish import add_evaluation
 from nfft.runs.records import AddedEvaluation
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,8 @@ from nfft.models.freezing import depth_groups
 from nfft.models.resolve import find_checkpoint
 from nfft.optim.param_groups import classifier
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 METHODS = [name.replace("_", "-") for name in registry.names("methods")]
 # One of each that has a trainer or a saver of its own.
 KINDS = ("full", "lora", "probe")

@@ -10,6 +10,8 @@ from scipy import stats
 
 from nfft.cli import compare
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 ASKED = ["--task", "digits", "--precision", "fp32", "--steps", "4", "--set", "evaluations=1", "--seeds", "2"]
 
 

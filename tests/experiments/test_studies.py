@@ -13,6 +13,8 @@ from nfft.config.registry import study as find_study
 from nfft.experiments.records import failed, finished, read_study_lines
 from nfft.experiments.results import table_of
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 FILE = """
 from nfft import Pretrained, Study
 

@@ -15,6 +15,8 @@ from safetensors.torch import load_file
 from nfft.cli import finetune
 from nfft.runs.folder import is_held
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 STEPS = 6
 TASK = ["--task", "digits", "--model", "scratch:test_nfnet", "--steps", str(STEPS), "--batch-size", "16"]
 COMMON = [*TASK, "--set", "evaluations=3", "--set", "threads=1"]

@@ -14,6 +14,8 @@ import nfft
 from nfft.cli import finetune
 from nfft.runs.records import Results, RunRecord
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 SETTINGS = {"total_steps": 3, "batch_size": 16, "evaluations": 1, "train_resolution": 32, "test_resolution": 32}
 
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from nfft.cli import finetune
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("blank_pictures")]
 
 ADAPTER = "adapter_model.safetensors"
 

@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 
 from nfft.cli import finetune
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 NETWORK = ["--task", "digits", "--model", "scratch:test_nfnet"]
 
 

@@ -15,6 +15,8 @@ from nfft.cli import finetune
 from nfft.errors import UserError
 from nfft.reporting.publish import add_evaluation
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 
 def assert_same_run(folder: Path, other: Path) -> None:
     """Final weights, both averages, momentum, metrics and scores are equal to the last bit."""

@@ -18,6 +18,8 @@ from nfft.data.loader import EvaluationImages
 from nfft.training.probe import trainer
 from nfft.training.probe.features import BATCH, extract_features
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 ASKED = ["--task", "digits", "--method", "probe", "--precision", "fp32"]
 
 
