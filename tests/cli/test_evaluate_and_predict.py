@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from io import BufferedWriter, TextIOWrapper
@@ -12,12 +11,15 @@ from pathlib import Path
 
 import pytest
 from accelerate.state import AcceleratorState
+from processes import torchrun
 
 from nfft.cli import card as card_command
 from nfft.cli import evaluate, finetune, predict
 from nfft.cli.streams import LastingFile
 from nfft.reporting.publish import add_evaluation
 from nfft.runs.records import AddedEvaluation
+
+pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +32,7 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
     asked = ["--task", "digits", "--steps", "4", "--batch-size", "16", "--set", "evaluations=1", "--precision", "fp32"]
+    asked += ["--set", "train_resolution=32", "--set", "test_resolution=32"]
     assert finetune.main([*asked, "--output-dir", str(folder)]) == 0
     return folder
 
@@ -56,7 +59,7 @@ def complaint(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_the_runs_own_scores_come_out_again(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate.main(["--model", str(run), "--task", "digits", "--precision", "fp32"]) == 0
-    (output,) = Path("runs").glob("evaluate-digits-run-*-test-48px/results.json")
+    (output,) = Path("runs").glob("evaluate-digits-run-*-test-32px/results.json")
     written = json.loads(output.read_text())
     own = json.loads((run / "results.json").read_text())["test"]
     for name in ("top1", "top5", "count", "resolution", "confusion", "per_class"):
@@ -66,7 +69,7 @@ def test_the_runs_own_scores_come_out_again(run: Path, capsys: pytest.CaptureFix
 
 
 def test_another_split_and_resolution_are_added_to_the_card(run: Path) -> None:
-    asked = ["--model", str(run), "--task", "digits", "--split", "validation", "--resolution", "64"]
+    asked = ["--model", str(run), "--task", "digits", "--split", "validation", "--resolution", "48"]
     readme = run / "README.md"
     readme.write_text(readme.read_text() + "\n## My notes\n\nKept, with `## no heading` in it.\n")
     for _ in range(2):
@@ -76,7 +79,7 @@ def test_another_split_and_resolution_are_added_to_the_card(run: Path) -> None:
     of_others = {**added, "task": {**added["task"], "source_hash": "of others"}}
     add_evaluation(run, AddedEvaluation.from_json(of_others))
     assert len(json.loads((run / "evaluations.json").read_text())) == 2, "data of the same name, from elsewhere"
-    assert added["scores"]["split"] == "validation" and added["resolution"] == 64
+    assert added["scores"]["split"] == "validation" and added["resolution"] == 48
     assert "Kept, with `## no heading` in it." in readme.read_text()
     assert f"{100 * added['scores']['top1']:.2f}" in readme.read_text()
     assert Path("out/own.json").is_file()
@@ -85,16 +88,11 @@ def test_another_split_and_resolution_are_added_to_the_card(run: Path) -> None:
 @pytest.mark.slow
 def test_two_processes_equal_one(run: Path) -> None:
     asked = ["evaluate", "--model", str(run), "--task", "digits", "--precision", "fp32"]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "nfft"]
-    scores, said = [], ""
-    for start in ([sys.executable, "-m", "nfft"], launcher):
-        output = f"{len(scores)}.json"
-        done = subprocess.run([*start, *asked, "--output", output], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        scores.append(json.loads(Path(output).read_text())["scores"])
-        said = done.stdout
-    assert said.count("top-1 ") == said.count("written to ") == 1
-    alone, shared = scores
+    assert evaluate.main([*asked[1:], "--output", "alone.json"]) == 0
+    done = torchrun("-m", "nfft", *asked, "--output", "shared.json")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("top-1 ") == done.stdout.count("written to ") == 1
+    alone, shared = (json.loads(Path(f"{name}.json").read_text())["scores"] for name in ("alone", "shared"))
     assert shared["loss"] == pytest.approx(alone["loss"], abs=1e-6)
     for name in ("count", "left_out", "top1", "top5", "confusion", "per_class"):
         assert shared[name] == alone[name], name
@@ -322,12 +320,11 @@ def test_several_processes_fill_one_table_in_order(run: Path, image_folder: Call
     folder = image_folder("many", images=7)
     (folder / "bee" / "3.png").write_bytes(b"torn")
     asked = ["predict", "--model", str(run), str(folder), "--batch-size", "2"]
-    for start in ([], ["-m", "torch.distributed.run", "--nproc-per-node=2"]):
-        command = [sys.executable, *start, "-m", "nfft", *asked, "--csv", f"{len(start)}.csv"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("13 pictures") == 1
-    alone, shared = map(table_rows, ("0.csv", "3.csv"))
+    assert predict.main([*asked[1:], "--csv", "alone.csv"]) == 0
+    done = torchrun("-m", "nfft", *asked, "--csv", "shared.csv")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("13 pictures") == 1
+    alone, shared = map(table_rows, ("alone.csv", "shared.csv"))
     assert [row["file"] for row in shared] == [row["file"] for row in alone]
     assert [row["label_1"] for row in shared] == [row["label_1"] for row in alone]
 

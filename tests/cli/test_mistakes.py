@@ -14,6 +14,8 @@ from accelerate.state import AcceleratorState
 
 from nfft.cli import finetune
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 Complaint = Callable[..., str]
 
 

@@ -8,9 +8,12 @@ from torch import nn
 
 from nfft.cli import finetune
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 COMMON = [
     *("--task", "digits", "--model", "scratch:test_nfnet", "--precision", "fp32", "--steps", "4"),
     *("--batch-size", "16", "--set", "evaluations=1", "--set", "mixup=0.2"),
+    *("--set", "task.validation_fraction=0.05", "--set", "task.test_fraction=0.05"),
 ]
 
 

@@ -19,6 +19,8 @@ from nfft.config import registry
 from nfft.config.recipe import Facts
 from nfft.runs import records
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 REPOSITORY = Path(__file__).parents[2]
 PAGES = {path.name: path.read_text() for path in sorted(REPOSITORY.glob("docs/*.md"))}
 FACTS = Facts(

@@ -18,6 +18,8 @@ from nfft.models.freezing import depth_groups
 from nfft.models.resolve import find_checkpoint
 from nfft.optim.param_groups import classifier
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 METHODS = [name.replace("_", "-") for name in registry.names("methods")]
 # One of each that has a trainer or a saver of its own.
 KINDS = ("full", "lora", "probe")
@@ -78,7 +80,8 @@ def test_layer_decay_slows_what_is_far_from_the_classifier() -> None:
 )
 def test_learns_and_comes_back_as_it_was_scored(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    asked = ["--task", "digits", "--method", name, "--precision", "fp32", "--set", "test_resolution=32"]
+    digits = ["--task", "digits", "--set", "task.validation_fraction=0.05", "--set", "task.test_fraction=0.1"]
+    asked = [*digits, "--method", name, "--precision", "fp32", "--set", "test_resolution=32"]
     if registry.method(name).heeds("total_steps"):
         asked += ["--steps", "30", "--batch-size", "32", "--set", "train_resolution=32", "--set", "evaluations=1"]
     assert finetune.main([*asked, "--output-dir", str(folder)]) == 0
@@ -96,9 +99,7 @@ def test_learns_and_comes_back_as_it_was_scored(name: str, tmp_path: Path) -> No
     from nfft.cli import evaluate
 
     scored = tmp_path / "scored.json"
-    assert (
-        evaluate.main(["--model", str(folder), "--task", "digits", "--precision", "fp32", "--output", str(scored)]) == 0
-    )
+    assert evaluate.main([*digits, "--model", str(folder), "--precision", "fp32", "--output", str(scored)]) == 0
     assert json.loads(scored.read_text())["scores"]["confusion"] == results["test"]["confusion"]
 
 

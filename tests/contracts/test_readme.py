@@ -16,6 +16,8 @@ from nfft.config.overrides import by_owner, read_changes, read_config
 from nfft.config.recipe import Recipe
 from nfft.config.task import Task
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 REPOSITORY = Path(__file__).parents[2]
 PAGES = {path: path.read_text() for path in (REPOSITORY / "README.md", *sorted(REPOSITORY.glob("docs/*.md")))}
 README = PAGES[REPOSITORY / "README.md"]

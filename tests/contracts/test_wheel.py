@@ -24,6 +24,7 @@ def test_a_wheel_trains_from_the_packaged_checkpoint(tmp_path: Path) -> None:
     # Ahead of the repository's own installation on the path.
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     command = [sys.executable, "-m", "nfft", "finetune", "--task", "digits", "--steps", "2"]
+    command += ["--batch-size", "16", "--set", "evaluations=1"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "model   nfnet-nano: test_nfnet" in done.stdout

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_recipe import RECIPE
 from torch import Tensor
 
 from nfft.config.recipe import Recipe
@@ -21,18 +22,6 @@ from nfft.data.randaugment import distort
 from nfft.data.splits import Split
 from nfft.errors import UserError
 
-RECIPE = Recipe(
-    total_steps=6,
-    warmup_fraction=0,
-    batch_size=8,
-    lr=0.1,
-    weight_decay=0,
-    clipping=None,
-    ema_decay=None,
-    train_resolution=8,
-    test_resolution=8,
-    test_margin=2,
-)
 SEED = 5
 VIEW = partial(evaluation_view, resolution=8, margin=2)
 

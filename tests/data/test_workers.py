@@ -2,33 +2,21 @@
 
 import multiprocessing
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_recipe import RECIPE
 from torch import Tensor
 
-from nfft.config.recipe import Recipe
 from nfft.data import workers
 from nfft.data.loader import Batch, EvaluationImages, evaluation_loader, train_loader
 from nfft.data.splits import Split
 from nfft.data.workers import Loader, sharing_lines, worker_begins, workers_end
 
-RECIPE = Recipe(
-    total_steps=2,
-    warmup_fraction=0,
-    batch_size=8,
-    lr=0.1,
-    weight_decay=0,
-    clipping=None,
-    ema_decay=None,
-    train_resolution=16,
-    test_resolution=16,
-    test_margin=2,
-    mixup=0.2,
-    cutmix=True,
-)
+MIXED = replace(RECIPE, mixup=0.2, cutmix=True)
 
 
 def photos() -> Split:
@@ -42,7 +30,7 @@ def half(image: Image.Image) -> np.ndarray:
 
 def batches(number: int) -> list[Batch]:
     split = photos()
-    trained = train_loader(split, RECIPE, 0, steps=range(2), rank=0, processes=1, workers=number)
+    trained = train_loader(split, MIXED, 0, steps=range(2), rank=0, processes=1, workers=number)
     images = EvaluationImages(split, half)
     scored = evaluation_loader(images, batch_size=6, rank=0, processes=1, workers=number)
     return [*trained, *scored]

@@ -10,7 +10,12 @@ from scipy import stats
 
 from nfft.cli import compare
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 ASKED = ["--task", "digits", "--precision", "fp32", "--steps", "4", "--set", "evaluations=1", "--seeds", "2"]
+
+# What a probe has no part in.
+SMALL = ["--set", "batch_size=16", "--set", "train_resolution=32", "--set", "test_resolution=32"]
 
 
 def comparison(folder: Path, *arguments: str) -> int:
@@ -49,7 +54,7 @@ def test_every_method_and_seed_once(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 @pytest.mark.usefixtures("one_process")
 def test_a_run_that_fails_stops_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = ["--methods", "last-stages,head-and-gains", "--seeds", "1", "--set", "last-stages.stages=9"]
+    asked = [*SMALL, "--methods", "last-stages,head-and-gains", "--seeds", "1", "--set", "last-stages.stages=9"]
     assert comparison(tmp_path, *asked) == 1
     said = capsys.readouterr().out
     assert "last-stages-0: failed: nfft: method.stages must be from 0 to 4" in said
@@ -60,7 +65,7 @@ def test_a_run_that_fails_stops_no_other(tmp_path: Path, capsys: pytest.CaptureF
 
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    asked = [*ASKED, "--methods", "full,head-and-gains", "--seeds", "1", "--steps", "12"]
+    asked = [*ASKED, *SMALL, "--methods", "full,head-and-gains", "--seeds", "1", "--steps", "12"]
     asked += ["--output-dir", str(tmp_path / "c")]
     with Process("-m", "nfft", "compare", *asked) as process:
         wait_for_step(process, tmp_path / "c/full-0", 3)

@@ -1,17 +1,18 @@
 """A study runs each of its cells once, whatever ends it and however many processes work on it."""
 
 import shutil
-import subprocess
-import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from processes import wait_for_step
+from processes import Process, wait_for_step
 
 from nfft.cli import study
 from nfft.config.registry import study as find_study
 from nfft.experiments.records import failed, finished, read_study_lines
 from nfft.experiments.results import table_of
+
+pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 FILE = """
 from nfft import Pretrained, Study
@@ -44,10 +45,9 @@ def command(file: Path, folder: Path, *arguments: str) -> list[str]:
 def test_every_cell_once_with_table_plot_and_card(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     folder = tmp_path / "out"
     # Two processes, each taking what the other is not at.
-    run = [sys.executable, "-m", "nfft", *command(file, folder)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    both = [subprocess.Popen(run, **pipes) for _ in range(2)]  # type: ignore[call-overload]
-    said = [process.communicate()[0] for process in both]
+    with ExitStack() as stack:
+        both = [stack.enter_context(Process("-m", "nfft", *command(file, folder))) for _ in range(2)]
+        said = ["".join(process.communicate()) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     records = finished(read_study_lines(folder / "runs.jsonl"))
     assert {record.cell for record in records} == CELLS
@@ -76,12 +76,11 @@ def test_every_cell_once_with_table_plot_and_card(file: Path, tmp_path: Path, ca
 def test_a_study_that_is_killed_goes_on_with_the_run_that_outlived_it(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    file.write_text(FILE.replace('"recipe": "pretrain", "steps": 2', '"recipe": "pretrain", "steps": 60'))
+    file.write_text(FILE.replace('"recipe": "pretrain", "steps": 2', '"recipe": "pretrain", "steps": 30'))
     folder = tmp_path / "out"
-    killed = subprocess.Popen([sys.executable, "-m", "nfft", *command(file, folder)], stdout=subprocess.DEVNULL)
-    wait_for_step(killed, folder / "pre-trained/net-0", 2)
-    killed.kill()
-    killed.wait()
+    with Process("-m", "nfft", *command(file, folder)) as killed:
+        wait_for_step(killed, folder / "pre-trained/net-0", 2)
+        killed.kill()
     assert not (folder / "pre-trained/net-0/results.json").exists()
     assert study.main(command(file, folder, "--only", "soft/digits-0")[1:]) == 0
     assert "failed" not in capsys.readouterr().out
@@ -91,7 +90,7 @@ def test_a_study_that_is_killed_goes_on_with_the_run_that_outlived_it(
 
 @pytest.mark.slow
 def test_a_machine_that_is_lent_for_minutes(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    file.write_text(FILE.replace('"recipe": "pretrain", "steps": 2', '"recipe": "pretrain", "steps": 60'))
+    file.write_text(FILE.replace('"recipe": "pretrain", "steps": 2', '"recipe": "pretrain", "steps": 30'))
     asked, done = command(file, tmp_path / "out", "--only", "soft/digits-0")[1:], tmp_path / "out/soft/digits-0"
     assert study.main([*asked, "--minutes", "0.001"]) == 124
     assert "what is done stays. The same command goes on" in capsys.readouterr().err

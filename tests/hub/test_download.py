@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import datasets
@@ -9,7 +11,6 @@ import numpy as np
 import pytest
 from hub_server import WRITER, HubServer
 from PIL import Image
-from processes import run
 
 from nfft.models.build import build_network
 from nfft.models.checkpoint import random_checkpoint
@@ -182,7 +183,8 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         str(Path(__file__).parents[1] / "support"),
         *(str(folder / name) for name in ("net", "photos", "work")),
     ]
-    done = run("-c", PLAY, *arguments, env=environment)
+    command = [sys.executable, "-c", PLAY, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert WRITER not in done.stdout
     return json.loads(done.stdout.splitlines()[-1])

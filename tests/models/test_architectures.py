@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -60,7 +61,15 @@ def pools(network: nn.Module) -> list[str]:
     return [repr(module) for module in network.modules() if isinstance(module, (nn.MaxPool2d, nn.AvgPool2d))]
 
 
-@pytest.mark.parametrize("name", counting.PAPER)
+# The others are these with more blocks, and take the longer.
+SOME = ("dm_nfnet_f0", "dm_nfnet_f1", "dm_nfnet_f4_plus", "dm_nfnet_f7", "dm_nfnet_f0_plus", "dm_nfnet_f1_plus")
+
+
+def large_are_slow(names: Iterable[str]) -> list[object]:
+    return [name if name in SOME or "resnet" in name else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", large_are_slow(counting.PAPER))
 def test_sizes_are_the_papers(name: str) -> None:
     parameters, macs = parameters_and_macs(name, counting.sides(name)[1])
     paper_parameters, paper_macs = counting.PAPER[name]
@@ -98,7 +107,7 @@ def test_timm_knows_the_names() -> None:
     assert all(timm.is_model(name) for name in ADDED)
 
 
-@pytest.mark.parametrize("name", ADDED)
+@pytest.mark.parametrize("name", large_are_slow(ADDED))
 def test_an_added_network_is_timms_with_arguments(name: str) -> None:
     base, arguments = in_timm(name)
     assert base not in ADDED

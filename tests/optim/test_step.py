@@ -31,6 +31,8 @@ from nfft.optim.step import SequentialUpdate, rehearse
 
 PROGRAM = Path(update_run.__file__)
 UNCLIPPED = "head.weight"
+# By the case and what it is of.
+Outcomes = dict[str, dict[str, np.ndarray]]
 
 
 def reference_steps(case: Case) -> dict[str, np.ndarray]:
@@ -73,7 +75,7 @@ def reference_steps(case: Case) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def in_one_pass(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, np.ndarray]]:
+def in_one_pass(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
     """What the kernel does in each case, on a CPU: Triton's interpreter must be on before Triton is imported."""
     pytest.importorskip("triton")
     folder = tmp_path_factory.mktemp("update")
@@ -82,23 +84,21 @@ def in_one_pass(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str,
     return {name: dict(np.load(folder / f"{number}.npz")) for number, name in enumerate(CASES)}
 
 
+# All cases in one test: the interpreter is slow, and two workers would both run it.
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
-def test_one_pass_equals_the_pieces_in_turn(name: str, in_one_pass: dict[str, dict[str, np.ndarray]]) -> None:
-    actual, expected = in_one_pass[name], take_steps(CASES[name], SequentialUpdate)
-    assert actual.keys() == expected.keys()
+def test_one_pass_equals_the_pieces_in_turn_and_both_are_the_papers_step(in_one_pass: Outcomes) -> None:
+    for name, case in CASES.items():
+        at_once, in_turn, expected = in_one_pass[name], take_steps(case, SequentialUpdate), reference_steps(case)
+        assert at_once.keys() == in_turn.keys()
+        assert_close(at_once, in_turn, name)
+        assert case.clipping is None or 0.2 < expected["shares"][0] < 0.8, "some units must be clipped, and some not"
+        assert_close(at_once, expected, name)
+        assert_close(in_turn, expected, name)
+
+
+def assert_close(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray], case: str) -> None:
     for key, array in expected.items():
-        np.testing.assert_allclose(actual[key], array, rtol=3e-6, atol=3e-7, err_msg=key)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
-def test_both_are_the_papers_step(name: str, in_one_pass: dict[str, dict[str, np.ndarray]]) -> None:
-    expected = reference_steps(CASES[name])
-    assert CASES[name].clipping is None or 0.2 < expected["shares"][0] < 0.8, "some units must be clipped, and some not"
-    for actual in (in_one_pass[name], take_steps(CASES[name], SequentialUpdate)):
-        for key, array in expected.items():
-            np.testing.assert_allclose(actual[key], array, rtol=3e-6, atol=3e-7, err_msg=key)
+        np.testing.assert_allclose(actual[key], array, rtol=3e-6, atol=3e-7, err_msg=f"{key}, {case}")
 
 
 def test_the_rehearsal_tells_a_step_that_differs() -> None:

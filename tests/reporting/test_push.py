@@ -92,8 +92,9 @@ def test_a_network_of_another_kind_that_was_there_goes(
 ) -> None:
     assert nfft("push", run, "user/digits").returncode == 0
     adapter = tmp_path / "adapter"
-    asked = ["finetune", "--task", "digits", "--method", "lora", "--steps", "2", "--output-dir", adapter]
-    assert nfft(*asked).returncode == 0
+    asked = ["finetune", "--task", "digits", "--method", "lora", "--steps", "2", "--batch-size", "16"]
+    asked += ["--set", "evaluations=1", "--set", "train_resolution=32", "--set", "test_resolution=32"]
+    assert nfft(*asked, "--output-dir", adapter).returncode == 0
     # Its card is another's, which one must have seen.
     (adapter / "README.md").write_bytes(hub.files("user/digits")["README.md"])
     assert nfft("push", adapter, "user/digits").returncode == 0

@@ -32,7 +32,7 @@ NET = {
     "num_classes": CLASSES,
 }
 RECIPE = Recipe(
-    total_steps=10,
+    total_steps=6,
     warmup_fraction=0.3,
     batch_size=12,
     accumulation_steps=2,
@@ -48,8 +48,8 @@ RECIPE = Recipe(
 SAM = {"sam_rho": 0.05, "sam_share": 0.4}
 # What two processes train: four micro-batches a step, and with SAM two, each with an ascent of its own.
 SHARED = {
-    "plain": replace(RECIPE, total_steps=6),
-    "sam": replace(RECIPE, total_steps=6, accumulation_steps=1, sam_rho=0.05),
+    "plain": RECIPE,
+    "sam": replace(RECIPE, accumulation_steps=1, sam_rho=0.05),
 }
 
 

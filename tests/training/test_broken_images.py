@@ -9,6 +9,8 @@ import pytest
 from nfft.cli import finetune
 from nfft.data.augment import train_view
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 COMMON = ["--model", "scratch:test_nfnet", "--steps", "12", "--batch-size", "16", "--set", "evaluations=1"]
 
 

@@ -15,9 +15,12 @@ from safetensors.torch import load_file
 from nfft.cli import finetune
 from nfft.runs.folder import is_held
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 STEPS = 6
 TASK = ["--task", "digits", "--model", "scratch:test_nfnet", "--steps", str(STEPS), "--batch-size", "16"]
 COMMON = [*TASK, "--set", "evaluations=3", "--set", "threads=1"]
+COMMON += ["--set", "task.validation_fraction=0.05", "--set", "task.test_fraction=0.05"]
 # Room for what a machine that is busy takes on top.
 PATIENCE = 30
 # Before the fourth of six steps, something happens.

@@ -14,7 +14,10 @@ import nfft
 from nfft.cli import finetune
 from nfft.runs.records import Results, RunRecord
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 SETTINGS = {"total_steps": 3, "batch_size": 16, "evaluations": 1, "train_resolution": 32, "test_resolution": 32}
+FEW = {"task_train_images": 200, "task_validation_fraction": 0.05, "task_test_fraction": 0.05}
 
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), np.uint8)
@@ -22,13 +25,14 @@ INSECTS = ["ant", "bee"] * 20
 
 
 def run(folder: Path, **changes: object) -> nfft.Run:
-    return nfft.fine_tune("digits", output_dir=folder, **(SETTINGS | changes))
+    return nfft.fine_tune("digits", output_dir=folder, **(SETTINGS | FEW | changes))
 
 
 def test_it_is_the_command_to_the_bit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(tmp_path / "call", seed=3)
     assert capsys.readouterr().out == ""
-    words = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
+    settings = {name.replace("task_", "task.", 1): value for name, value in (SETTINGS | FEW).items()}
+    words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
     assert finetune.main(["--task", "digits", "--seed", "3", *words, "--output-dir", str(tmp_path / "command")]) == 0
     files = [{path.name for path in (tmp_path / name).iterdir()} for name in ("call", "command")]
     assert files[0] == files[1]
@@ -38,7 +42,8 @@ def test_it_is_the_command_to_the_bit(tmp_path: Path, capsys: pytest.CaptureFixt
     assert records[0].decisive() == records[1].decisive()
     assert records[0].command == (
         "nfft.fine_tune('digits', model='nfnet-nano', seed=3, total_steps=3, batch_size=16, evaluations=1, "
-        "train_resolution=32, test_resolution=32)"
+        "train_resolution=32, test_resolution=32, task_train_images=200, task_validation_fraction=0.05, "
+        "task_test_fraction=0.05)"
     )
 
 
@@ -76,10 +81,8 @@ def test_settings_of_the_task_and_the_method(tmp_path: Path) -> None:
         "digits",
         method="lora",
         output_dir=tmp_path / "run",
-        total_steps=2,
-        task_train_images=200,
         method_rank=2,
-        evaluations=1,
+        **(SETTINGS | FEW),
     )
     assert finished.record.method.settings["rank"] == 2
     assert finished.record.data.train <= 201
@@ -94,7 +97,7 @@ def test_data_in_memory(tmp_path: Path, kind: str) -> None:
         "dataset": datasets.Dataset.from_dict(columns),
         "task": nfft.Task(name="insects", source=lambda: rows),
     }[kind]
-    settings = {"output_dir": tmp_path / "run", "total_steps": 2, "evaluations": 1, "task_test_fraction": 0.2}
+    settings = {**SETTINGS, "output_dir": tmp_path / "run", "task_test_fraction": 0.2}
     finished = nfft.fine_tune(data, **settings)
     assert finished.record.data.classes == ("ant", "bee")
     assert (finished.record.data.train, finished.record.data.validation, finished.record.data.test) == (28, 4, 8)

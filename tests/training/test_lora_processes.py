@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from nfft.cli import finetune
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("blank_pictures")]
 
 ADAPTER = "adapter_model.safetensors"
 
@@ -18,6 +18,7 @@ def test_two_processes_make_the_adapter_of_one(checkpoint: Path, tmp_path: Path)
     settings = [
         *("--task", "digits", "--method", "lora", "--model", str(checkpoint)),
         *("--steps", "20", "--batch-size", "32", "--precision", "fp32"),
+        *("--set", "task.validation_fraction=0.05", "--set", "task.test_fraction=0.05"),
         *("--set", "method.rank=4", "--set", "method.dora=true", "--set", "evaluations=1"),
     ]
     one, two = tmp_path / "one", tmp_path / "two"
@@ -43,7 +44,7 @@ def test_a_killed_run_makes_the_same_adapter_to_the_bit(checkpoint: Path, tmp_pa
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert finetune.main([*COMMON, *settings, "--output-dir", str(whole)]) == 0
     with start(killed, *settings) as process:
-        wait_for_step(process, killed, 15)
+        wait_for_step(process, killed, 9)
         process.kill()
     assert not (killed / ADAPTER).exists()
     assert finetune.main([*COMMON, *settings, "--output-dir", str(killed), "--resume"]) == 0

@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 
 from nfft.cli import finetune
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 NETWORK = ["--task", "digits", "--model", "scratch:test_nfnet"]
 
 
@@ -28,7 +30,7 @@ def metrics(folder: Path) -> list[dict]:
 @pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     settings = [
-        *("--steps", "20", "--batch-size", "32", "--precision", "fp32"),
+        *("--steps", "10", "--batch-size", "32", "--precision", "fp32"),
         *("--set", "mixup=0.2", "--set", "cutmix=true", "--set", "evaluations=1"),
     ]
     one, two = tmp_path / "one", tmp_path / "two"

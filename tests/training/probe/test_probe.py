@@ -1,6 +1,7 @@
 """A probe looks at every image once, goes on where it was stopped, and is the same from one process or two."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from nfft.data.loader import EvaluationImages
 from nfft.training.probe import trainer
 from nfft.training.probe.features import BATCH, extract_features
 
+pytestmark = pytest.mark.usefixtures("blank_pictures")
+
 ASKED = ["--task", "digits", "--method", "probe", "--precision", "fp32"]
 
 
@@ -33,15 +36,23 @@ def probe(folder: Path, *arguments: str) -> dict:
     return json.loads((folder / "results.json").read_text())
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a probe that has ended; tests that change it take a copy."""
+    folder = tmp_path_factory.mktemp("probe") / "run"
+    probe(folder)
+    return folder
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
 
-def test_only_the_classifier_changes_and_features_are_those_of_the_network(tmp_path: Path) -> None:
-    results = probe(tmp_path / "run")
+def test_only_the_classifier_changes_and_features_are_those_of_the_network(finished: Path) -> None:
+    results = json.loads((finished / "results.json").read_text())
     assert results["test"]["top1"] > 0.9
-    assert results["training"]["l2"] in {line["l2"] for line in solutions(tmp_path / "run")}
-    before, after = weights(Path(nfft.__file__).parent / "pretrained/nfnet-nano"), weights(tmp_path / "run")
+    assert results["training"]["l2"] in {line["l2"] for line in solutions(finished)}
+    before, after = weights(Path(nfft.__file__).parent / "pretrained/nfnet-nano"), weights(finished)
     assert {name for name in after if not torch.equal(before[name], after[name])} == {"head.fc.weight", "head.fc.bias"}
 
     from nfft.config import registry
@@ -50,9 +61,9 @@ def test_only_the_classifier_changes_and_features_are_those_of_the_network(tmp_p
 
     test = load_data(registry.task("digits")).test
     assert test is not None
-    model = nfft.AutoNFNet.from_pretrained(tmp_path / "run")
+    model = nfft.AutoNFNet.from_pretrained(finished)
     expected = model.features([decode(test[index]) for index in range(20)]).numpy()
-    kept = np.load(tmp_path / "run/features/test.npy")[:20].astype(np.float32)
+    kept = np.load(finished / "features/test.npy")[:20].astype(np.float32)
     assert np.abs(kept - expected).max() < 2e-3 * np.abs(expected).max()
 
 
@@ -62,8 +73,7 @@ def solutions(folder: Path) -> list[dict]:
 
 
 @pytest.mark.slow
-def test_a_stopped_probe_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    probe(tmp_path / "whole")
+def test_a_stopped_probe_goes_on_where_it_was(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     polled = []
 
     def requested(self: object) -> bool:
@@ -88,7 +98,7 @@ def test_a_stopped_probe_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(EvaluationImages, "view_of", noted_view)
     probe(tmp_path / "stopped", "--resume")
     assert len(seen) == 1259 + 269 + 269 - noted["rows"]
-    one, two = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+    one, two = weights(finished), weights(tmp_path / "stopped")
     assert all(one[name].equal(two[name]) for name in one)
 
     seen.clear()
@@ -96,8 +106,8 @@ def test_a_stopped_probe_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytes
     assert not seen
 
 
-def test_features_of_something_else_are_not_taken(tmp_path: Path) -> None:
-    probe(tmp_path / "run")
+def test_features_of_something_else_are_not_taken(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
     noted = tmp_path / "run/features/test.json"
     record = json.loads(noted.read_text())
     noted.write_text(json.dumps({**record, "key": "0" * 64}))
@@ -110,7 +120,7 @@ def test_features_of_something_else_are_not_taken(tmp_path: Path) -> None:
 def test_features_that_were_damaged_are_computed_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, cut: bool
 ) -> None:
-    asked = ["--shots", "10"]
+    asked = ["--shots", "10", "--set", "task.validation_fraction=0.05", "--set", "task.test_fraction=0.05"]
     before = probe(tmp_path / "run", *asked)
     whole, file = weights(tmp_path / "run"), tmp_path / "run/features/train.npy"
     content = bytearray(file.read_bytes())
@@ -124,13 +134,13 @@ def test_features_that_were_damaged_are_computed_again(
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(tmp_path: Path) -> None:
-    results = probe(tmp_path / "one")
+def test_two_processes_equal_one(finished: Path, tmp_path: Path) -> None:
+    results = json.loads((finished / "results.json").read_text())
     done = torchrun(SCRIPT, *ASKED, "--output-dir", tmp_path / "two")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("test        top-1") == 1
     for name in ("train", "validation", "test"):
-        one, two = (np.load(tmp_path / run / "features" / f"{name}.npy") for run in ("one", "two"))
+        one, two = (np.load(run / "features" / f"{name}.npy") for run in (finished, tmp_path / "two"))
         assert np.abs(one.astype(np.float32) - two).max() <= 2e-3 * np.abs(one).max()
     assert json.loads((tmp_path / "two/results.json").read_text())["test"]["top1"] == pytest.approx(
         results["test"]["top1"], abs=0.008
