@@ -27,6 +27,8 @@ WITHOUT_SYNC = (errno.EINVAL, errno.ENOTSUP)
 # Errors of the system when a file cannot be written: the user's to mend, not a bug.
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
+READING = os.O_RDONLY | getattr(os, "O_BINARY", 0)  # only Windows has two ways
+
 
 def cache_folder(name: str) -> Path:
     """The user's folder for one kind of what can be computed again.
@@ -71,6 +73,20 @@ def fingerprint_of(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def part_of(path: str, count: int, start: int = 0) -> bytes:
+    """Up to `count` bytes of a file: faster than through a file object, where there may be a million files."""
+    file = os.open(path, READING)
+    try:
+        if start:
+            os.lseek(file, start, os.SEEK_SET)
+        content = os.read(file, count)
+        while len(content) < count and (more := os.read(file, count - len(content))):
+            content += more
+        return content
+    finally:
+        os.close(file)
 
 
 @contextmanager

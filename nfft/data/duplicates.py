@@ -13,7 +13,7 @@ import numpy as np
 
 from nfft.data.decode import RawImage
 from nfft.data.threads import map_in_threads
-from nfft.files import cache_folder, write_text
+from nfft.files import cache_folder, part_of, write_text
 
 # Bytes at the end of a file by which most others of its size are told from it.
 TAIL = 512
@@ -72,14 +72,7 @@ def _end(image: RawImage, size: int) -> bytes:
     if not isinstance(image, str):
         return b""
     try:
-        # Faster than a file object of Python's, and there may be many.
-        file = os.open(image, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        try:
-            if size > TAIL:
-                os.lseek(file, -TAIL, os.SEEK_END)
-            return os.read(file, TAIL)
-        finally:
-            os.close(file)
+        return part_of(image, min(size, TAIL), max(0, size - TAIL))
     except OSError:
         return os.urandom(32)  # like no other
 

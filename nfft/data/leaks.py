@@ -12,7 +12,7 @@ from nfft.config.task import Task
 from nfft.data.decode import RawImage
 from nfft.data.duplicates import duplicates
 from nfft.data.sources.account import NOTHING_UNUSED, Account, counted, few_of
-from nfft.data.sources.base import ABSENT, Files, status_of
+from nfft.data.sources.base import Files
 from nfft.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def heed_leaks(task: Task, data: "Data") -> "Data":
         note = f"{count:,} images: too many to look for some that are there twice; --set task.leaks=refuse does"
         return replace(data, account=data.account + Account(notes=(note,)))
     images = _Images(data.splits)
-    sizes = [size for split in data.splits for size in _statuses(split)[:, 0].tolist()]
+    sizes = [size for split in data.splits for size in split.statuses()[:, 0].tolist()]
     groups = [[images.places[place] for place in group] for group in duplicates(images, sizes, _key(data.splits))]
     leaks = [group for group in groups if len({split.name for split, _ in group}) > 1]
     said = _said_of_leaks(task, leaks)
@@ -59,22 +59,14 @@ class _Images(Sequence):
 
     def __init__(self, splits: Sequence["Split"]) -> None:
         self.places = [(split, index) for split in splits for index in range(len(split))]
+        self.sources = [(split.images, row) for split in splits for row in split.rows.tolist()]
 
     def __len__(self) -> int:
         return len(self.places)
 
     def __getitem__(self, place: int) -> RawImage:  # type: ignore[override]
-        split, index = self.places[place]
-        return split[index]
-
-
-def _statuses(split: "Split") -> np.ndarray:
-    """What the system says of a split's images, as `Files.statuses` has it; -1 for what is no file."""
-    if isinstance(split.images, Files):
-        return split.images.statuses[split.rows]
-    images = (split[index] for index in range(len(split)))
-    statuses = [status_of(image) if isinstance(image, str) else ABSENT for image in images]
-    return np.array(statuses, np.int64).reshape(-1, 3)
+        images, row = self.sources[place]
+        return images[row]
 
 
 def _key(splits: Sequence["Split"]) -> str | None:
@@ -85,7 +77,7 @@ def _key(splits: Sequence["Split"]) -> str | None:
             return None
         digest.update(f"{split.name} {split.fingerprint} ".encode() + split.rows.tobytes())
         if isinstance(split.images, Files):
-            digest.update(split.images.statuses[split.rows].tobytes())
+            digest.update(split.statuses().tobytes())
     return digest.hexdigest()
 
 

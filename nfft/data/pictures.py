@@ -4,12 +4,14 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from nfft.data.decode import RawImage
 from nfft.data.splits import Split
+from nfft.files import part_of
 
 # So many pictures are read, and more of small ones until so many bytes are: a run's start is not to read all of
 # ImageNet. They share so many hashes.
@@ -52,10 +54,9 @@ def look_at_pictures(splits: Sequence[Split], seed: int, *, whole: bool) -> Pict
         # Where pictures lie in a table, they cannot be had without reading it.
         if len(split) and isinstance(split[0], str):
             are_files = True
-            paths = [str(split[index]) for index in range(len(split))]
+            paths = [str(split.images[row]) for row in split.rows.tolist()]
             names.update("\n".join(_below(paths)).encode())
-            # Not through Path, which takes as long as all the rest: there may be a million files.
-            sizes.update(np.fromiter((_size_of(path) for path in paths), np.int64, len(paths)).tobytes())
+            sizes.update(split.statuses()[:, 0].tobytes())
         else:
             names.update(split.rows.tobytes())
     content = hashlib.sha256()
@@ -65,7 +66,7 @@ def look_at_pictures(splits: Sequence[Split], seed: int, *, whole: bool) -> Pict
     return Pictures(
         names=names.hexdigest(),
         sizes=sizes.hexdigest() if are_files else None,
-        sample=_shared_hashes([digest for _, digest in _sample(splits, seed)]),
+        sample=_shared_hashes([digest for *_, digest in _sample(splits, seed)]),
         content=content.hexdigest() if whole else None,
     )
 
@@ -79,7 +80,7 @@ def changed_pictures(splits: Sequence[Split], seed: int, before: Pictures, now: 
     pairs = zip(before.sample, now.sample, strict=False)
     others = [number for number, (one, two) in enumerate(pairs) if one != two]
     if others:
-        places = [where for where, _ in _sample(splits, seed)]
+        places = [split.where(index) for split, index, _ in _sample(splits, seed)]
         suspects = [where for number in others for where in places[number::SAMPLE]]
         listed = ", ".join(suspects[:NAMED]) + (", ..." if len(suspects) > NAMED else "")
         least = f"at least {len(others)}" if len(suspects) > len(others) else f"{len(others)}"
@@ -95,29 +96,29 @@ def _shared_hashes(digests: list[bytes]) -> tuple[str, ...]:
     return tuple(hashlib.sha256(b"".join(group)).hexdigest()[:DIGITS] for group in groups)
 
 
-def _sample(splits: Sequence[Split], seed: int) -> Iterator[tuple[str, bytes]]:
-    """Where some pictures are from, and the hash of each."""
+def _sample(splits: Sequence[Split], seed: int) -> Iterator[tuple[Split, int, bytes]]:
+    """Some pictures, each as its split and its index there, and their hashes."""
     ends = np.cumsum([len(split) for split in splits])
+    numbers = np.random.default_rng((seed, PICTURES)).permutation(ends[-1])
+    whose = np.searchsorted(ends, numbers, side="right")
+    starts = ends - [len(split) for split in splits]
     read = 0
-    for count, number in enumerate(np.random.default_rng((seed, PICTURES)).permutation(ends[-1]).tolist()):
+    for count, (number, which) in enumerate(zip(numbers.tolist(), whose.tolist(), strict=True)):
         if count >= SAMPLE and read >= SAMPLE_BYTES:
             return
-        which = int(np.searchsorted(ends, number, side="right"))
-        split, index = splits[which], number - int(ends[which]) + len(splits[which])
+        split, index = splits[which], number - int(starts[which])
         digest, size = _content_of(split[index], whole=False)
         read += size
-        yield split.where(index), digest
+        yield split, index, digest
 
 
 def _content_of(raw: RawImage, *, whole: bool) -> tuple[bytes, int]:
     """SHA-256 of a picture, or of the ends of a large one, and how many bytes that are; of nothing where it is gone."""
     if isinstance(raw, str):
         try:
-            with open(raw, "rb") as file:  # noqa: PTH123 (as above)
-                content = file.read() if whole else file.read(ENDS)
-                if len(content) == ENDS and not whole:
-                    file.seek(max(ENDS, os.fstat(file.fileno()).st_size - ENDS))
-                    content += file.read(ENDS)
+            content = Path(raw).read_bytes() if whole else part_of(raw, ENDS)
+            if len(content) == ENDS and not whole:
+                content += part_of(raw, ENDS, max(ENDS, os.stat(raw).st_size - ENDS))  # noqa: PTH116
         except OSError:
             content = b""
     elif isinstance(raw, bytes):
@@ -132,10 +133,3 @@ def _below(paths: list[str]) -> list[str]:
     """Paths without what all of them begin with."""
     common = os.path.commonpath([min(paths), max(paths)]) if len(paths) > 1 else os.path.dirname(paths[0])  # noqa: PTH120
     return [path[len(common) :].lstrip(os.sep) for path in paths]
-
-
-def _size_of(path: str) -> int:
-    try:
-        return os.stat(path).st_size  # noqa: PTH116
-    except OSError:
-        return -1

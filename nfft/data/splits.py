@@ -13,7 +13,7 @@ from nfft.data.decode import RawImage
 from nfft.data.leaks import heed_leaks
 from nfft.data.rendering import PLAIN, Rendering
 from nfft.data.sources.account import NOTHING_UNUSED, Account, Unused, few_of
-from nfft.data.sources.base import Table
+from nfft.data.sources.base import ABSENT, Files, Table, status_of
 from nfft.data.sources.image_folder import SPLIT_NAMES
 from nfft.data.sources.memory import content_hash, is_in_memory
 from nfft.data.sources.open import open_source
@@ -51,6 +51,14 @@ class Split:
 
     def __getitem__(self, index: int) -> RawImage:
         return self.images[int(self.rows[index])]
+
+    def statuses(self) -> np.ndarray:
+        """What the system says of its files, as `Files` has it; -1 for images that are none."""
+        if isinstance(self.images, Files):
+            return self.images.statuses[self.rows]
+        images = (self.images[row] for row in self.rows.tolist())
+        statuses = [status_of(image) if isinstance(image, str) else ABSENT for image in images]
+        return np.array(statuses, np.int64).reshape(-1, 3)
 
     def where(self, index: int) -> str:
         """Where image `index` is from, for people: its path, or a row where images are embedded."""
