@@ -107,7 +107,18 @@ def examine(raw: RawImage, rendering: Rendering = PLAIN) -> tuple[Image.Image, S
     """The same, and what the picture turned out to hold."""
     with unreadable_if_it_fails(), open_image(raw, rendering) as image:
         _load(image)
-        return rendered(image, rendering_of(raw, rendering))
+        picture, seen = rendered(image, rendering_of(raw, rendering))
+        return picture, seen._replace(has_more=True) if _has_more(image) else seen
+
+
+def _has_more(image: Image.Image) -> bool:
+    """Whether a file has further pages or frames; those of a camera's JPEG are previews of the same picture."""
+    if image.format in (None, "JPEG", "MPO"):
+        return False
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # there is one, and it is damaged
+        return True
 
 
 @contextmanager

@@ -221,6 +221,7 @@ class Seen(NamedTuple):
         is_flat: whether it is of one color.
         kind: "integers" or "floats" of more than 8 bits whose range the file does not say; "" of any other.
         low, high: of these, the lowest and highest value; else 0 and the brightest of 255, 255 where it is not dark.
+        has_more: whether its file has further pages or frames.
     """
 
     width: int
@@ -229,6 +230,7 @@ class Seen(NamedTuple):
     kind: str = ""
     low: float = 0.0
     high: float = 255.0
+    has_more: bool = False
 
 
 # Darker than this, the brightest value is looked for in all pixels, and few enough pictures are.

@@ -64,7 +64,7 @@ def scan_split(split: Split, *, keeps: bool = False) -> Scan:
     if split.fingerprint is None:
         shapes = [np.asarray(split[index]).shape[1::-1] for index in indices.tolist()]
         return Scan(indices, np.array(shapes, np.int64).reshape(-1, 2), [])
-    reading = f"{readers()} 2 {split.rendering}".encode()
+    reading = f"{readers()} 3 {split.rendering}".encode()
     rows = split.rows[indices].tobytes() + indices.tobytes()
     key = hashlib.sha256(split.fingerprint.encode() + rows + reading).hexdigest()
     cached = cache_folder("scans") / f"{key}.json"
@@ -119,6 +119,9 @@ def notes_on(scans: Sequence[tuple[Split, Scan]], rendering: Rendering) -> tuple
             f"{_some(list(dim), len(seen))} dark, at most {brightest:g} of 255: "
             f"--set task.white={brightest:g} shows that as white"
         )
+    if more := [where for where, one in seen if one.has_more]:
+        verb = "has" if len(more) == 1 else "have"
+        notes.append(f"{_of_all(more, len(seen))} {verb} further pages or frames: the first is what is seen of each")
     return tuple(notes)
 
 
@@ -139,9 +142,12 @@ def _on_range(kind: str, seen: Sequence[Seen], rendering: Rendering) -> str | No
 
 
 def _some(names: Sequence[str], count: int) -> str:
+    return f"{_of_all(names, count)} {'is' if len(names) == 1 else 'are'}"
+
+
+def _of_all(names: Sequence[str], count: int) -> str:
     listed = ", ".join(shorten(name, 60) for name in names[:NAMED]) + (", ..." if len(names) > NAMED else "")
-    verb = "is" if len(names) == 1 else "are"
-    return f"{len(names):,} of {count:,} pictures looked at ({listed}) {verb}"
+    return f"{len(names):,} of {count:,} pictures looked at ({listed})"
 
 
 def _estimate_pixels(split: Split) -> int:

@@ -106,6 +106,19 @@ def found(*images: bytes) -> tuple[Rendering, tuple[str, ...]]:
     return rendering, notes_on([(split, scan)], rendering)
 
 
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "TIFF", "WEBP"])
+def test_further_pages_and_frames_are_told(kind: str) -> None:
+    first, second = (Image.new("L", (8, 8), shade) for shade in (90, 200))
+    for image in (first, second):
+        image.paste(255, (0, 0, 4, 4))
+    several, alone = encoded(first, kind, save_all=True, append_images=[second]), encoded(first, kind)
+    _, notes = found(alone, several, several)
+    (line,) = notes
+    assert line.startswith("2 of 3 pictures looked at (row 1, row 2) have further pages or frames")
+    assert found(alone)[1] == ()
+    np.testing.assert_allclose(shown(several), shown(alone), atol=8)
+
+
 @pytest.mark.parametrize("bits", [10, 12, 14])
 def test_few_bits_in_sixteen_are_shown_by_the_brightest_of_all(bits: int) -> None:
     top = 2**bits - 1
