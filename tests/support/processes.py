@@ -137,8 +137,9 @@ def _be_python(arguments: list[str], folder: str, environment: dict[str, str], f
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    # It reads once where the Hub is, and each test has its own.
-    importlib.reload(sys.modules["huggingface_hub.constants"])
+    # It reads once where the Hub is, and each test has its own; so does the client that its functions are of.
+    constants = importlib.reload(sys.modules["huggingface_hub.constants"])
+    sys.modules["huggingface_hub.hf_api"].api.endpoint = constants.ENDPOINT  # type: ignore[attr-defined]
     # Loader workers are forked, as from any other process.
     multiprocessing.set_start_method(None, force=True)
     sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
