@@ -1,4 +1,4 @@
-"""A classifier that sees what every stage of a network makes of an image, not the last one alone.
+"""A classifier that sees what every stage of a network makes of an image, not the last layer alone.
 
 timm has no name for such a network. It is saved as two: model.safetensors is the standard network with a classifier of
 its last layer, which timm and transformers load; the classifier over all stages lies beside it in a file of its own,
@@ -76,11 +76,11 @@ def _are_places(stages: Any) -> bool:
 
 
 class StagedNetwork(nn.Module):
-    """timm's network with one linear classifier over the mean activations of several stages, and its last features.
+    """timm's network with one linear classifier over the activations of several stages, and its last features.
 
     Args:
         body: timm's network, whose own classifier is not used.
-        widths: of each of the stages, as its `forward_intermediates` counts them.
+        widths: how many features there are of each of the stages, as its `forward_intermediates` counts them.
         head: features of all, in that order, the last layer's at the end -> logits.
 
     Source: arXiv 2201.03529, for the idea; there, single features of every layer are chosen.
@@ -117,18 +117,18 @@ class StagedNetwork(nn.Module):
 
 
 def stage_features(body: Any, stages: Sequence[int], pixels: Tensor) -> Tensor:
-    """Means over each stage's map, activated, beside what the network's own classifier gets: one pass, (n, width).
+    """Means and peaks of each stage's activations, and what the network's own classifier gets: one pass, (n, width).
 
     Networks without normalization activate at the start of a block, so a stage ends in what no activation has seen.
     """
     final, maps = body.forward_intermediates(pixels, indices=[*stages])
     activated = getattr(body, "final_act", None) or nn.Identity()
-    pooled = [activated(each).mean((2, 3)) for each in maps]
+    pooled = [pool for each in map(activated, maps) for pool in (each.mean((2, 3)), each.amax((2, 3)))]
     return torch.cat([*pooled, body.forward_head(final, pre_logits=True).flatten(1)], 1)
 
 
 def widths_of(architecture: str, network: nn.Module, side: int) -> dict[int, int]:
-    """The stages of timm's network that a classifier can see beside its last layer, and how wide each is.
+    """The stages of timm's network that a classifier can see beside its last layer, and how many features each has.
 
     The stem, of edges and colors, is not among them, and the last stage is what the last layer is made of.
 
@@ -149,7 +149,7 @@ def widths_of(architecture: str, network: nn.Module, side: int) -> dict[int, int
             f"{architecture} does not show what its stages make of an image. Leave method.stages out, and the "
             "classifier sees the last layer."
         )
-    return {place: int(each.shape[1]) for place, each in enumerate(maps) if 0 < place < len(maps) - 1}
+    return {place: 2 * int(each.shape[1]) for place, each in enumerate(maps) if 0 < place < len(maps) - 1}
 
 
 def write_head(network: StagedNetwork, folder: Path) -> StageEntry:

@@ -362,14 +362,11 @@ class StagesRecord(Record):
     Attributes:
         stages: that the first sees beside the last layer, as timm's `forward_intermediates` counts them; none where
             validation chose the last layer alone, and the two are one.
-        factor: of their standardized features: the smaller, the more their weights are penalized; null where there
-            are none.
         l2: the penalty of the second; the first's is in `training`.
         validation, test: scores of the second; `test` is null where the task has no such split.
     """
 
     stages: tuple[int, ...]
-    factor: float | None
     l2: float
     validation: Candidate
     test: Candidate | None
@@ -468,7 +465,6 @@ class SolutionMetrics(Record):
     Attributes:
         kind: of the line.
         l2: the penalty.
-        stages, factor: as in `StagesRecord`; absent for the last layer alone.
         iterations: of the solver.
         settled: false where the solver ended before it came to rest; absent otherwise.
         train_loss: on the features that it was solved for.
@@ -478,7 +474,6 @@ class SolutionMetrics(Record):
     kind: Literal["solution"] = "solution"
     l2: float
     stages: tuple[int, ...] | None = dataclasses.field(default=None, metadata=OMITTED)
-    factor: float | None = dataclasses.field(default=None, metadata=OMITTED)
     iterations: int
     settled: Literal[False] | None = dataclasses.field(default=None, metadata=OMITTED)
     train_loss: float

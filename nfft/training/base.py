@@ -40,13 +40,12 @@ class LastLayer:
     """The classifier of the last layer alone, beside one that sees several stages.
 
     Attributes:
-        stages, factor: of the other, as `nfft.runs.records.StagesRecord` has them.
+        stages: of the other, as `nfft.runs.records.StagesRecord` has them.
         l2: its penalty.
         validation, test: its predictions; no `test` where there is no such split.
     """
 
     stages: tuple[int, ...]
-    factor: float | None
     l2: float
     validation: Predictions
     test: Predictions | None

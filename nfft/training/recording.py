@@ -162,7 +162,6 @@ def results_of(trainer: BaseTrainer) -> Results | None:
         if last is None
         else StagesRecord(
             stages=last.stages,
-            factor=last.factor,
             l2=last.l2,
             validation=candidate(last.validation),
             test=candidate(last.test) if last.test is not None else None,

@@ -19,7 +19,7 @@ def plot_penalties(metrics: Sequence[Metrics], title: str) -> Figure:
     """
     found = [line for line in metrics if isinstance(line, SolutionMetrics)]
     best = min(found, key=lambda line: line.loss)
-    solutions = [line for line in found if (line.stages, line.factor) == (best.stages, best.factor)]
+    solutions = [line for line in found if line.stages == best.stages]
     penalties = [line.l2 for line in solutions]
     figure = Figure(figsize=(8, 6), layout="constrained")
     top1, loss = figure.subplots(2, 1, sharex=True)

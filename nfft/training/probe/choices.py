@@ -1,15 +1,13 @@
-"""What a probe's classifier may see: the last layer alone, or stages beside it, from the last one backwards."""
+"""What a probe's classifier may see: the last layer alone, or every stage beside it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from nfft.evaluation.metrics import Predictions
-from nfft.training.probe.solver import Solution
+from nfft.training.probe.solver import L2, Solution
 
-# Of the stages' standardized features beside the last layer's: a half is penalized four times as much.
-FACTORS = (1.0,)
+# With more features the best penalty is rarely stronger than so many steps of the path above the last layer's.
+STRONGER = 3
 
 
 @dataclass(frozen=True)
@@ -17,14 +15,12 @@ class Choice:
     """What a classifier sees.
 
     Attributes:
-        widths: of the stages beside the last layer, by their places; none for the last layer alone.
+        widths: features of the stages beside the last layer, by their places; none for the last layer alone.
         last: width of the last layer.
-        factor: of the stages' standardized features.
     """
 
     widths: Mapping[int, int]
     last: int
-    factor: float = 1.0
 
     @property
     def stages(self) -> tuple[int, ...]:
@@ -32,13 +28,8 @@ class Choice:
 
     @property
     def first(self) -> int:
-        """The first column of it, from the end: there is the last layer, and before it the last stages."""
+        """The first column of it, from the end, where the last layer is."""
         return -(sum(self.widths.values()) + self.last)
-
-    @property
-    def factors(self) -> np.ndarray:
-        """Of each column."""
-        return np.concatenate([np.full(sum(self.widths.values()), self.factor), np.ones(self.last)])
 
 
 @dataclass(frozen=True)
@@ -53,8 +44,22 @@ class Fitted:
 def choices_of(widths: Mapping[int, int], last: int) -> list[Choice]:
     """The choices to try, the last layer alone first.
 
+    One factor for the features of all stages, a factor that falls from stage to stage, and the last stages alone were
+    tried, too: LOG.md has what they lost.
+
     Args:
-        widths: of every stage, by its place.
+        widths: features of every stage, by its place.
         last: width of the last layer.
     """
-    return [Choice({}, last), *(Choice(widths, last, factor) for factor in FACTORS if widths)]
+    return [Choice({}, last), *([Choice(widths, last)] if widths else [])]
+
+
+def penalties_of(l2: float | None, before: Sequence[Fitted]) -> Sequence[float]:
+    """The path of penalties for the next choice: the one that is set, or all from where the best may be.
+
+    Args:
+        before: what was fitted to choices that see less.
+    """
+    if l2 is not None:
+        return [l2]
+    return L2[max(0, L2.index(before[0].solution.l2) - STRONGER) :] if before else L2

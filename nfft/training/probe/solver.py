@@ -60,8 +60,6 @@ class Rows:
     Args:
         parts: views of the same images; every readable row of each counts alike.
         device: where they are multiplied.
-        factors: of each feature, (width,), after it was scaled: one that is half as large is penalized four times as
-            much. All are 1 when absent.
 
     Attributes:
         mean: of each feature, (width,), float32.
@@ -70,14 +68,13 @@ class Rows:
         kept: all coordinates with their classes, where they fit in memory; otherwise rows are read each time.
     """
 
-    def __init__(self, parts: Sequence[Features], device: torch.device, factors: np.ndarray | None = None) -> None:
+    def __init__(self, parts: Sequence[Features], device: torch.device) -> None:
         self.parts, self.device = parts, device
         self.count = sum(len(part.readable) for part in parts)
         if not self.count:
             raise UserError("none of the training images can be read any more: is their disk still there?")
         self.width = parts[0].values.shape[1]
         mean, scale = self._moments()
-        scale = scale if factors is None else scale / factors
         self.mean = torch.from_numpy(mean).to(device, torch.float32)
         self.axes, self.variances = self._principal(torch.from_numpy(scale).to(device, torch.float32))
         fits = self.count * self.width * 4 <= CACHE_BYTES

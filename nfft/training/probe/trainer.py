@@ -24,9 +24,9 @@ from nfft.runs.folder import FEATURES
 from nfft.runs.records import FeatureMetrics, SolutionMetrics
 from nfft.training.base import BaseTrainer, Effort, LastLayer, Outcome
 from nfft.training.plan import Plan
-from nfft.training.probe.choices import Choice, Fitted, choices_of
+from nfft.training.probe.choices import Choice, Fitted, choices_of, penalties_of
 from nfft.training.probe.features import BATCH, Features, extract_features, find_features
-from nfft.training.probe.solver import CHUNK, L2, Rows, Solution, path
+from nfft.training.probe.solver import CHUNK, Rows, Solution, path
 from nfft.training.tracking import Tracker
 
 # The path of penalties ends when so many in a row have not lowered the loss on validation.
@@ -153,8 +153,7 @@ class ProbeTrainer(BaseTrainer):
 
     @staticmethod
     def _last_layer(choice: Choice, last: Fitted, test: Predictions | None) -> LastLayer:
-        factor = choice.factor if choice.widths else None
-        return LastLayer(choice.stages, factor, last.solution.l2, last.validation, test)
+        return LastLayer(choice.stages, last.solution.l2, last.validation, test)
 
     def _wanted(self) -> list[tuple[str, EvaluationImages, dict[str, Any]]]:
         """What goes through the network: a name, the images, and what tells them from others of this run."""
@@ -208,9 +207,9 @@ class ProbeTrainer(BaseTrainer):
     def _fit(self, choice: Choice, tracker: Tracker, stop_requested: Callable[[], bool]) -> Fitted | None:
         """The solution of the path that does best on validation; None when a stop was asked for."""
         parts = [each.columns(choice.first) for name, each in self.found.items() if name.startswith("train")]
-        rows = Rows(parts, self.accelerator.device, choice.factors)
+        rows = Rows(parts, self.accelerator.device)
         best, worse = None, 0
-        for solution in path(rows, len(self.plan.data.classes), L2 if self.l2 is None else [self.l2]):
+        for solution in path(rows, len(self.plan.data.classes), penalties_of(self.l2, self.fitted)):
             fitted = Fitted(choice, solution, self._predict("validation", solution, choice))
             tracker.log(metrics_of(fitted))
             # The loss: on a small split, the count of right answers says less than how right they are.
@@ -239,7 +238,6 @@ def metrics_of(fitted: Fitted) -> SolutionMetrics:
     return SolutionMetrics(
         l2=solution.l2,
         stages=choice.stages or None,
-        factor=choice.factor if choice.widths else None,
         iterations=solution.iterations,
         settled=None if solution.settled else False,
         train_loss=solution.loss,
