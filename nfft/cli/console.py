@@ -158,10 +158,8 @@ def farewell(folder: Path, results: Results) -> None:
             print(f"{scores.split:10}  top-1 {scores.top1:.2%}{top5}, loss {scores.loss:.3f}, {scores.count:,} images")
     if (last := results.stages) is not None and last.stages:
         name, other = ("test", last.test) if last.test is not None else ("validation", last.validation)
-        print(
-            "            this is how nfft answers, by a classifier that sees every stage; timm and transformers have the"
-        )
-        print(f"            last layer's in model.safetensors: {name} top-1 {other.top1:.2%}")
+        print("            nfft answers so, by a classifier that sees every stage; timm and transformers have the last")
+        print(f"            layer's, in model.safetensors: {name} top-1 {other.top1:.2%}")
     if results.test is None:
         print("            the task has no test split; validation chose the weights, so its score flatters a little")
     print(f"training    {training.seconds:.0f} s, {training.images_per_second:,.0f} img/s")

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 import timm
 import torch
 from accelerate.state import AcceleratorState
+from PIL import Image
 from processes import SCRIPT, torchrun
 from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
@@ -20,38 +20,41 @@ import nfft
 from nfft.cli import evaluate, finetune
 from nfft.config import registry
 from nfft.data.decode import decode
-from nfft.data.splits import load_data
+from nfft.data.splits import draw_shots, load_data
 from nfft.errors import UserError
 from nfft.files import fingerprint_of
-from nfft.models.transforms import transform_of
 
 ASKED = ["--task", "digits", "--method", "probe", "--precision", "fp32", "--shots", "10"]
-ALL = ["--set", "method.stages=all"]
+ALL, FIXED = ["--set", "method.stages=all"], ["--set", "method.l2=0.01"]
 HEAD = "stage_head.safetensors"
 IMAGES = 40
 
 
-def probe(folder: Path, *arguments: str) -> dict:
+def run_command(command: Any, *arguments: Any) -> int:
     try:
-        assert finetune.main([*ASKED, *arguments, "--output-dir", str(folder)]) == 0
+        return command.main([*map(str, arguments)])
     finally:
         AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def probe(folder: Path, *arguments: str) -> dict:
+    assert run_command(finetune, *ASKED, *arguments, "--output-dir", folder) == 0
     return json.loads((folder / "results.json").read_text())
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Two runs of the same data: `plain` and `all`, the second with one penalty for both of its classifiers."""
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs on the same data: `plain` and `all`."""
     folder = tmp_path_factory.mktemp("runs")
-    probe(folder / "plain", "--set", "method.l2=0.01")
-    probe(folder / "all", "--set", "method.l2=0.01", *ALL)
-    yield folder
+    probe(folder / "plain", *FIXED)
+    probe(folder / "all", *FIXED, *ALL)
+    return folder
 
 
-def pictures(split: str) -> tuple[list[np.ndarray], np.ndarray]:
-    data = load_data(registry.task("digits"))
-    chosen = {each.name: each for each in data.splits}[split]
-    return [decode(chosen[index]) for index in range(IMAGES)], chosen.labels[:IMAGES]
+def pictures() -> list[np.ndarray]:
+    test = load_data(registry.task("digits")).test
+    assert test is not None
+    return [decode(test[index]) for index in range(IMAGES)]
 
 
 @torch.no_grad()
@@ -61,10 +64,8 @@ def reference_features(folder: Path) -> np.ndarray:
     seen: list[torch.Tensor] = []
     for stage in network.stages[:-1]:
         stage.register_forward_hook(lambda module, given, made: seen.append(network.final_act(made)))
-    transform = transform_of(nfft.AutoNFNet.from_pretrained(folder).preprocessing)
-    from PIL import Image
-
-    pixels = torch.stack([transform(Image.fromarray(each)) for each in pictures("test")[0]]).double()
+    transform = nfft.AutoNFNet.from_pretrained(folder).transform
+    pixels = torch.stack([transform(Image.fromarray(each)) for each in pictures()]).double()
     final = network.forward_features(pixels)
     rows = [pool for each in seen for pool in (each.mean((2, 3)), each.amax((2, 3)))]
     return torch.cat([*rows, final.mean((2, 3))], 1).numpy()
@@ -74,7 +75,7 @@ def test_other_loaders_have_what_a_probe_without_stages_saves(runs: Path) -> Non
     plain, both = (json.loads((runs / name / "results.json").read_text()) for name in ("plain", "all"))
     assert (runs / "all/model.safetensors").read_bytes() == (runs / "plain/model.safetensors").read_bytes()
     assert both["stages"]["test"]["top1"] == plain["test"]["top1"]
-    assert both["stages"]["stages"] and both["test"]["top1"] != plain["test"]["top1"]
+    assert both["stages"]["stages"] == [1, 2, 3] and both["test"]["loss"] < plain["test"]["loss"]
     assert not (runs / "plain" / HEAD).exists() and "stages" not in plain
 
 
@@ -82,18 +83,103 @@ def test_the_classifier_is_what_scikit_learn_finds_on_features_of_timm(runs: Pat
     kept = {name: np.load(runs / f"all/features/{name}.npy").astype(np.float64) for name in ("train", "test")}
     expected = reference_features(runs / "plain")
     assert np.abs(kept["test"][:IMAGES] - expected).max() < 2e-3 * np.abs(expected).max()
-    scaler = StandardScaler().fit(kept["train"])
-    labels = np.load(runs / "all/features/train.npy", mmap_mode="r")
-    data = load_data(registry.task("digits"))
-    from nfft.data.splits import draw_shots
 
-    labels = draw_shots(data, 10, 0).train.labels
+    scaler = StandardScaler().fit(kept["train"])
+    labels = draw_shots(load_data(registry.task("digits")), 10, 0).train.labels
     solver = LogisticRegression(C=1 / (0.01 * len(labels)), tol=1e-10, max_iter=10_000)
-    solver.fit(scaler.transform(kept["train"]), labels)
-    wanted = solver.predict_proba(scaler.transform(expected))
+    wanted = solver.fit(scaler.transform(kept["train"]), labels).predict_proba(scaler.transform(expected))
     model = nfft.AutoNFNet.from_pretrained(runs / "all")
-    found = model.predict(pictures("test")[0], top_k=10)
-    scores = np.array(
-        [[{each["label"]: each["score"] for each in row}[name] for name in model.labels] for row in found]
-    )
-    assert np.abs(scores - wanted).max() < 1e-2
+    named = [{each["label"]: each["score"] for each in row} for row in model.predict(pictures(), top_k=10)]  # type: ignore
+    assert np.abs([[row[name] for name in model.labels] for row in named] - wanted).max() < 1e-2
+
+
+def test_what_is_loaded_answers_as_it_was_scored_and_is_saved_whole(runs: Path, tmp_path: Path) -> None:
+    asked = ["--model", runs / "all", "--task", "digits", "--precision", "fp32"]
+    assert run_command(evaluate, *asked, "--output", tmp_path / "scores.json") == 0
+    scored = json.loads((tmp_path / "scores.json").read_text())
+    results = json.loads((runs / "all/results.json").read_text())
+    assert scored["scores"]["top1"] == pytest.approx(results["test"]["top1"], abs=0.004)
+    assert scored["model"]["fingerprint"] == fingerprint_of(runs / "all" / HEAD) == results["files"][HEAD]
+
+    model = nfft.AutoNFNet.from_pretrained(runs / "all")
+    model.save_pretrained(tmp_path / "saved")
+    again = nfft.AutoNFNet.from_pretrained(tmp_path / "saved")
+    assert again.predict(pictures()) == model.predict(pictures())
+    assert again.features(pictures()).shape == (IMAGES, 2 * (48 + 96 + 144) + 288)
+
+
+def test_a_new_classifier_and_a_new_run_start_without_it(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nfft.AutoNFNet.from_pretrained(runs / "all", num_classes=3).save_pretrained(tmp_path / "saved")
+    assert "nfft_stages" not in json.loads((tmp_path / "saved/config.json").read_text())
+    probe(tmp_path / "run", "--model", str(runs / "all"), *FIXED)
+    assert "has a classifier over several stages, which is left out" in " ".join(capsys.readouterr().out.split())
+    assert not (tmp_path / "run" / HEAD).exists()
+
+
+def test_the_card_says_which_loader_gives_which_answer(runs: Path) -> None:
+    last = json.loads((runs / "all/results.json").read_text())["stages"]["test"]
+    card = " ".join((runs / "all/README.md").read_text().split())
+    assert "`nfft` answers by it" in card
+    assert f"their answers are others: {100 * last['top1']:.2f} % top-1 on test in place of" in card
+    assert HEAD not in (runs / "plain/README.md").read_text()
+
+
+def _changed(folder: Path, change: Any) -> None:
+    """The file of the classifier with other tensors, whose hash config.json has."""
+    tensors = load_file(folder / HEAD)
+    change(tensors)
+    save_file(tensors, folder / HEAD)
+    _described(folder, sha256=fingerprint_of(folder / HEAD))
+
+
+def _described(folder: Path, **entries: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["nfft_stages"] |= entries
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+DAMAGES: dict[str, tuple[Any, str]] = {
+    "missing": (lambda folder: (folder / HEAD).unlink(), "stage_head.safetensors is missing"),
+    "cut": (lambda folder: (folder / HEAD).write_bytes(b"cut"), "stage_head.safetensors is not the one"),
+    "shape": (lambda folder: _changed(folder, lambda all: all.update(bias=torch.zeros(3))), "bias must be"),
+    "lost": (lambda folder: _changed(folder, lambda all: all.pop("last.weight")), "last.weight is missing"),
+    "infinite": (lambda folder: _changed(folder, lambda all: all["bias"].fill_(torch.inf)), "not finite"),
+    "strange stage": (lambda folder: _described(folder, stages=[1, 99]), "stages that the network does not have"),
+    "order": (lambda folder: _described(folder, stages=[2, 1]), "ascending whole numbers"),
+    "words": (lambda folder: _described(folder, stages="all"), "ascending whole numbers"),
+    "hash": (lambda folder: _described(folder, weights=None), "two hashes"),
+    "other hash": (lambda folder: _described(folder, weights="0" * 64), "model.safetensors is not the one"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_classifier_is_a_sentence(runs: Path, tmp_path: Path, damage: str) -> None:
+    shutil.copytree(runs / "all", tmp_path / "run", ignore=shutil.ignore_patterns("features"))
+    act, sentence = DAMAGES[damage]
+    act(tmp_path / "run")
+    with pytest.raises(UserError, match=sentence):
+        nfft.AutoNFNet.from_pretrained(tmp_path / "run")
+
+
+def test_scores_of_one_classifier_are_not_added_to_the_run_of_the_other(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for model, run in (("plain", "all"), ("all", "plain")):
+        assert run_command(evaluate, "--model", runs / model, "--task", "digits", "--add-to", runs / run) == 2
+        assert "the run there has other weights than --model" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one_and_a_run_that_goes_on_the_same(runs: Path, tmp_path: Path) -> None:
+    done = torchrun(SCRIPT, *ASKED, *ALL, *FIXED, "--output-dir", tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    one, two = (load_file(folder / HEAD) for folder in (runs / "all", tmp_path / "two"))
+    assert one.keys() == two.keys()
+    for name in one:
+        assert (one[name] - two[name]).abs().max() <= 2e-2 * one[name].abs().max()
+    shutil.copytree(runs / "all", tmp_path / "again")
+    (tmp_path / "again/results.json").unlink()
+    probe(tmp_path / "again", *ALL, *FIXED, "--resume")
+    assert (tmp_path / "again" / HEAD).read_bytes() == (runs / "all" / HEAD).read_bytes()
