@@ -171,12 +171,24 @@ def open_checkpoint(name: str, folder: Path) -> Checkpoint:
     _check_architecture(name, config["architecture"])
     validate_config(name, config)
     rendering_from(name, config.get(ENTRY))
-    if entry_from(name, config) is not None and not (folder / STAGE_HEAD).is_file():
-        raise UserError(
-            f"{name}: config.json speaks of a classifier over several stages, and {STAGE_HEAD} is missing. Fetch all "
-            f"files again; or take {STAGES} out of config.json, and the last layer's classifier answers."
-        )
+    if entry_from(name, config) is not None:
+        _check_stages(name, folder, is_adapter=ADAPTER in config)
     return Checkpoint(name, config["architecture"], folder, config)
+
+
+def _check_stages(name: str, folder: Path, *, is_adapter: bool) -> None:
+    """See that what config.json says of a classifier over several stages can be true of the files in `folder`."""
+    if is_adapter:
+        raise UserError(
+            f"{name}: config.json speaks of an adapter and of a classifier over several stages; nfft makes no network "
+            f"with both. Take {STAGES} out of it, and the adapter's classifier answers."
+        )
+    for file in (STAGE_HEAD, "model.safetensors"):
+        if not (folder / file).is_file():
+            raise UserError(
+                f"{name}: config.json speaks of a classifier over several stages, and {file} is missing. Fetch all "
+                f"files again; or take {STAGES} out of config.json, and the last layer's classifier answers."
+            )
 
 
 def random_checkpoint(architecture: str, model_args: dict[str, Any]) -> Checkpoint:

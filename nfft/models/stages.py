@@ -25,6 +25,8 @@ from nfft.text import shorten
 STAGE_HEAD = "stage_head.safetensors"
 STAGES = "nfft_stages"
 MOST_STAGES = 256
+# Beyond, what relates every feature to every other takes gigabytes, and its axes an hour.
+MOST_FEATURES = 16_384
 LAST, BIAS = "last.weight", "bias"
 
 
@@ -136,7 +138,7 @@ def widths_of(architecture: str, network: nn.Module, side: int) -> dict[int, int
         side: px of the images that it takes.
 
     Raises:
-        UserError: for a network that does not show its stages.
+        UserError: for a network that does not show its stages, or has too many.
     """
     outline: Any = copy.deepcopy(network).to("meta").eval()
     try:
@@ -149,7 +151,13 @@ def widths_of(architecture: str, network: nn.Module, side: int) -> dict[int, int
             f"{architecture} does not show what its stages make of an image. Leave method.stages out, and the "
             "classifier sees the last layer."
         )
-    return {place: 2 * int(each.shape[1]) for place, each in enumerate(maps) if 0 < place < len(maps) - 1}
+    widths = {place: 2 * int(each.shape[1]) for place, each in enumerate(maps) if 0 < place < len(maps) - 1}
+    if sum(widths.values()) > MOST_FEATURES:
+        raise UserError(
+            f"the stages of {architecture} have {sum(widths.values()):,} features, and a classifier can be fitted to "
+            f"{MOST_FEATURES:,}. Leave method.stages out, and the classifier sees the last layer."
+        )
+    return widths
 
 
 def write_head(network: StagedNetwork, folder: Path) -> StageEntry:

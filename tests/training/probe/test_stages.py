@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 import nfft
-from nfft.cli import evaluate, finetune
+from nfft.cli import evaluate, export, finetune
 from nfft.config import registry
 from nfft.data.decode import decode
 from nfft.data.splits import draw_shots, load_data
@@ -51,7 +51,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def pictures() -> list[np.ndarray]:
+def pictures() -> list[Image.Image]:
     test = load_data(registry.task("digits")).test
     assert test is not None
     return [decode(test[index]) for index in range(IMAGES)]
@@ -65,7 +65,7 @@ def reference_features(folder: Path) -> np.ndarray:
     for stage in network.stages[:-1]:
         stage.register_forward_hook(lambda module, given, made: seen.append(network.final_act(made)))
     transform = nfft.AutoNFNet.from_pretrained(folder).transform
-    pixels = torch.stack([transform(Image.fromarray(each)) for each in pictures()]).double()
+    pixels = torch.stack([transform(each) for each in pictures()]).double()
     final = network.forward_features(pixels)
     rows = [pool for each in seen for pool in (each.mean((2, 3)), each.amax((2, 3)))]
     return torch.cat([*rows, final.mean((2, 3))], 1).numpy()
@@ -93,7 +93,8 @@ def test_the_classifier_is_what_scikit_learn_finds_on_features_of_timm(runs: Pat
     assert np.abs([[row[name] for name in model.labels] for row in named] - wanted).max() < 1e-2
 
 
-def test_what_is_loaded_answers_as_it_was_scored_and_is_saved_whole(runs: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_what_is_loaded_answers_as_it_was_scored(runs: Path, tmp_path: Path) -> None:
     asked = ["--model", runs / "all", "--task", "digits", "--precision", "fp32"]
     assert run_command(evaluate, *asked, "--output", tmp_path / "scores.json") == 0
     scored = json.loads((tmp_path / "scores.json").read_text())
@@ -101,6 +102,8 @@ def test_what_is_loaded_answers_as_it_was_scored_and_is_saved_whole(runs: Path, 
     assert scored["scores"]["top1"] == pytest.approx(results["test"]["top1"], abs=0.004)
     assert scored["model"]["fingerprint"] == fingerprint_of(runs / "all" / HEAD) == results["files"][HEAD]
 
+
+def test_what_is_saved_again_is_whole(runs: Path, tmp_path: Path) -> None:
     model = nfft.AutoNFNet.from_pretrained(runs / "all")
     model.save_pretrained(tmp_path / "saved")
     again = nfft.AutoNFNet.from_pretrained(tmp_path / "saved")
@@ -108,6 +111,7 @@ def test_what_is_loaded_answers_as_it_was_scored_and_is_saved_whole(runs: Path, 
     assert again.features(pictures()).shape == (IMAGES, 2 * (48 + 96 + 144) + 288)
 
 
+@pytest.mark.slow
 def test_a_new_classifier_and_a_new_run_start_without_it(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,9 +139,12 @@ def _changed(folder: Path, change: Any) -> None:
 
 
 def _described(folder: Path, **entries: Any) -> None:
+    _described_as(folder, nfft_stages={**json.loads((folder / "config.json").read_text())["nfft_stages"], **entries})
+
+
+def _described_as(folder: Path, **entries: Any) -> None:
     config = json.loads((folder / "config.json").read_text())
-    config["nfft_stages"] |= entries
-    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(json.dumps({**config, **entries}))
 
 
 DAMAGES: dict[str, tuple[Any, str]] = {
@@ -147,6 +154,7 @@ DAMAGES: dict[str, tuple[Any, str]] = {
     "lost": (lambda folder: _changed(folder, lambda all: all.pop("last.weight")), "last.weight is missing"),
     "infinite": (lambda folder: _changed(folder, lambda all: all["bias"].fill_(torch.inf)), "not finite"),
     "strange stage": (lambda folder: _described(folder, stages=[1, 99]), "stages that the network does not have"),
+    "an adapter": (lambda folder: _described_as(folder, nfft_adapter={}), "nfft makes no network with both"),
     "order": (lambda folder: _described(folder, stages=[2, 1]), "ascending whole numbers"),
     "words": (lambda folder: _described(folder, stages="all"), "ascending whole numbers"),
     "hash": (lambda folder: _described(folder, weights=None), "two hashes"),
@@ -183,3 +191,32 @@ def test_two_processes_equal_one_and_a_run_that_goes_on_the_same(runs: Path, tmp
     (tmp_path / "again/results.json").unlink()
     probe(tmp_path / "again", *ALL, *FIXED, "--resume")
     assert (tmp_path / "again" / HEAD).read_bytes() == (runs / "all" / HEAD).read_bytes()
+
+
+@pytest.mark.slow
+def test_an_export_answers_by_all_stages(runs: Path, tmp_path: Path) -> None:
+    import onnxruntime
+
+    model = nfft.AutoNFNet.from_pretrained(runs / "all")
+    pixels = torch.stack([model.transform(each) for each in pictures()])
+    with torch.no_grad():
+        wanted, others = model(pixels), model.network.body(pixels)
+    assert run_command(export, runs / "all", "--output", tmp_path / "model.onnx") == 0
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    answers = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: pixels.numpy()})[0])
+    assert (answers - wanted).abs().max() < 1e-3 < (others - wanted).abs().max()
+    asked = ["--format", "onnx", "--int8", "--task", "digits", "--output", tmp_path / "int8.onnx"]
+    assert run_command(export, runs / "all", *asked) == 0
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_timm_and_transformers_load_the_network_with_its_last_layers_classifier(runs: Path) -> None:
+    from transformers import AutoModelForImageClassification
+
+    images = torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+    wanted = nfft.AutoNFNet.from_pretrained(runs / "plain")(images)
+    assert torch.equal(timm.create_model(f"local-dir:{runs / 'all'}", pretrained=True).eval()(images), wanted)
+    by_transformers = AutoModelForImageClassification.from_pretrained(runs / "all").eval()
+    torch.testing.assert_close(by_transformers(images).logits, wanted, rtol=0, atol=1e-5)
+    assert not torch.allclose(nfft.AutoNFNet.from_pretrained(runs / "all")(images), wanted, atol=0.1)
