@@ -465,6 +465,7 @@ class SolutionMetrics(Record):
     Attributes:
         kind: of the line.
         l2: the penalty.
+        stages: that it sees beside the last layer, as in `StagesRecord`; absent where there are none.
         iterations: of the solver.
         settled: false where the solver ended before it came to rest; absent otherwise.
         train_loss: on the features that it was solved for.

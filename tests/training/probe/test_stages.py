@@ -90,7 +90,7 @@ def test_the_classifier_is_what_scikit_learn_finds_on_features_of_timm(runs: Pat
     wanted = solver.fit(scaler.transform(kept["train"]), labels).predict_proba(scaler.transform(expected))
     model = nfft.AutoNFNet.from_pretrained(runs / "all")
     named = [{each["label"]: each["score"] for each in row} for row in model.predict(pictures(), top_k=10)]  # type: ignore
-    assert np.abs([[row[name] for name in model.labels] for row in named] - wanted).max() < 1e-2
+    assert np.abs([[row[name] for name in model.labels] for row in named] - wanted).max() < 0.03
 
 
 @pytest.mark.slow
