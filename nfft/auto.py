@@ -25,7 +25,7 @@ from nfft.evaluation.evaluate import EvaluationPlan, plan_evaluation, run_evalua
 from nfft.evaluation.predictor import Inference, Network
 from nfft.hub.download import HubAccess
 from nfft.hub.upload import push_files
-from nfft.models.build import build_network
+from nfft.models.build import build_classifier
 from nfft.models.checkpoint import Checkpoint, labels_of
 from nfft.models.resolve import find_checkpoint
 from nfft.models.saving import save_network
@@ -50,7 +50,7 @@ class AutoNFNet(nn.Module):
     """A network with its labels and its preprocessing, in evaluation mode.
 
     Attributes:
-        network: timm's module.
+        network: timm's module, or a `StagedNetwork` around it where the classifier sees several stages.
         labels: names of the classes, in the order of the logits.
         transform: an RGB image of Pillow -> normalised pixels (3, side, side), as the network is evaluated.
         rendering: how what a picture holds becomes RGB: what transparent ones lie on, what is black and white in deep
@@ -100,8 +100,8 @@ class AutoNFNet(nn.Module):
         if num_classes is not None:
             if num_classes < 1:
                 raise UserError(f"num_classes must be at least 1; got {num_classes}.")
-            labels = [str(number) for number in range(num_classes)]
-        network = build_network(checkpoint, labels, dropout=0, stochastic_depth=0, new_head=num_classes is not None)
+            labels, checkpoint = [str(number) for number in range(num_classes)], checkpoint.plain
+        network = build_classifier(checkpoint, labels, new_head=num_classes is not None)
         return cls(network, labels, checkpoint).eval()
 
     def forward(self, pixel_values: Tensor) -> Tensor:
@@ -199,7 +199,10 @@ class AutoNFNet(nn.Module):
         return [{"label": self.labels[index], "score": score} for score, index in pairs]
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write config.json and model.safetensors, which timm, transformers and nfft load."""
+        """Write config.json and model.safetensors, which timm, transformers and nfft load.
+
+        A classifier over several stages, which nfft alone loads, gets a file of its own beside them.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         save_network(

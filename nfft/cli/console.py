@@ -90,7 +90,8 @@ class Console:
     def _solution(self, metrics: SolutionMetrics) -> None:
         scores = f"validation top-1 {metrics.top1:.1%}, loss {metrics.loss:.3f} · train loss {metrics.train_loss:.3f}"
         rest = "" if metrics.settled is None else ", not at rest"
-        self._print(f"l2 {metrics.l2:<8g} {scores} · {metrics.iterations} iterations{rest}")
+        seen = "" if metrics.stages is None else f"{len(metrics.stages)} stages · "
+        self._print(f"l2 {metrics.l2:<8g} {seen}{scores} · {metrics.iterations} iterations{rest}")
 
     def _print(self, text: str) -> None:
         print(text, file=self.stream, flush=True)
@@ -155,6 +156,10 @@ def farewell(folder: Path, results: Results) -> None:
         if scores is not None:
             top5 = f", top-5 {scores.top5:.2%}" if scores.top5 is not None else ""
             print(f"{scores.split:10}  top-1 {scores.top1:.2%}{top5}, loss {scores.loss:.3f}, {scores.count:,} images")
+    if (last := results.stages) is not None and last.stages:
+        name, other = ("test", last.test) if last.test is not None else ("validation", last.validation)
+        print("            nfft answers so, by a classifier that sees every stage; timm and transformers have the last")
+        print(f"            layer's, in model.safetensors: {name} top-1 {other.top1:.2%}")
     if results.test is None:
         print("            the task has no test split; validation chose the weights, so its score flatters a little")
     print(f"training    {training.seconds:.0f} s, {training.images_per_second:,.0f} img/s")

@@ -14,7 +14,7 @@ from nfft.config.overrides import read_task
 from nfft.config.run_config import default_folder, split_pairs
 from nfft.cores import Moment
 from nfft.errors import UserError
-from nfft.files import check_writable, fingerprint_of, make_folder, write_json
+from nfft.files import check_writable, make_folder, write_json
 from nfft.runs.folder import RUN, has_ended, is_held
 
 if TYPE_CHECKING:
@@ -104,8 +104,9 @@ def check_places(add_to: Path | None, output: Path, checkpoint: "Checkpoint") ->
         raise UserError(f"--add-to {add_to}: the run there has not ended. Go on with it first (--resume).")
     if is_held(add_to):
         raise UserError(f"--add-to {add_to}: another process is at work on that run. Wait for it, or stop it.")
-    weights = add_to / checkpoint.weights
-    if not weights.is_file() or fingerprint_of(weights) != checkpoint.fingerprint:
+    from nfft.models.checkpoint import open_checkpoint
+
+    if open_checkpoint(str(add_to), add_to).fingerprint != checkpoint.fingerprint:
         raise UserError(f"--add-to {add_to}: the run there has other weights than --model. Name the model's own run.")
 
 

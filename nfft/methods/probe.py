@@ -8,7 +8,7 @@ training images. LOG.md sets it beside steps of SGD.
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from accelerate import Accelerator
 from annotated_types import Interval, Le
@@ -29,10 +29,14 @@ class Probe(Method):
     l2: half of this times the squared length of the weights (of standardized features) is added to the loss; the
         best of thirteen from 10 down to 1e-5 when absent.
     views: augmented views of each training image, beside the plain one.
+    stages: "all" fits a second classifier that sees every stage of the network, not the last layer alone, and is the
+        one that nfft answers by; other loaders have the first, which is as it is without. The last layer's alone when
+        absent.
     """
 
     l2: Annotated[float, Interval(ge=0), Le(1_000_000)] | None = None
     views: Annotated[int, Interval(ge=0), Le(1000)] = 0
+    stages: Literal["all"] | None = None
 
     def __post_init__(self) -> None:
         if self.l2 is not None and not 0 <= self.l2 < math.inf:
@@ -48,7 +52,7 @@ class Probe(Method):
         train_only(network, classifier(network).parameters())
 
     def trainer(self, plan: Plan, accelerator: Accelerator, folder: Path) -> ProbeTrainer:
-        return ProbeTrainer(plan, accelerator, folder, l2=self.l2, views=self.views)
+        return ProbeTrainer(plan, accelerator, folder, l2=self.l2, views=self.views, stages=self.stages is not None)
 
     def save(self, network: nn.Module, folder: Path, **description: Any) -> None:
         save_network(network, folder, **description)

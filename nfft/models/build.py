@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nfft.errors import UserError
 from nfft.models.checkpoint import Checkpoint, saved_classes
+from nfft.models.stages import with_head
 from nfft.models.validation import validate_finite, validate_weights
 from nfft.models.weight_standardization import settle_gains
 from nfft.optim.param_groups import classifier
@@ -45,6 +46,19 @@ def build_network(
         initialize_classifier(model)
     set_stochastic_depth(model, stochastic_depth)
     return model
+
+
+def build_classifier(checkpoint: Checkpoint, classes: Sequence[str], *, new_head: bool = False) -> nn.Module:
+    """The network for its answers alone, with the classifier over several stages that the checkpoint has, if any.
+
+    Args and Raises: as for `build_network`.
+    """
+    network = build_network(checkpoint, classes, dropout=0, stochastic_depth=0, new_head=new_head)
+    entry = checkpoint.stages
+    if entry is None or new_head:
+        return network
+    assert checkpoint.folder is not None
+    return with_head(checkpoint.name, checkpoint.folder, entry, network, checkpoint.test_side)
 
 
 def _create(checkpoint: Checkpoint, **settings: Any) -> nn.Module:

@@ -13,6 +13,7 @@ from nfft.data.rendering import ENTRY, Rendering, rendering_from
 from nfft.errors import UserError, nearest
 from nfft.files import fingerprint_of
 from nfft.models import architectures
+from nfft.models.stages import STAGE_HEAD, STAGES, StageEntry, entry_from
 from nfft.models.validation import REFUSED, validate_config
 from nfft.models.weight_standardization import are_authors, standardization_arguments
 from nfft.text import is_deep, shorten
@@ -54,8 +55,25 @@ class Checkpoint:
 
     @property
     def weights(self) -> str:
-        """Name of the file of the weights, or of changes of the base's."""
-        return ADAPTER_FILES[1] if ADAPTER in self.config else "model.safetensors"
+        """Name of the file of the weights, or of changes of the base's; of a classifier over all stages, its own.
+
+        That of such a classifier has the hash of the network's weights beside it.
+        """
+        if ADAPTER in self.config:
+            return ADAPTER_FILES[1]
+        return STAGE_HEAD if self.stages is not None else "model.safetensors"
+
+    @property
+    def stages(self) -> StageEntry | None:
+        """What there is of a classifier over several stages, beside the network's own."""
+        return entry_from(self.name, self.config)
+
+    @property
+    def plain(self) -> "Checkpoint":
+        """The same without such a classifier: the network with its own, as timm loads it."""
+        if STAGES not in self.config:
+            return self
+        return replace(self, config={key: value for key, value in self.config.items() if key != STAGES})
 
     @cached_property
     def fingerprint(self) -> str | None:
@@ -153,7 +171,24 @@ def open_checkpoint(name: str, folder: Path) -> Checkpoint:
     _check_architecture(name, config["architecture"])
     validate_config(name, config)
     rendering_from(name, config.get(ENTRY))
+    if entry_from(name, config) is not None:
+        _check_stages(name, folder, is_adapter=ADAPTER in config)
     return Checkpoint(name, config["architecture"], folder, config)
+
+
+def _check_stages(name: str, folder: Path, *, is_adapter: bool) -> None:
+    """See that what config.json says of a classifier over several stages can be true of the files in `folder`."""
+    if is_adapter:
+        raise UserError(
+            f"{name}: config.json speaks of an adapter and of a classifier over several stages; nfft makes no network "
+            f"with both. Take {STAGES} out of it, and the adapter's classifier answers."
+        )
+    for file in (STAGE_HEAD, "model.safetensors"):
+        if not (folder / file).is_file():
+            raise UserError(
+                f"{name}: config.json speaks of a classifier over several stages, and {file} is missing. Fetch all "
+                f"files again; or take {STAGES} out of config.json, and the last layer's classifier answers."
+            )
 
 
 def random_checkpoint(architecture: str, model_args: dict[str, Any]) -> Checkpoint:

@@ -12,6 +12,7 @@ from nfft.errors import UserError, nearest
 from nfft.files import expanded, is_path
 from nfft.hub.download import HubAccess, download_snapshot
 from nfft.models.checkpoint import ADAPTER, ADAPTER_FILES, Checkpoint, open_checkpoint, random_checkpoint
+from nfft.models.stages import STAGE_HEAD
 from nfft.text import shorten
 
 OFFLINE = f"To work offline, give --model a local folder or {PACKAGED}, which comes with nfft."
@@ -35,7 +36,8 @@ def find_checkpoint(name: str, model_args: dict[str, Any], access: HubAccess | N
     base_name, revision = entry.get("base"), entry.get("revision")
     if not isinstance(base_name, str) or not (revision is None or isinstance(revision, str)):
         raise UserError(f"{name}: config.json must name the adapter's base; found {shorten(repr(entry), 80)}.")
-    base = _find(base_name, {}, replace(access or HubAccess(), revision=revision))
+    # Its own classifier gives way, whichever it is.
+    base = _find(base_name, {}, replace(access or HubAccess(), revision=revision)).plain
     if base.folder is None or ADAPTER in base.config:
         raise UserError(
             f"{name}: config.json must name a network as the adapter's base; {shorten(base_name, 80)} is none."
@@ -70,7 +72,7 @@ def _find(name: str, model_args: dict[str, Any], access: HubAccess | None = None
 
 
 def _download(name: str, access: HubAccess) -> Path:
-    weights = ("model.safetensors", *ADAPTER_FILES)
+    weights = ("model.safetensors", *ADAPTER_FILES, STAGE_HEAD)
     return download_snapshot(name, access, config="config.json", weights=weights, offline=OFFLINE)
 
 

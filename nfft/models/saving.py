@@ -10,6 +10,7 @@ from torch import nn
 from nfft.data.rendering import ENTRY
 from nfft.files import scratch, write_json
 from nfft.models.checkpoint import RUN_ARGUMENTS, Checkpoint
+from nfft.models.stages import STAGES, StagedNetwork, write_head
 from nfft.models.tensors import write_tensors
 
 
@@ -19,16 +20,18 @@ def save_network(
     """Write config.json and model.safetensors, as timm, transformers and the Hub read them.
 
     Args:
+        model: timm's, or one whose classifier sees several stages: that classifier gets a file of its own.
         preprocessing: as `squash_preprocessing` has it, or that of a checkpoint.
 
     The evaluation size goes where timm and transformers both look for it (input_size).
     """
+    network = model.body if isinstance(model, StagedNetwork) else model
+    config = config_of(network, folder, checkpoint=checkpoint, classes=classes, preprocessing=preprocessing)
     # config.json comes last: where it is, the network is whole.
-    write_tensors(folder / "model.safetensors", model.state_dict())
-    write_json(
-        folder / "config.json",
-        config_of(model, folder, checkpoint=checkpoint, classes=classes, preprocessing=preprocessing),
-    )
+    write_tensors(folder / "model.safetensors", network.state_dict())
+    if isinstance(model, StagedNetwork):
+        config[STAGES] = write_head(model, folder).to_json()
+    write_json(folder / "config.json", config)
 
 
 def config_of(

@@ -71,6 +71,8 @@ def render_card(
         "dataset": hub_id(run.task.source),
         "homepage": _url(run.task.homepage),
         "few": FEW,
+        "staged": len(results.stages.stages) if results.stages is not None else 0,
+        "last": results.stages,
         "adapter": run.method.artifact == "adapter",
         "base": run.model.name,
         "classes_count": len(run.data.classes),
@@ -98,6 +100,8 @@ def render_bare(repository: str, checkpoint: Checkpoint, labels: list[str]) -> s
         "listed_labels": labels if len(labels) <= LISTED else [],
         "preprocessing": preprocessing,
         "adapter": False,
+        "staged": len(checkpoint.stages.stages) if checkpoint.stages is not None else 0,
+        "last": None,
         "rendering": checkpoint.rendering,
         "resized": math.floor(preprocessing["input_size"][-1] / preprocessing["crop_pct"]),
     }

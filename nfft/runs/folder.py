@@ -29,7 +29,9 @@ from nfft.runs.records import AddedEvaluation, Metrics, PushRecord, Results, Run
 
 RUN, RESULTS, METRICS, SKIPPED = "run.json", "results.json", "metrics.jsonl", "skipped.jsonl"
 # A network, or an adapter, as others load it.
-NETWORK = ("config.json", "model.safetensors", "adapter_config.json", "adapter_model.safetensors")
+NETWORK = (
+    "config.json", "model.safetensors", "adapter_config.json", "adapter_model.safetensors", "stage_head.safetensors",
+)  # fmt: skip
 CARD, CURVES, CONFUSION = "README.md", "curves.png", "confusion.png"
 # A card that was replaced, by when that was.
 REPLACED_CARD = "README.{}.md"

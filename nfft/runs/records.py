@@ -312,10 +312,10 @@ def _check_share(name: str, value: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate(Record):
-    """Validation scores of one of the sets of weights that a run ends with.
+    """Scores of one of the sets of weights that a run ends with.
 
     Attributes:
-        top1, loss: the larger top-1 is kept; of equal ones, the lower loss.
+        top1, loss: on validation the larger top-1 is kept; of equal ones, the lower loss.
     """
 
     top1: float
@@ -353,6 +353,26 @@ class TrainingRecord(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class StagesRecord(Record):
+    """Two classifiers of one network: over several of its stages, and over the last layer alone.
+
+    The scores of the results are those of the first, by which nfft answers. timm, transformers and whatever else loads
+    model.safetensors have the second, whose scores are here.
+
+    Attributes:
+        stages: that the first sees beside the last layer, as timm's `forward_intermediates` counts them; none where
+            validation chose the last layer alone, and the two are one.
+        l2: the penalty of the second; the first's is in `training`.
+        validation, test: scores of the second; `test` is null where the task has no such split.
+    """
+
+    stages: tuple[int, ...]
+    l2: float
+    validation: Candidate
+    test: Candidate | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Results(Record):
     """results.json: which weights were kept, and how good they are.
 
@@ -361,6 +381,7 @@ class Results(Record):
         candidates: of which validation chose, by name.
         validation, test: scores of the weights that were kept; `test` is null where the task has no such split.
         training: what it took.
+        stages: of a classifier that sees several stages of the network; left out where the last layer is all.
         files: SHA-256 of the network and the plots, by name, as they were written; left out by earlier releases.
     """
 
@@ -369,6 +390,7 @@ class Results(Record):
     validation: Scores
     test: Scores | None
     training: TrainingRecord
+    stages: StagesRecord | None = dataclasses.field(default=None, metadata=OMITTED)
     files: dict[str, str] | None = dataclasses.field(default=None, metadata=OMITTED)
 
     @property
@@ -443,6 +465,7 @@ class SolutionMetrics(Record):
     Attributes:
         kind: of the line.
         l2: the penalty.
+        stages: that it sees beside the last layer, as in `StagesRecord`; absent where there are none.
         iterations: of the solver.
         settled: false where the solver ended before it came to rest; absent otherwise.
         train_loss: on the features that it was solved for.
@@ -451,6 +474,7 @@ class SolutionMetrics(Record):
 
     kind: Literal["solution"] = "solution"
     l2: float
+    stages: tuple[int, ...] | None = dataclasses.field(default=None, metadata=OMITTED)
     iterations: int
     settled: Literal[False] | None = dataclasses.field(default=None, metadata=OMITTED)
     train_loss: float

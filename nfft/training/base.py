@@ -36,6 +36,22 @@ class Effort:
 
 
 @dataclass(frozen=True)
+class LastLayer:
+    """The classifier of the last layer alone, beside one that sees several stages.
+
+    Attributes:
+        stages: of the other, as `nfft.runs.records.StagesRecord` has them.
+        l2: its penalty.
+        validation, test: its predictions; no `test` where there is no such split.
+    """
+
+    stages: tuple[int, ...]
+    l2: float
+    validation: Predictions
+    test: Predictions | None
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a run ends with, the network aside.
 
@@ -44,12 +60,14 @@ class Outcome:
         validation: predictions of each candidate.
         test: those of the weights that were kept; None where there is no test split.
         effort: what training took.
+        last_layer: a second classifier, which loaders other than nfft have.
     """
 
     weights: str
     validation: dict[str, Predictions]
     test: Predictions | None
     effort: Effort
+    last_layer: LastLayer | None = None
 
 
 class BaseTrainer(ABC):

@@ -34,6 +34,8 @@ class Plan:
         skipped: those.
         pixels: of all decoded training images together, about.
         fingerprint: hash of classes, labels and the sizes that were looked at: another value is other data.
+        checkpoint: without a classifier over several stages.
+        had_stages: whether it had one.
     """
 
     config: RunConfig
@@ -45,6 +47,7 @@ class Plan:
     checkpoint: Checkpoint
     recipe: Recipe
     method: Method
+    had_stages: bool = False
 
     @property
     def total_steps(self) -> int:
@@ -55,6 +58,11 @@ class Plan:
         """Lines about what is allowed and seldom meant."""
         lines = self.data.account.lines
         classes = self.data.classes
+        if self.had_stages:
+            lines.append(
+                f"{self.checkpoint.name} has a classifier over several stages, which is left out: this starts from the "
+                "network with the last layer's, as timm loads it"
+            )
         if keeps_classifier(self.checkpoint, classes) and not self.checkpoint.config.get("label_names"):
             lines.append(
                 f"{self.checkpoint.name} does not name its {len(classes)} classes: its classifier is kept, as if they "
@@ -82,7 +90,8 @@ def make_plan(config: RunConfig, *, keeps: bool = False) -> Plan:
     """
     resolved = read_config(config)
     task, method, changes = resolved.task, resolved.method, resolved.changes
-    checkpoint = find_checkpoint(config.model, dict(config.model_args))
+    found = find_checkpoint(config.model, dict(config.model_args))
+    checkpoint, had_stages = found.plain, found.stages is not None
     method.check_checkpoint(config.method, checkpoint)
     data, skipped, sizes, fingerprint = _readable(task, load_data(task), keeps and method.heeds("total_steps"))
     if config.shots is not None:
@@ -103,7 +112,7 @@ def make_plan(config: RunConfig, *, keeps: bool = False) -> Plan:
     if method.heeds("batch_size"):
         _check_batch(recipe, len(data.train))
     pixels = int(sizes.prod(axis=1).mean() * len(data.train))
-    return Plan(config, task, data, skipped, pixels, fingerprint, checkpoint, recipe, method)
+    return Plan(config, task, data, skipped, pixels, fingerprint, checkpoint, recipe, method, had_stages)
 
 
 def _readable(task: Task, data: Data, keeps: bool) -> tuple[Data, list[Skipped], np.ndarray, str]:

@@ -12,7 +12,7 @@ from nfft.data.pictures import Pictures, changed_pictures, look_at_pictures
 from nfft.data.splits import Split, public_source
 from nfft.distributed.accelerator import precision_of
 from nfft.errors import UserError
-from nfft.evaluation.metrics import scores_of
+from nfft.evaluation.metrics import Predictions, scores_of
 from nfft.machine import hardware, peak_memory, versions
 from nfft.models.build import is_normalized, keeps_classifier
 from nfft.models.checkpoint import saved_classes
@@ -27,6 +27,7 @@ from nfft.runs.records import (
     Results,
     RunRecord,
     Scores,
+    StagesRecord,
     TaskRecord,
     TrainingRecord,
     UnusedRecord,
@@ -142,12 +143,13 @@ def results_of(trainer: BaseTrainer) -> Results | None:
         assert predictions is not None
         return scores_of(predictions, split=split, classes=classes, resolution=resolution)
 
+    def candidate(predictions: Predictions) -> Candidate:
+        return Candidate(top1=predictions.top1, loss=predictions.loss)
+
+    last = outcome.last_layer
     return Results(
         weights=outcome.weights,
-        candidates={
-            name: Candidate(top1=predictions.top1, loss=predictions.loss)
-            for name, predictions in outcome.validation.items()
-        },
+        candidates={name: candidate(predictions) for name, predictions in outcome.validation.items()},
         validation=scores("validation"),
         test=scores("test") if outcome.test is not None else None,
         training=TrainingRecord(
@@ -155,5 +157,13 @@ def results_of(trainer: BaseTrainer) -> Results | None:
             wall_seconds=trainer.seconds,
             images_per_second=outcome.effort.images / outcome.effort.seconds,
             peak_memory_bytes=peak_memory(str(trainer.accelerator.device)),
+        ),
+        stages=None
+        if last is None
+        else StagesRecord(
+            stages=last.stages,
+            l2=last.l2,
+            validation=candidate(last.validation),
+            test=candidate(last.test) if last.test is not None else None,
         ),
     )

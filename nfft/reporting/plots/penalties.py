@@ -11,15 +11,16 @@ from nfft.text import shorten
 
 
 def plot_penalties(metrics: Sequence[Metrics], title: str) -> Figure:
-    """A probe's top-1 and loss against its L2 penalty.
+    """A probe's top-1 and loss against its L2 penalty, for the stages that the best classifier sees.
 
     Args:
         metrics: of a run; those of solutions are drawn, one at least.
         title: shown above the panels.
     """
-    solutions = [line for line in metrics if isinstance(line, SolutionMetrics)]
+    found = [line for line in metrics if isinstance(line, SolutionMetrics)]
+    best = min(found, key=lambda line: line.loss)
+    solutions = [line for line in found if line.stages == best.stages]
     penalties = [line.l2 for line in solutions]
-    best = min(solutions, key=lambda line: line.loss)
     figure = Figure(figsize=(8, 6), layout="constrained")
     top1, loss = figure.subplots(2, 1, sharex=True)
     set_title(figure, shorten(title, 70))

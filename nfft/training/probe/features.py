@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ class Features:
         seconds: time that took.
         hashes: of rows that are on the disk: up to which row from the one before, and SHA-256.
         broken: images among them that could not be read; their rows are zero.
+        first: column that `values` begin with.
     """
 
     path: Path
@@ -56,10 +57,15 @@ class Features:
     seconds: float = 0.0
     hashes: list[tuple[int, str]] = field(default_factory=list)
     broken: list[BrokenImage] = field(default_factory=list)
+    first: int = 0
 
     @cached_property
     def values(self) -> np.ndarray:
-        return np.load(self.path, mmap_mode="r", allow_pickle=False)
+        return np.load(self.path, mmap_mode="r", allow_pickle=False)[:, self.first :]
+
+    def columns(self, first: int) -> "Features":
+        """Of the same images, the columns from one on."""
+        return replace(self, first=first)
 
     @cached_property
     def readable(self) -> np.ndarray:
@@ -109,7 +115,7 @@ def _read(features: Features) -> Features:
     before = Features(features.path, features.labels, features.key, noted.rows, noted.seconds)
     before.broken, count = noted.broken, len(features.labels)
     # Cut, or no .npy any more: numpy reads the head as an expression of Python's.
-    with contextlib.suppress(OSError, ValueError, EOFError, SyntaxError, TypeError):
+    with contextlib.suppress(OSError, ValueError, EOFError, SyntaxError, TypeError, IndexError):
         if before.values.dtype == KEPT and before.values.ndim == 2 and len(before.values) == count:
             before.hashes = _fitting(before.values, noted.hashes)
     rows = before.hashes[-1][0] if before.hashes else 0

@@ -18,13 +18,15 @@ from nfft.data.splits import Split
 from nfft.errors import UserError
 from nfft.evaluation.metrics import Predictions, predictions_of_logits
 from nfft.machine import versions
+from nfft.models.stages import StagedNetwork, linear, stage_features, widths_of
 from nfft.optim.param_groups import classifier
 from nfft.runs.folder import FEATURES
 from nfft.runs.records import FeatureMetrics, SolutionMetrics
-from nfft.training.base import BaseTrainer, Effort, Outcome
+from nfft.training.base import BaseTrainer, Effort, LastLayer, Outcome
 from nfft.training.plan import Plan
+from nfft.training.probe.choices import Choice, Fitted, choices_of, penalties_of
 from nfft.training.probe.features import BATCH, Features, extract_features, find_features
-from nfft.training.probe.solver import CHUNK, L2, Rows, Solution, path
+from nfft.training.probe.solver import CHUNK, Rows, Solution, path
 from nfft.training.tracking import Tracker
 
 # The path of penalties ends when so many in a row have not lowered the loss on validation.
@@ -37,9 +39,12 @@ class ProbeTrainer(BaseTrainer):
     Args:
         l2: the penalty; the best of a path of them when absent.
         views: augmented views of each training image, beside the plain one.
+        stages: whether to fit a second classifier, which sees every stage of the network.
     """
 
-    def __init__(self, plan: Plan, accelerator: Accelerator, folder: Path, *, l2: float | None, views: int) -> None:
+    def __init__(
+        self, plan: Plan, accelerator: Accelerator, folder: Path, *, l2: float | None, views: int, stages: bool
+    ) -> None:
         super().__init__(plan, accelerator, folder)
         self.l2, self.views = l2, views
         self.plan.method.prepare(self.network)
@@ -51,11 +56,14 @@ class ProbeTrainer(BaseTrainer):
             )
         if self.views:
             self.check_side("train_resolution")
+        side, architecture = self.plan.recipe.test_resolution, self.plan.checkpoint.architecture
+        self.widths = widths_of(architecture, self.network, side) if stages else {}
+        self.choices = choices_of(self.widths, self.head.weight.shape[1])
         self.predictor = self.new_predictor(BATCH)
         self.body: Any = self.predictor.folded(self.network.to(self.accelerator.device))
         self._check_features()
         self.found: dict[str, Features] = {}
-        self.best: tuple[Solution, Predictions] | None = None
+        self.fitted: list[Fitted] = []
         self.solving = 0.0
 
     @torch.no_grad()
@@ -66,7 +74,7 @@ class ProbeTrainer(BaseTrainer):
         images[1] = 255
         pixels = inference.normalized(images)
         expected = inference.answers(self.body, pixels).float()
-        features = inference.answers(self._features, pixels)
+        features = inference.answers(self._features, pixels)[:, self.choices[0].first :]
         weight, bias = self.head.weight.flatten(1), self.head.bias
         found = F.linear(features, weight, bias) if features.shape[1] == weight.shape[1] else None
         if found is None or (found - expected).abs().max() > 0.1 * expected.abs().max() + 1e-3:
@@ -100,7 +108,7 @@ class ProbeTrainer(BaseTrainer):
                     images,
                     self.predictor,
                     lambda pixels: self._features(pixels).half(),
-                    self.head.weight.shape[1],
+                    sum(self.widths.values()) + self.head.weight.shape[1],
                     self.accelerator,
                     stop_requested=stop_requested,
                     show=partial(tracker.progress, f"features of {name}", total=len(found.labels)),
@@ -118,18 +126,34 @@ class ProbeTrainer(BaseTrainer):
     def finish(self) -> Outcome:
         if not self.accelerator.is_main_process:
             return Outcome("raw", {}, None, Effort(images=0, seconds=0.0))
-        assert self.head.bias is not None and self.best is not None
-        solution, validation = self.best
+        assert self.head.bias is not None
+        last, best = self.fitted[0], min(self.fitted, key=lambda each: each.validation.loss)
         with torch.no_grad():
-            self.head.weight.copy_(solution.weight.view_as(self.head.weight))
-            self.head.bias.copy_(solution.bias)
-        test = self._predict("test", solution) if "test" in self.found else None
+            self.head.weight.copy_(last.solution.weight.view_as(self.head.weight))
+            self.head.bias.copy_(last.solution.bias)
+        if best.choice.widths:
+            # timm's network keeps its classifier; this one goes beside it.
+            head = linear(best.solution.weight, best.solution.bias)
+            self.network = StagedNetwork(self.network, best.choice.widths, head)
+        tests = [
+            self._predict("test", each.solution, each.choice) if "test" in self.found else None for each in (best, last)
+        ]
         effort = Effort(
-            l2=solution.l2,
+            l2=best.solution.l2,
             images=sum(len(features.labels) for features in self.found.values()),
             seconds=sum(features.seconds for features in self.found.values()) + self.solving,
         )
-        return Outcome("raw", {"raw": validation}, test, effort)
+        return Outcome(
+            weights="raw",
+            validation={"raw": best.validation},
+            test=tests[0],
+            effort=effort,
+            last_layer=self._last_layer(best.choice, last, tests[1]) if self.widths else None,
+        )
+
+    @staticmethod
+    def _last_layer(choice: Choice, last: Fitted, test: Predictions | None) -> LastLayer:
+        return LastLayer(choice.stages, last.solution.l2, last.validation, test)
 
     def _wanted(self) -> list[tuple[str, EvaluationImages, dict[str, Any]]]:
         """What goes through the network: a name, the images, and what tells them from others of this run."""
@@ -159,50 +183,67 @@ class ProbeTrainer(BaseTrainer):
             "weights": checkpoint.fingerprint,
             "precision": self.accelerator.mixed_precision,
             "versions": versions(),
+            **({"stages": list(self.widths)} if self.widths else {}),
         }
         return find_features(self.folder / FEATURES / f"{name}.npy", split.labels, everything, self.accelerator)
 
     def _features(self, pixels: Tensor) -> Tensor:
-        """Normalized images (n, 3, side, side) -> what the classifier gets of them, (n, width)."""
+        """Normalized images (n, 3, side, side) -> what classifiers get of them, (n, width)."""
+        if self.widths:
+            return stage_features(self.body, tuple(self.widths), pixels).float()
         return self.body.forward_head(self.body.forward_features(pixels), pre_logits=True).flatten(1).float()
 
     def _solve(self, tracker: Tracker, stop_requested: Callable[[], bool]) -> bool:
-        """Keep the solution of the path that does best on validation; False when a stop was asked for."""
+        """Fit a classifier to each choice of what it sees; False when a stop was asked for."""
         began = time.perf_counter()
-        rows = Rows([each for name, each in self.found.items() if name.startswith("train")], self.accelerator.device)
-        penalties = L2 if self.l2 is None else [self.l2]
-        worse = 0
-        for solution in path(rows, len(self.plan.data.classes), penalties):
-            found = self._predict("validation", solution)
-            tracker.log(
-                SolutionMetrics(
-                    l2=solution.l2,
-                    iterations=solution.iterations,
-                    settled=None if solution.settled else False,
-                    train_loss=solution.loss,
-                    loss=found.loss,
-                    top1=found.top1,
-                )
-            )
+        for choice in self.choices:
+            fitted = self._fit(choice, tracker, stop_requested)
+            if fitted is None:
+                return False
+            self.fitted.append(fitted)
+        self.solving = time.perf_counter() - began
+        return True
+
+    def _fit(self, choice: Choice, tracker: Tracker, stop_requested: Callable[[], bool]) -> Fitted | None:
+        """The solution of the path that does best on validation; None when a stop was asked for."""
+        parts = [each.columns(choice.first) for name, each in self.found.items() if name.startswith("train")]
+        rows = Rows(parts, self.accelerator.device)
+        best, worse = None, 0
+        for solution in path(rows, len(self.plan.data.classes), penalties_of(self.l2, self.fitted)):
+            fitted = Fitted(choice, solution, self._predict("validation", solution, choice))
+            tracker.log(metrics_of(fitted))
             # The loss: on a small split, the count of right answers says less than how right they are.
-            if self.best is None or found.loss < self.best[1].loss:
-                self.best, worse = (solution, found), 0
+            if best is None or fitted.validation.loss < best.validation.loss:
+                best, worse = fitted, 0
             else:
                 worse += 1
             if worse == PATIENCE:
                 break
             if stop_requested():
-                return False
-        self.solving = time.perf_counter() - began
-        return True
+                return None
+        return best
 
-    def _predict(self, name: str, solution: Solution) -> Predictions:
-        found = self.found[name]
+    def _predict(self, name: str, solution: Solution, choice: Choice) -> Predictions:
+        found = self.found[name].columns(choice.first)
         chunks = found.chunks(CHUNK)
         outcomes = (
             (rows, torch.from_numpy(found.labels[rows]), solution.logits(found.values[rows])) for rows in chunks
         )
         return predictions_of_logits(outcomes, found.broken, found.seconds)
+
+
+def metrics_of(fitted: Fitted) -> SolutionMetrics:
+    """What metrics.jsonl says of a solution."""
+    choice, solution, validation = fitted.choice, fitted.solution, fitted.validation
+    return SolutionMetrics(
+        l2=solution.l2,
+        stages=choice.stages or None,
+        iterations=solution.iterations,
+        settled=None if solution.settled else False,
+        train_loss=solution.loss,
+        loss=validation.loss,
+        top1=validation.top1,
+    )
 
 
 def content_of(split: Split) -> str:
