@@ -94,7 +94,16 @@ def _draw_curve(
     label = f"{curve.method}\n{100 * curve.top1[-1]:.1f} % with {curve.shots[-1]}"
     line = "none" if curve.law is not None else "-"
     means = [100 * share for share in curve.top1]
-    axes.plot([aside * shots for shots in curve.shots], means, marker, color=color, markersize=7, linestyle=line, linewidth=1.4, label=label)
+    axes.plot(
+        [aside * shots for shots in curve.shots],
+        means,
+        marker,
+        color=color,
+        markersize=7,
+        linestyle=line,
+        linewidth=1.4,
+        label=label,
+    )
     if curve.law is None:
         return
     law, last = curve.law, curve.shots[-1]
