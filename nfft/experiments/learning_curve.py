@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtri, stdtrit
 
 from nfft.experiments import power_law
 from nfft.experiments.power_law import PowerLaw
 from nfft.experiments.records import ComparisonRow, LawRecord, LearningCurve, Need
-from nfft.intervals import paired
 from nfft.reporting.markdown import ABSENT
 
 # Numbers of shots that a law takes, and how many times the largest it is carried.
@@ -31,7 +31,7 @@ def curves_of(rows: Sequence[ComparisonRow], wanted: float | None) -> list[Learn
 def curve_of(rows: Sequence[ComparisonRow], wanted: float | None = None) -> LearningCurve:
     """The learning curve of one method; `rows` and `wanted` as for `curves_of`."""
     points = _Points(sorted(rows, key=lambda row: row.shots or 0))
-    is_flat = _is_flat(points.rows)
+    is_flat = _is_flat(points)
     law = None if is_flat or len(points.rows) < LEAST else _law(points)
     is_flat = is_flat or (law is not None and law.scale == 0)
     law = None if is_flat else law
@@ -92,14 +92,19 @@ def _by_seed(row: ComparisonRow) -> dict[int, float]:
     return dict(zip(row.seeds, row.top1, strict=True))
 
 
-def _is_flat(rows: Sequence[ComparisonRow]) -> bool:
-    """Whether more images bring no more than chance makes, seed by seed, from the fewest to the most."""
-    first, last = _by_seed(rows[0]), _by_seed(rows[-1])
-    seeds = sorted(set(first) & set(last))
-    if len(rows) < 2 or not seeds:
+def _is_flat(points: _Points) -> bool:
+    """Whether top-1 rises with the logarithm of the shots by no more than chance makes: the slope's 95 % interval.
+
+    Welch's, as means of few shots spread more. That those of a seed rise and fall together only makes it wider.
+    """
+    if len(points.rows) < 2:
         return False
-    rise = paired([first[seed] for seed in seeds], [last[seed] for seed in seeds])
-    return (rise.mean if rise.low is None else rise.low) <= 0
+    apart = np.log(points.shots) - np.log(points.shots).mean()
+    shares = (apart / (apart**2).sum() * points.deviations) ** 2
+    freedom = [len(row.top1) - 1 or math.inf for row in points.rows]
+    uncertain = (shares**2 / freedom).sum()
+    reach = stdtrit(shares.sum() ** 2 / uncertain, 0.975) if uncertain else ndtri(0.975)
+    return bool(apart @ points.top1 / (apart**2).sum() <= reach * math.sqrt(shares.sum()))
 
 
 def _law(points: _Points) -> LawRecord:
@@ -184,16 +189,17 @@ def _need_in_words(points: _Points, law: LawRecord | None, need: Need) -> str:
     sure = f" (95 % interval from {need.low:,} on)" if need.low is not None else ""
     assert law is not None
     never = (
-        f", and by the law never: it levels off at {_percent(1 - law.floor)}" if law.floor >= 1 - need.wanted else ""
+        f", and by the law never, which levels off at {_percent(1 - law.floor)}" if law.floor >= 1 - need.wanted else ""
     )
     return f"{wanted} would take {beyond} images a class{sure}{never}."
 
 
 def _law_in_words(points: _Points, law: LawRecord) -> list[str]:
-    misfit = f"{100 * law.misfit:.1f} points off what was measured with {_images(law.misfit_at)}"
-    lines = [f"By error = {law.floor:.3f} + {law.scale:.3f} · images^-{law.exponent:.2f}, at most {misfit}."]
+    misfit = f"{100 * law.misfit:.1f} points off what was measured (with {_images(law.misfit_at)})"
+    equation = f"error = {law.floor:.3f} + {law.scale:.3f} · images^-{law.exponent:.2f}"
+    lines = [f"The law, {equation}, is at most {misfit}."]
     if law.is_poor:
-        lines.append("That fits poorly, more so than chance makes: take what follows from it for a guess.")
+        lines.append("It fits poorly, more so than chance makes: take what follows from it for a guess.")
     elif len(points.rows) == LEAST:
         lines.append("Three numbers of shots leave nothing to check the law by.")
     return lines

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 from statistics import mean, median
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -70,7 +71,7 @@ def plot_learning_curves(curves: Sequence[LearningCurve], rows: Sequence[Compari
     for number, curve in enumerate(curves):
         style = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
         # Beside each other, so that no interval hides another.
-        aside = 1.04 ** (number - (len(curves) - 1) / 2)
+        aside = 1.2 ** ((number + 0.5) / len(curves) - 0.5)
         _draw_curve(axes, curve, [row for row in rows if row.method == curve.method], aside, *style)
     _plain_ticks(axes)
     axes.set_xlabel("training images a class")
@@ -91,31 +92,22 @@ def _draw_curve(
     for shots, low, high in zip(curve.shots, curve.low, curve.high, strict=True):
         if low is not None and high is not None:
             axes.vlines(aside * shots, 100 * max(0, low), 100 * min(1, high), color=color, linewidth=1.4)
-    label = f"{curve.method}\n{100 * curve.top1[-1]:.1f} % with {curve.shots[-1]}"
-    line = "none" if curve.law is not None else "-"
-    means = [100 * share for share in curve.top1]
-    axes.plot(
-        [aside * shots for shots in curve.shots],
-        means,
-        marker,
-        color=color,
-        markersize=7,
-        linestyle=line,
-        linewidth=1.4,
-        label=label,
-    )
+    style: dict[str, Any] = {"color": color, "markersize": 7, "linewidth": 1.4}
+    style |= {"label": f"{curve.method}\n{100 * curve.top1[-1]:.1f} % with {curve.shots[-1]:,}"}
+    style |= {"linestyle": "none" if curve.law is not None else "-"}
+    axes.plot([aside * shots for shots in curve.shots], [100 * share for share in curve.top1], marker, **style)
     if curve.law is None:
         return
-    law, last = curve.law, curve.shots[-1]
-    end = curve.limit if curve.need is not None and curve.need.outcome in ("estimated", "beyond") else last
-    for first, stop, style in ((curve.shots[0], last, "-"), (last, end, "--")):
-        images = [first * (stop / first) ** (part / 60) for part in range(61)]
-        axes.plot(images, [100 * (1 - law.error(count)) for count in images], style, color=color, linewidth=1.4)
-    if curve.need is not None and curve.need.images is not None and curve.need.outcome == "estimated":
-        wanted, need = 100 * curve.need.wanted, curve.need
-        if need.low is not None:
-            axes.hlines(wanted, need.low, need.high or curve.limit, color=color, linewidth=3, alpha=0.35)
-        axes.plot([need.images], [wanted], "o", color=color, markersize=9, markerfacecolor="white")
+    law, need, last = curve.law, curve.need, curve.shots[-1]
+    end = curve.limit if need is not None and need.outcome in ("estimated", "beyond") else last
+    for first, stop, dashes in ((curve.shots[0], last, "-"), (last, end, "--")):
+        along = [first * (stop / first) ** (part / 60) for part in range(61)]
+        axes.plot(along, [100 * (1 - law.error(count)) for count in along], dashes, color=color, linewidth=1.4)
+    if need is None or need.outcome != "estimated" or need.images is None:
+        return
+    if need.low is not None:
+        axes.hlines(100 * need.wanted, need.low, need.high or curve.limit, color=color, linewidth=3, alpha=0.35)
+    axes.plot([need.images], [100 * need.wanted], "o", color=color, markersize=9, markerfacecolor="white")
 
 
 def _plain_ticks(axes: Axes) -> None:

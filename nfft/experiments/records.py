@@ -93,7 +93,7 @@ class LearningCurve(Record):
         top1: its mean at each of these.
         low, high: ends of its 95 % interval (Student's t); null where there is none.
         limit: how far the law is carried: ten times the largest number of shots.
-        is_flat: whether it rises from the first number of shots to the last by no more than chance makes.
+        is_flat: whether it rises with the number of shots by no more than chance makes.
         law: null where there are fewer than three numbers of shots, or the curve is flat.
         need: null where no top-1 is wanted.
         sentence: all of that in words.
