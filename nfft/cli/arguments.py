@@ -8,6 +8,7 @@ from dataclasses import fields
 from nfft.cli import COMMANDS
 from nfft.config import registry
 from nfft.config.run_config import PACKAGED, PRECISIONS, RunConfig, read_model_args, split_pairs
+from nfft.text import shorten
 
 
 def new_parser(name: str, epilog: str = "") -> argparse.ArgumentParser:
@@ -21,8 +22,12 @@ def new_parser(name: str, epilog: str = "") -> argparse.ArgumentParser:
     )
 
 
-def add_run(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
-    """The options that describe a run; returns the group of those that say how it is done."""
+def add_run(parser: argparse.ArgumentParser, *, several_shots: bool = False) -> argparse._ArgumentGroup:
+    """The options that describe a run; returns the group of those that say how it is done.
+
+    Args:
+        several_shots: let --shots have several numbers, which are the option `several_shots` of what is parsed.
+    """
     what = parser.add_argument_group("what")
     what.add_argument(
         "--task",
@@ -41,9 +46,15 @@ def add_run(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         metavar="NAME=VALUE",
         help="an argument of the timm architecture, with scratch: only; may be repeated",
     )
-    what.add_argument(
-        "--shots", type=at_least(1), metavar="K", help="train on K images of each class, drawn by the seed"
-    )
+    if several_shots:
+        what.add_argument(
+            "--shots", type=counts, default=[], dest="several_shots", metavar="K,K",
+            help="train on K images of each class, drawn by the seed; with several numbers, on each: a learning curve",
+        )  # fmt: skip
+    else:
+        what.add_argument(
+            "--shots", type=at_least(1), metavar="K", help="train on K images of each class, drawn by the seed"
+        )
     how = parser.add_argument_group("how")
     how.add_argument(
         "--recipe",
@@ -131,6 +142,16 @@ def between(least: int, most: int) -> Callable[[str], int]:
         return number
 
     return read
+
+
+def counts(text: str) -> list[int]:
+    """Reads whole numbers of at least 1 with commas between them: ascending, each once."""
+    try:
+        return sorted({at_least(1)(part) for part in text.split(",")})
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(
+            f"expected whole numbers of at least 1 with commas between them, such as 1,2,5; got {shorten(text, 80)}"
+        ) from error
 
 
 def run_config_of(options: argparse.Namespace) -> RunConfig:

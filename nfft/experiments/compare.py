@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nfft.config import registry
@@ -13,18 +13,36 @@ from nfft.errors import UserError, nearest
 from nfft.experiments.cells import Cell
 from nfft.experiments.records import ComparisonRow
 from nfft.intervals import interval
-from nfft.reporting.markdown import ABSENT, memory
+from nfft.reporting.markdown import ABSENT, amount, memory
 from nfft.runs.folder import NETWORK
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in their seeds alone.
+
+    Attributes:
+        shots: training images of each class; None for all.
+        cells: a run a seed.
+    """
+
+    method: str
+    shots: int | None
+    cells: tuple[Cell, ...]
+
 
 HEADER = ("Method", "Top-1 %", "95 % interval", "Trained", "Time", "Peak memory", "On disk")
 
 
-def cells_of(config: RunConfig, methods: Sequence[str], seeds: int, model_args: Sequence[str]) -> dict[str, list[Cell]]:
+def cells_of(
+    config: RunConfig, methods: Sequence[str], seeds: int, model_args: Sequence[str], ending: str = ""
+) -> dict[str, list[Cell]]:
     """The runs of each method, one a seed, with the settings that it heeds.
 
     Args:
         config: what the runs share; the name of a setting of one method begins with that.
         model_args: those of `config`, as they were written.
+        ending: of the names of their folders, before the seed.
 
     Raises:
         UserError: as `nfft finetune` would, before the first of many runs.
@@ -52,8 +70,30 @@ def cells_of(config: RunConfig, methods: Sequence[str], seeds: int, model_args: 
         words = [*shared, "--method", name, *(word for pair in texts.items() for word in ("--set", "=".join(pair)))]
         configs = [replace(config, method=name, settings=texts, seed=seed) for seed in range(seeds)]
         read_config(configs[0])
-        cells[name] = [Cell(f"{name}-{own.seed}", (*words, "--seed", str(own.seed)), own) for own in configs]
+        cells[name] = [Cell(f"{name}{ending}-{own.seed}", (*words, "--seed", str(own.seed)), own) for own in configs]
     return cells
+
+
+def groups_of(
+    config: RunConfig, methods: Sequence[str], shots: Sequence[int], seeds: int, model_args: Sequence[str]
+) -> list[Group]:
+    """The runs of each method with each number of images a class; with one number, or all images, one group a method.
+
+    Args:
+        shots: ascending; empty for all images. Several stand in the names of the folders, so that there may be more.
+        config, methods, seeds, model_args: as `cells_of` takes them.
+
+    Raises:
+        UserError: as `nfft finetune` would, before the first of many runs.
+    """
+    numbers: list[int | None] = [*shots] or [None]
+    by_shots = {
+        count: cells_of(
+            replace(config, shots=count), methods, seeds, model_args, f"-{count}-shots" if len(shots) > 1 else ""
+        )
+        for count in numbers
+    }
+    return [Group(name, count, tuple(cells[name])) for name in methods for count, cells in by_shots.items()]
 
 
 def row_of(method: str, cells: Sequence[Cell], folder: Path) -> ComparisonRow | None:
@@ -68,9 +108,11 @@ def row_of(method: str, cells: Sequence[Cell], folder: Path) -> ComparisonRow | 
     last, model = folder / done[-1].name, done[-1].run(folder).model
     return ComparisonRow(
         method=method,
+        shots=done[0].config.shots,
         split=scores[0].split,
         images=scores[0].count,
         top1=top1,
+        seeds=tuple(cell.config.seed for cell in done),
         low=low,
         high=high,
         trained=model.trained,
@@ -82,12 +124,14 @@ def row_of(method: str, cells: Sequence[Cell], folder: Path) -> ComparisonRow | 
 
 
 def table_of(rows: Sequence[ComparisonRow]) -> list[tuple[str, ...]]:
-    """The rows as people read them, below a header."""
+    """The rows as people read them, below a header; with a column for the shots where these differ."""
+    with_shots = len({row.shots for row in rows}) > 1
     return [
-        HEADER,
+        (HEADER[0], *(["Images a class"] if with_shots else []), *HEADER[1:]),
         *(
             (
                 row.method,
+                *([amount(row.shots)] if with_shots else []),
                 f"{100 * statistics.fmean(row.top1):.2f}",
                 _spread(row),
                 f"{row.trained:,} ({row.trained / row.parameters:.1%})",

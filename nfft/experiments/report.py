@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nfft.config.study import Study
-from nfft.experiments.card import render_study
-from nfft.experiments.cells import Failed, Place, in_order
+from nfft.experiments.card import render_curves, render_study
+from nfft.experiments.cells import Cell, Failed, Place, in_order
 from nfft.experiments.compare import table_of
-from nfft.experiments.plots import plot_comparison, plot_study
-from nfft.experiments.records import RECORDS, Comparison, ComparisonRow, StudyLine, finished
+from nfft.experiments.learning_curve import table_of_curves
+from nfft.experiments.plots import plot_comparison, plot_learning_curves, plot_study
+from nfft.experiments.records import RECORDS, Comparison, ComparisonRow, LearningCurve, StudyLine, finished
 from nfft.experiments.results import record_of, record_of_failure
 from nfft.files import write_json, write_text
 from nfft.reporting.plots.figure import save_figure
@@ -27,6 +28,29 @@ def write_comparison(rows: Sequence[ComparisonRow], folder: Path, title: str, co
     write_json(folder / "compare.json", Comparison(command=command, methods=tuple(rows)).to_json())
     write_text(folder / "compare.md", in_markdown(table_of(rows)))
     save_figure(plot_comparison(rows, title), folder / "compare.png")
+
+
+def write_curves(
+    curves: Sequence[LearningCurve],
+    rows: Sequence[ComparisonRow],
+    cells: Sequence[Cell],
+    folder: Path,
+    title: str,
+    command: str,
+) -> None:
+    """Write the same where there are several numbers of shots: the plot is of learning curves, and there is a card.
+
+    Args:
+        curves: one a method.
+        cells: of all rows.
+        title: of plot and card.
+        command: what was typed.
+    """
+    content = Comparison(command=command, methods=tuple(rows), curves=tuple(curves))
+    write_json(folder / "compare.json", content.to_json())
+    write_text(folder / "compare.md", in_markdown(table_of_curves(curves)) + "\n" + in_markdown(table_of(rows)))
+    save_figure(plot_learning_curves(curves, rows, title), folder / "compare.png")
+    write_text(folder / CARD, render_curves(curves, rows, cells, folder, title, command))
 
 
 def write_study(study: Study, table: Sequence[Place], folder: Path, command: str) -> list[StudyLine]:

@@ -64,6 +64,19 @@ def check_models(cells: Sequence[Cell], folder: Path) -> None:
         find_checkpoint(config.model, dict(config.model_args))
 
 
+def check_shots(cells: Sequence[Cell], folder: Path) -> None:
+    """See that the data have the images that runs are to draw, before the first of many; all are of one task.
+
+    Raises:
+        UserError: as `nfft finetune` would.
+    """
+    left = [cell.config for cell in cells if cell.config.shots is not None and not cell.is_done(folder)]
+    if left:
+        from nfft.training import plan
+
+        plan.check_shots(max(left, key=lambda config: config.shots or 0))
+
+
 def check_study(study: Study, cells: Sequence[Cell], changes: Changes) -> None:
     """See that what the runs name exists, before the first of many.
 

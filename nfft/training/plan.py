@@ -115,6 +115,18 @@ def make_plan(config: RunConfig, *, keeps: bool = False) -> Plan:
     return Plan(config, task, data, skipped, pixels, fingerprint, checkpoint, recipe, method, had_stages)
 
 
+def check_shots(config: RunConfig) -> None:
+    """See that a run's data have as many training images of each class as it is to draw, and a test split.
+
+    Raises:
+        UserError: as the run would.
+    """
+    task = read_config(config).task
+    data, *_ = _readable(task, load_data(task), keeps=False)
+    if config.shots is not None:
+        draw_shots(data, config.shots, config.seed)
+
+
 def _readable(task: Task, data: Data, keeps: bool) -> tuple[Data, list[Skipped], np.ndarray, str]:
     """The data without images that cannot be read, those, sizes of training images (n, 2), and a fingerprint."""
     digest = hashlib.sha256("\n".join(data.classes).encode())

@@ -82,6 +82,9 @@ def _open_tables(task: Task, source: str, folder: Folder) -> Opened | None:
     if tables is None:
         assert splits is not None
         return open_split_tables(task, splits)
+    if not folder.holds_pictures and not says_labels(task, tables) and is_repository(folder):
+        # It may name the classes of those that lie in its folder of data.
+        return None
     if len([inside for inside in tables.folders if inside.holds_pictures]) > 1 and not says_labels(task, tables):
         # It may say other things of the images; their classes are the folders.
         return _open_classes(task, source, folder)
