@@ -23,8 +23,8 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 LONGEST = 100_000
 # Entries of a head, those that aliases stand for counted each time.
 LARGEST_HEAD = 100_000
-# Where sections begin shows without what is in their lines, some of which take a long time.
-BLOCKS = MarkdownIt("commonmark").disable("inline")
+# Where sections begin shows without what is in their lines, and in quotes, some of which take a long time.
+BLOCKS = MarkdownIt("commonmark").disable(["inline", "blockquote"])
 # Names that a card without a signature is taken to have from nfft. A license is not: nfft seldom knows it.
 GENERATED = (
     "library_name", "pipeline_tag", "base_model", "base_model_relation", "datasets", "metrics", "tags", "model-index",
@@ -191,7 +191,7 @@ def _cut(body: str) -> tuple[str, list[tuple[str | None, str]], Signature | None
         if token.map is None or token.level:
             continue
         first, end = token.map
-        if token.type == "heading_open" and token.tag in ("h1", "h2"):
+        if token.type == "heading_open" and token.tag in ("h1", "h2") and not _is_quoted(tokens[place + 1].content):
             # A heading of level 1 with nothing before it is the card's title.
             if token.tag == "h2" or first > title:
                 cuts.append((first, first, " ".join(tokens[place + 1].content.split())))
@@ -203,6 +203,14 @@ def _cut(body: str) -> tuple[str, list[tuple[str | None, str]], Signature | None
     ends = [end for end, _, _ in cuts[1:]] + [len(lines)]
     parts = [(title, "\n".join(lines[start:end])) for (_, start, title), end in zip(cuts, ends, strict=True)]
     return parts[0][1], parts[1:], signature
+
+
+def _is_quoted(title: str) -> bool:
+    """Whether lines that a rule follows are a quote, or end in one: the rule underlines no title then.
+
+    Differs: in CommonMark it does where what is quoted is a heading, and lines without a mark are between.
+    """
+    return any(line.lstrip().startswith(">") for line in title.split("\n"))
 
 
 def _signature(line: str) -> Signature | None:

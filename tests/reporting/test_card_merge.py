@@ -22,6 +22,7 @@ PIECES = {
     "rules": "# T\n\n- item\n---\n\n> quote\n---\n\n---\n\n***\n---\n\n## yes\n",
     "table": "# T\n\n| a |\n|---|\n| b |\n\n## yes\n",
     "quote": "# T\n\n> ## no\n\n## yes\n",
+    "quotes": "# T\n\n> quote\nlazy\n---\n\ntext\n> quote\n---\n\n> # no\n\n> <!--\n\n## yes\n\n> ```\n\n## also\n",
     "underlined title": "Title\n=====\n\nOne\n---\n",
     "a title alone": "# T",
     "nothing": "",

@@ -1,8 +1,10 @@
 """Folders of pictures with tables beside them."""
 
+import io
 from pathlib import Path
 
 import pytest
+from datasets import Dataset
 from pictures import noise
 
 from nfft.config.task import Task
@@ -48,6 +50,19 @@ def test_a_table_beside_flat_pictures(tmp_path: Path, name: str, inside: str) ->
 def test_a_table_and_its_pictures_one_folder_down(tmp_path: Path) -> None:
     lay_out(tmp_path / "photos", *FLAT, labels=LABELED)
     assert rows(opened(tmp_path)) == EXPECTED
+
+
+def test_a_list_of_classes_beside_the_folder_of_data(tmp_path: Path) -> None:
+    picture = io.BytesIO()
+    noise(side=4).save(picture, "PNG")
+    (tmp_path / "data").mkdir()
+    rows = {"image": [{"bytes": picture.getvalue(), "path": None}] * 4, "label": ["ant", "bee"] * 2}
+    Dataset.from_dict(rows).to_parquet(tmp_path / "data" / "train-00000-of-00001.parquet")
+    (tmp_path / "classes.csv").write_text("number,name\n0,ant\n1,bee\n")
+    source = opened(tmp_path)
+    assert source.tables["train"].class_names() == ["ant", "bee"]
+    (line,) = source.account.lines
+    assert "not used: 1 file" in line and "classes.csv" in line
 
 
 def test_what_is_in_no_table_is_counted(tmp_path: Path) -> None:
