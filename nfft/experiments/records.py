@@ -47,6 +47,8 @@ class LawRecord(Record):
     """error = floor + scale · shots^-exponent, as it was fitted.
 
     Attributes:
+        floor: the share of wrong answers that no number of images takes away.
+        scale, exponent: of what each image a class takes away.
         misfit, misfit_at: how far it is from the mean that it is farthest from, as a share, and at how many shots.
         is_poor: whether it is farther from the means than chance makes.
     """
