@@ -23,7 +23,11 @@ PLACES = ("data_files", "data_dir")
 OUTSIDE = re.compile(r"://|::|^[/\\~]|^[A-Za-z]:|(?:^|[/\\])\.\.(?:[/\\]|$)")
 
 
-def check_card(source: str) -> None:
+class _Silence(Exception):
+    """The Hub keeps a connection and says nothing on it."""
+
+
+def check_card(source: str) -> bool:
     """See that the configurations of a data set name files of its repository, before `datasets` opens these.
 
     A card may name addresses that would be fetched, or files of this machine. What the Hub fails to send is left to
@@ -32,10 +36,17 @@ def check_card(source: str) -> None:
     Args:
         source: a folder that is laid out as on the Hub, or the id of a data set there.
 
+    Returns:
+        False where the Hub does not answer in time: then nothing is known of what it would send later.
+
     Raises:
         UserError: naming the first file that is not.
     """
-    for configuration in _configurations(source):
+    try:
+        configurations = [*_configurations(source)]
+    except _Silence:
+        return False
+    for configuration in configurations:
         for place in PLACES:
             for name in _texts(configuration.get(place)):
                 if OUTSIDE.search(name):
@@ -43,6 +54,7 @@ def check_card(source: str) -> None:
                         f"the card of the data set {source} names {shorten(name, 80)!r} among its files, which lies "
                         "outside its repository. Fetch what you trust yourself, and give --task the folder."
                     )
+    return True
 
 
 def _configurations(source: str) -> Iterator[dict[str, Any]]:
@@ -61,7 +73,11 @@ def _configurations(source: str) -> Iterator[dict[str, Any]]:
 
 
 def _text(source: str, name: str) -> str:
-    """What is in a file of the data set; nothing where it has none, or the Hub is out of reach."""
+    """What is in a file of the data set; nothing where it has none, or the Hub is out of reach.
+
+    Raises:
+        _Silence: when the Hub does not answer in time.
+    """
     folder = Path(source).expanduser()
     if folder.is_dir():
         return (folder / name).read_text(encoding="utf-8") if (folder / name).is_file() else ""
@@ -69,9 +85,16 @@ def _text(source: str, name: str) -> str:
         return ""
     try:
         # Asked once: `datasets` has more patience, and asks for the same.
-        answer = get_session().get(hf_hub_url(source, name, repo_type="dataset"), headers=build_hf_headers())
+        answer = get_session().get(
+            hf_hub_url(source, name, repo_type="dataset"),
+            headers=build_hf_headers(),
+            timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
+        )
     # OSError: of clients before 1.0, which speak through requests.
-    except (HTTPError, OSError, HFValidationError):
+    except (HTTPError, OSError, HFValidationError) as error:
+        # Of which library it is depends on the client's version; each calls them ConnectTimeout, ReadTimeout ...
+        if "Timeout" in type(error).__name__:
+            raise _Silence from error
         return ""
     return str(answer.content, "utf-8") if answer.status_code == 200 else ""
 

@@ -1,5 +1,6 @@
 """The card of a data set names files of its repository: with any other, nothing is fetched and nothing is opened."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,11 @@ def test_a_head_of_another_form_is_a_sentence_or_none(tmp_path: Path, head: str)
 
 
 LOOK = """
+import sys
 import nfft.data.sources.dataset as dataset
 from nfft import Task
 from nfft.errors import UserError
-for name in ("bad", "good"):
+for name in sys.argv[1:]:
     try:
         print(dataset.load_dataset(Task(name=name, source=f"user/{name}"), f"user/{name}")["train"].num_rows)
     except UserError as error:
@@ -80,8 +82,24 @@ def test_a_card_on_the_hub_makes_the_client_ask_for_nothing_else(tmp_path: Path)
         address = f"{hub.endpoint}/datasets/user/secret/resolve/main/data/train/ant/0.png"
         hub.add("datasets/user/bad", folder_with(tmp_path / "bad", data_files=address))
         hub.add("datasets/user/good", folder_with(tmp_path / "good", data_files="data/train/**"))
-        done = run("-c", LOOK, env=hub.environment())
+        done = run("-c", LOOK, "bad", "good", env=hub.environment())
     assert done.returncode == 0, done.stderr
     bad, good = done.stdout.splitlines()
     assert "the card of the data set user/bad names" in bad and good == "1"
     assert not any("secret" in request for request in hub.requests)
+
+
+@pytest.mark.slow
+def test_a_hub_that_does_not_answer_is_waited_for_no_longer_than_its_client_would(tmp_path: Path) -> None:
+    with HubServer() as hub:
+        hub.add("datasets/user/good", folder_with(tmp_path / "good", data_files="data/train/**"))
+        environment = {**hub.environment(), "HF_HUB_DOWNLOAD_TIMEOUT": "1"}
+        assert run("-c", LOOK, "good", env=environment).stdout == "1\n"
+        hub.requests.clear()
+        hub.be_silent(times=math.inf)
+        done = run("-c", LOOK, "good", "other", env=environment)
+    assert done.returncode == 0, done.stderr
+    cached, said = done.stdout.splitlines()
+    assert cached == "1" and said.startswith("the Hub could not be reached for the dataset user/other, which is not")
+    # Once for each: what it might say later has not been looked at.
+    assert [request.split("/")[-1] for request in hub.requests] == ["README.md"] * 2

@@ -77,6 +77,10 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self.body = self.rfile.read(length)
+        if self.fault.is_silent:
+            self.rfile.read(1)  # returns when the client has left
+            self.close_connection = True
+            return
         try:
             if self.fault.status:
                 raise Refused(self.fault.status, message=self.fault.message, headers=self.fault.headers)

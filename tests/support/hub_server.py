@@ -70,6 +70,7 @@ class Fault:
     is_corrupt: bool = False
     lose: int = 0
     content: bytes | None = None
+    is_silent: bool = False
 
 
 @dataclass
@@ -211,6 +212,10 @@ class HubServer:
     def answer(self, content: bytes, *, times: float = 1, matching: str = "") -> None:
         """Do what is asked, and send this instead of what there is to say of it."""
         self._faults.append(Fault(matching, times, content=content))
+
+    def be_silent(self, *, times: float = 1, matching: str = "") -> None:
+        """Keep the connection and say nothing, until the client leaves."""
+        self._faults.append(Fault(matching, times, is_silent=True))
 
     def mend(self) -> None:
         """Let nothing go wrong from now on."""

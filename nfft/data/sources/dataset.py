@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -156,9 +157,10 @@ def load_dataset(task: Task, source: str) -> dict[str, datasets.Dataset]:
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     path = Path(source).expanduser()
     try:
-        check_card(source)
+        is_checked = check_card(source)
         if not path.is_dir():
-            return datasets.load_dataset(source, task.config)
+            with nullcontext() if is_checked else _offline():
+                return datasets.load_dataset(source, task.config)
         # No name of a user's reaches the library, which takes some for patterns, chains or formats.
         place = mirror(path)
         if is_saved(path):
@@ -199,6 +201,16 @@ def load_dataset(task: Task, source: str) -> dict[str, datasets.Dataset]:
                 f"no images found in {source}. Expected one folder a class, or a table with rows."
             ) from error
         raise UserError(f"the data of task {task.name} could not be read: {shorten(reason, 300)}") from error
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Let `datasets` take what it has: it asks a Hub that does not answer for minutes."""
+    before, config.HF_HUB_OFFLINE = config.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        config.HF_HUB_OFFLINE = before
 
 
 def is_saved(folder: Path) -> bool:
