@@ -9,7 +9,6 @@ import json
 import os
 import re
 import secrets
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -93,6 +92,8 @@ def part_of(path: str, count: int, start: int = 0) -> bytes:
 def writing(path: Path) -> Iterator[Path]:
     """Every file that is to last is written so: under another name, to the disk, and only then under its own.
 
+    For whoever holds the folder: what is written by a name alone is told from what was left behind by nothing else.
+
     Yields:
         The name to write to meanwhile, in the same folder.
     """
@@ -123,12 +124,18 @@ def sync(path: Path) -> None:
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
+        _force(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+def _force(descriptor: int, path: Path) -> None:
+    """Force to the disk what is open."""
+    try:
         os.fsync(descriptor)
     except OSError as error:
         if error.errno not in WITHOUT_SYNC:
             raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        os.close(descriptor)
 
 
 def make_folder(folder: Path) -> list[Path]:
@@ -141,17 +148,18 @@ def make_folder(folder: Path) -> list[Path]:
 
 
 def remove_unfinished(folder: Path, is_ours: Callable[[str], bool]) -> None:
-    """Delete what `writing` was at in a folder when its process was killed.
+    """Delete what processes were writing in a folder when they were killed; what one is at with `write_bytes` stays.
 
-    Only for whoever holds the folder: what another process is about to finish looks the same.
+    In a folder where `writing` is used, only for whoever holds it.
 
     Args:
         is_ours: whether a file of that name is written there.
     """
     for path in folder.iterdir() if folder.is_dir() else []:
         if (name := finished_name(path.name)) is not None and is_ours(name):
-            with suppress(OSError):
-                path.unlink()
+            with suppress(OSError), locked(path) as mine:
+                if mine:
+                    path.unlink(missing_ok=True)
 
 
 def finished_name(name: str) -> str | None:
@@ -173,10 +181,9 @@ def check_writable(path: Path, option: str) -> None:
         raise UserError(f"{option} {path} is a folder. Name a file.")
     standing = next(parent for parent in path.absolute().parents if parent.exists())
     # By doing it: rights, read-only disks and names that are too long show in no other way.
-    name = f".{path.name}." if standing == path.absolute().parent else None
     try:
-        with tempfile.NamedTemporaryFile(dir=standing, prefix=name):
-            pass
+        with scratch(path) if standing == path.absolute().parent else scratch(standing / "nfft") as temporary:
+            temporary.touch(exist_ok=False)
     except OSError as error:
         raise UserError(
             f"{option} {path} cannot be written: {standing}: {error.strerror}. Choose another place."
@@ -184,9 +191,29 @@ def check_writable(path: Path, option: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole, then give it its name."""
-    with writing(path) as temporary:
-        temporary.write_bytes(content)
+    """Write a file whole, then give it its name; until then it is held, and nobody takes it for one left behind."""
+    while not _write_held(path, content):
+        pass  # someone who cleans there came between
+
+
+def _write_held(path: Path, content: bytes) -> bool:
+    with scratch(path) as temporary, locked(temporary) as mine:
+        if not mine:
+            return False
+        # Open until it has its name: a lock goes with the first closing of its file.
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            if fcntl is None:
+                file.close()  # Windows gives no name to what is open
+            else:
+                _force(file.fileno(), temporary)
+            try:
+                temporary.replace(path)
+            except FileNotFoundError:
+                return False  # so it was, on a file system without locks
+        sync(path.parent)
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

@@ -22,6 +22,7 @@ from nfft.files import (
     locked,
     make_folder,
     read_lines,
+    remove_unfinished,
     write_json,
     write_text,
     writing,
@@ -155,6 +156,54 @@ def test_a_lock_is_held_once_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), locked(lock):
         raise KeyboardInterrupt
     assert not lock.exists()
+
+
+WRITER = """
+import os, sys
+from pathlib import Path
+from nfft.files import write_text
+flush = os.fsync
+def fsync(_):
+    os.fsync = flush
+    open(sys.argv[2]).read()  # until who reads along has opened and closed it
+os.fsync = fsync
+write_text(Path(sys.argv[1]), "whole")
+"""
+
+
+def test_what_a_killed_process_was_writing_goes_and_what_another_is_at_stays(tmp_path: Path) -> None:
+    pipes, path = [tmp_path / "first", tmp_path / "second"], tmp_path / "scan.json"
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    killed, other = (Process("-c", WRITER, path, pipe) for pipe in pipes)
+    with killed, other:
+        with pipes[0].open("w"), pipes[1].open("w"):
+            assert len([*tmp_path.glob(".scan.json.*")]) == 2
+            killed.kill()
+            killed.wait()
+            for _ in range(2):
+                remove_unfinished(tmp_path, lambda name: name == path.name)
+            assert len([*tmp_path.glob(".scan.json.*")]) == 1
+        assert other.communicate()[1] == "" and path.read_text() == "whole"
+    assert {each.name for each in tmp_path.iterdir()} == {"first", "second", "scan.json"}
+
+
+CLEANER = """
+import sys
+from pathlib import Path
+from nfft.files import remove_unfinished, write_text
+path = Path(sys.argv[1])
+for number in range(int(sys.argv[2])):
+    remove_unfinished(path.parent, lambda name: name == path.name)
+    write_text(path, "whole")
+    assert path.read_text() == "whole"
+"""
+
+
+def test_a_file_is_written_however_many_clean_there(tmp_path: Path) -> None:
+    running = [Process("-c", CLEANER, tmp_path / "scan.json", 100) for _ in range(3)]
+    assert [process.communicate()[1] for process in running] == [""] * 3
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.json"]
 
 
 CONTENDER = """

@@ -13,7 +13,7 @@ import numpy as np
 
 from nfft.data.decode import RawImage
 from nfft.data.threads import map_in_threads
-from nfft.files import cache_folder, part_of, write_text
+from nfft.files import cache_folder, part_of, remove_unfinished, write_text
 
 # Bytes at the end of a file by which most others of its size are told from it.
 TAIL = 512
@@ -110,4 +110,5 @@ def _write_cache(path: Path, count: int, groups: list[list[int]]) -> None:
     # A cache that cannot be written costs time in the next run, and nothing in this one.
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(path.parent, lambda name: name.endswith(path.suffix))
         write_text(path, json.dumps({"images": count, "same": groups}))

@@ -17,7 +17,7 @@ from nfft.data.decode_cache import Store, storing
 from nfft.data.rendering import KINDS, Rendering, Seen, is_fraction, range_of_all
 from nfft.data.splits import Split
 from nfft.data.threads import map_in_threads
-from nfft.files import cache_folder, write_text
+from nfft.files import cache_folder, remove_unfinished, write_text
 from nfft.text import shorten
 
 # Of a larger split, so many are scanned, evenly spread: a run's start is not to read all of ImageNet.
@@ -201,4 +201,5 @@ def _write_cache(path: Path, scan: Scan) -> None:
     # A cache that cannot be written costs time in the next run, and nothing in this one.
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(path.parent, lambda name: name.endswith(path.suffix))
         write_text(path, json.dumps({"broken": broken, "seen": seen}))

@@ -12,10 +12,13 @@ from nfft.experiments.learning_curve import table_of_curves
 from nfft.experiments.plots import plot_comparison, plot_learning_curves, plot_study
 from nfft.experiments.records import RECORDS, Comparison, ComparisonRow, LearningCurve, StudyLine, finished
 from nfft.experiments.results import record_of, record_of_failure
-from nfft.files import write_json, write_text
+from nfft.files import remove_unfinished, write_json, write_text
 from nfft.reporting.plots.figure import save_figure
 from nfft.runs.folder import CARD
 from nfft.text import in_markdown
+
+# What is written of a comparison.
+COMPARED = {"compare.json", "compare.md", "compare.png", CARD}
 
 
 def write_comparison(rows: Sequence[ComparisonRow], folder: Path, title: str, command: str) -> None:
@@ -25,6 +28,7 @@ def write_comparison(rows: Sequence[ComparisonRow], folder: Path, title: str, co
         title: of the plot.
         command: what was typed.
     """
+    remove_unfinished(folder, COMPARED.__contains__)
     write_json(folder / "compare.json", Comparison(command=command, methods=tuple(rows)).to_json())
     write_text(folder / "compare.md", in_markdown(table_of(rows)))
     save_figure(plot_comparison(rows, title), folder / "compare.png")
@@ -46,6 +50,7 @@ def write_curves(
         title: of plot and card.
         command: what was typed.
     """
+    remove_unfinished(folder, COMPARED.__contains__)
     content = Comparison(command=command, methods=tuple(rows), curves=tuple(curves))
     write_json(folder / "compare.json", content.to_json())
     write_text(folder / "compare.md", in_markdown(table_of_curves(curves)) + "\n" + in_markdown(table_of(rows)))
@@ -60,6 +65,7 @@ def write_study(study: Study, table: Sequence[Place], folder: Path, command: str
         command: what was typed.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(folder, {RECORDS, "study.png", CARD}.__contains__)
     places = {place.cell.name: place for place in table}
     cells = in_order(table)
     records: list[StudyLine] = [

@@ -129,6 +129,15 @@ def test_files_are_read_once(leaking: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert opened(leaking).account == first
 
 
+def test_what_killed_processes_were_writing_goes(leaking: Path) -> None:
+    folder = duplicates.cache_folder("duplicates")
+    folder.mkdir(parents=True, exist_ok=True)
+    left = folder / f".{'a' * 64}.json.0123abcd"
+    left.write_text("{")
+    opened(leaking)
+    assert not left.exists()
+
+
 @pytest.mark.parametrize("text", ['{"images": 3, "same": [[0, 99]]}', '["same"]', '{"same": [[1e999]]}', "[" * 100_000])
 def test_a_cache_that_is_damaged_is_passed_over(leaking: Path, text: str) -> None:
     first = opened(leaking).account

@@ -113,6 +113,15 @@ def test_what_may_pass_is_looked_at_again(tmp_path: Path, cache: Path) -> None:
         assert scan_split(split).sizes.tolist() == [[5, 3], [4, 4]], "a damaged record is no record"
 
 
+def test_what_killed_processes_were_writing_goes(cache: Path) -> None:
+    scans = cache / "nfft" / "scans"
+    scans.mkdir(parents=True)
+    for name in (f".{'a' * 64}.json.0123abcd", ".notes.txt.0123abcd"):
+        (scans / name).write_text("{")
+    scan_split(make_split(IMAGES))
+    assert {path.name for path in scans.glob(".*")} == {".notes.txt.0123abcd"}
+
+
 def test_arrays_are_not_cached(cache: Path) -> None:
     scanned = scan_split(make_split([np.zeros((3, 5), np.uint8), np.zeros((7, 2, 3), np.uint8)], None))
     assert scanned.sizes.tolist() == [[5, 3], [2, 7]]

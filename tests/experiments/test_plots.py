@@ -8,8 +8,9 @@ from matplotlib.collections import LineCollection
 from PIL import Image
 
 from nfft.experiments.learning_curve import curves_of
-from nfft.experiments.plots import plot_comparison, plot_learning_curves
+from nfft.experiments.plots import plot_learning_curves
 from nfft.experiments.records import ComparisonRow
+from nfft.experiments.report import write_comparison
 from nfft.reporting.plots.figure import save_figure
 
 
@@ -23,7 +24,12 @@ def test_comparison(tmp_path: Path, seeds: int) -> None:
         )
         for number in range(8)
     ]  # fmt: skip
-    save_figure(plot_comparison(rows, "data with net"), tmp_path / "compare.png")
+    # Of one that was killed while it wrote, and of a user's.
+    for name in (".compare.json.0123abcd", ".compare.png.0123abcd", ".notes.json.0123abcd"):
+        (tmp_path / name).touch()
+    write_comparison(rows, tmp_path, "data with net", "nfft compare")
+    written = {"compare.json", "compare.md", "compare.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {*written, ".notes.json.0123abcd"}
     with Image.open(tmp_path / "compare.png") as image:
         assert (np.asarray(image.convert("RGB")) != 255).any(axis=2).mean() > 0.01
 

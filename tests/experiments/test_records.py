@@ -15,6 +15,7 @@ from nfft.experiments.card import render_study
 from nfft.experiments.cells import Cell, Changes, in_order, places
 from nfft.experiments.compare import row_of, table_of
 from nfft.experiments.records import Comparison, FailedRun, StudyRecord, failed, finished, read_study_lines
+from nfft.experiments.report import write_study
 from nfft.experiments.results import record_of
 from nfft.experiments.runner import check_cells, run_all
 from nfft.files import write_json
@@ -137,3 +138,10 @@ def test_lines_of_a_newer_nfft_are_refused(tmp_path: Path) -> None:
     (tmp_path / "runs.jsonl").write_text(json.dumps(record.to_json()))
     with pytest.raises(UserError, match=r"was written by nfft 99\.1"):
         read_study_lines(tmp_path / "runs.jsonl")
+
+
+def test_what_a_killed_study_was_writing_goes(tmp_path: Path) -> None:
+    for name in (".runs.jsonl.0123abcd", ".study.png.0123abcd", ".README.md.0123abcd", ".notes.md.0123abcd"):
+        (tmp_path / name).touch()
+    write_study(STUDY, [], tmp_path, "nfft study x")
+    assert {path.name for path in tmp_path.iterdir()} == {"runs.jsonl", ".notes.md.0123abcd"}
