@@ -1,7 +1,9 @@
 """Uploads files to a repository of the Hub."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token, hf_hub_download
@@ -10,6 +12,22 @@ from huggingface_hub.utils import disable_progress_bars, validate_repo_id
 
 from nfft.errors import UserError
 from nfft.hub.errors import in_words
+
+# Open proposals that are looked at for one of ours, each a few requests.
+LOOKED_AT = 50
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What the Hub calls a pull request.
+
+    Attributes:
+        revision: by which its commits are asked for.
+        address: of its page.
+    """
+
+    revision: str
+    address: str
 
 
 def push_files(
@@ -23,6 +41,7 @@ def push_files(
     message: str,
     token: str | bool | None = None,
     keep: Sequence[str] = (),
+    proposal: Proposal | None = None,
 ) -> str:
     """Put `files` into a repository as one commit; what has not changed is not sent.
 
@@ -34,6 +53,7 @@ def push_files(
         revision: a branch, created where there is none; the main one when absent.
         create_pr: propose the commit instead.
         keep: files that are left alone where the repository has them.
+        proposal: one that is there already, which takes the commit.
 
     Returns:
         The address of the commit, or of the proposal.
@@ -51,6 +71,7 @@ def push_files(
             api.create_repo(repository, private=private, exist_ok=True)
         if revision is not None:
             api.create_branch(repository, branch=revision, exist_ok=True)
+        revision = proposal.revision if proposal else revision
         present = set(api.list_repo_files(repository, revision=revision))
         added = {path: content for path, content in files.items() if path not in {*keep} & present}
         # A network that was there before under other names would be loaded with this one's config.json.
@@ -63,9 +84,31 @@ def push_files(
             ],
             commit_message=message,
             revision=revision,
-            create_pr=create_pr,
+            create_pr=create_pr and proposal is None,
         )
-        return str(commit.pr_url or commit.commit_url)
+        return proposal.address if proposal else str(commit.pr_url or commit.commit_url)
+
+
+def find_proposal(repository: str, is_ours: Callable[[str], bool]) -> Proposal | None:
+    """The first open proposal to a repository whose card is ours; LOOKED_AT of them are asked for theirs.
+
+    Args:
+        is_ours: whether a card is.
+
+    Raises:
+        UserError: when the Hub cannot be reached or refuses.
+    """
+    with in_words(repository):
+        api = HfApi(library_name="nfft")
+        if not api.repo_exists(repository):
+            return None
+        listed = api.get_repo_discussions(repository, discussion_type="pull_request", discussion_status="open")
+        found = [Proposal(str(each.git_reference), each.url) for each in islice(listed, LOOKED_AT)]
+    for proposal in found:
+        card = card_on_hub(repository, proposal.revision)
+        if card is not None and is_ours(card):
+            return proposal
+    return None
 
 
 def card_on_hub(repository: str, revision: str | None) -> str | None:

@@ -6,13 +6,13 @@ import shlex
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from nfft.config.run_config import PACKAGED
 from nfft.errors import UserError
 from nfft.files import fingerprint_of, make_folder, write_bytes, write_text
 from nfft.hub.errors import Refused
-from nfft.hub.upload import card_on_hub, check_repository, push_files
+from nfft.hub.upload import card_on_hub, check_repository, find_proposal, push_files
 from nfft.models.checkpoint import ADAPTER, open_checkpoint
 from nfft.reporting.card_merge import is_edited
 from nfft.reporting.card_metadata import eval_results, hub_id
@@ -36,6 +36,8 @@ from nfft.runs.folder import (
     write_push,
 )
 from nfft.runs.records import AddedEvaluation, PushRecord, Results
+
+T = TypeVar("T")
 
 
 def push_run(
@@ -61,10 +63,12 @@ def push_run(
     later = shlex.join(["nfft", "push", str(folder), repository, *_flags(private, revision, create_pr)])
     try:
         card = _new_card(folder, repository)
-        pushed = PushRecord(repository=repository, cards=tuple(dict.fromkeys([*before.cards, _hash(card.text)])))
+        asked, pushed = _intents(before, repository, _hash(card.text), create_pr)
         _check_card_there(folder, repository, revision, known=pushed.cards)
-        # Should the Hub's answer be lost, the next push knows by this that the card there is this run's.
-        write_push(folder, replace(pushed, repository=before.repository))
+        lost = before.proposed.get(repository, ()) if create_pr else ()
+        proposal = find_proposal(repository, lambda text: _hash(text) in lost) if lost else None
+        # Should the Hub's answer be lost, the next push knows by this what there is this run's.
+        write_push(folder, asked)
         address = push_files(
             {**files, **card.files},
             repository,
@@ -73,6 +77,7 @@ def push_run(
             revision=revision,
             create_pr=create_pr,
             message=f"{run.model.name} fine-tuned on {run.task.name}",
+            proposal=proposal,
         )
     except UserError as error:
         if isinstance(error, Refused):
@@ -80,7 +85,23 @@ def push_run(
         raise UserError(f"{error} Nothing is lost: the run is whole in {folder}. To push it later: {later}") from error
     lines = _put(folder, card)
     write_push(folder, pushed)
-    return [*lines, f"pushed to   {address}"]
+    known = ": the proposal of an earlier push, whose answer was lost; no second is made" if proposal else ""
+    return [*lines, f"pushed to   {address}{known}"]
+
+
+def _intents(before: PushRecord, repository: str, card: str, create_pr: bool) -> tuple[PushRecord, PushRecord]:
+    """pushed.json while the Hub is asked to take a card, and once it has answered that it did."""
+    pushed = replace(before, repository=repository, cards=_with(before.cards, card))
+    asked = replace(pushed, repository=before.repository)
+    if not create_pr:
+        return asked, pushed
+    others = {name: cards for name, cards in before.proposed.items() if name != repository}
+    lost = _with(before.proposed.get(repository, ()), card)
+    return replace(asked, proposed={**others, repository: lost}), replace(pushed, proposed=others)
+
+
+def _with(cards: tuple[T, ...], card: T) -> tuple[T, ...]:
+    return tuple(dict.fromkeys([*cards, card]))
 
 
 def _shared_files(folder: Path) -> dict[str, Path]:

@@ -596,7 +596,9 @@ class PushRecord(Record):
     Attributes:
         repository: the last one.
         cards: SHA-256 of each card that it has had there and before.
+        proposed: of each repository, the cards of proposals to it that the Hub has not answered.
     """
 
     repository: str | None = None
     cards: tuple[str | None, ...] = ()
+    proposed: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)

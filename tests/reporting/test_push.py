@@ -11,6 +11,7 @@ from pathlib import Path
 
 import processes
 import pytest
+from hub_repository import Proposal
 from hub_server import READER, WRITER, HubServer
 
 from nfft.cli import finetune
@@ -164,6 +165,60 @@ def test_a_push_whose_answer_is_lost_is_known_by_the_next(hub: HubServer, nfft: 
     assert done.returncode == 0, done.stderr
     assert "They stay." in hub.files("user/digits")["README.md"].decode()
     assert len(hub.commits("user/digits")) == len(there) + 1
+
+
+def test_a_proposal_whose_answer_is_lost_is_known_by_the_next(hub: HubServer, nfft: Command, run: Path) -> None:
+    others = hub.add("user/digits").proposals
+    for number in range(1, 13):  # more than the Hub lists at once
+        others.append(Proposal(number, "Another's", "stranger"))
+        hub.repositories["user/digits"].commit(f"refs/pr/{number}", hub.commits("user/digits")[0])
+    hub.cut_download(after=0, matching="POST .*/commit/", times=99)
+    assert "could not be reached" in complaint(nfft("push", run, "user/digits", "--create-pr"))
+    hub.mend()
+    assert "model.safetensors" in hub.files("user/digits", "refs/pr/13"), "it was there already"
+    assert len(others) == 13
+    there = hub.commits("user/digits", "refs/pr/13")
+    others.append(Proposal(14, "Another's", "stranger"))
+    hub.repositories["user/digits"].commit("refs/pr/14", hub.commits("user/digits")[0])
+
+    done = nfft("push", run, "user/digits", "--create-pr")
+    assert done.returncode == 0, done.stderr
+    assert re.search(rf"pushed to +{hub.endpoint}/user/digits/discussions/13: the proposal of an earlier", done.stdout)
+    assert len(others) == 14 and hub.commits("user/digits", "refs/pr/13") == there, "nothing had to be sent"
+    assert "model.safetensors" not in hub.files("user/digits")
+    assert json.loads((run / "pushed.json").read_text())["proposed"] == {}
+    assert nfft("push", run, "user/digits", "--create-pr").returncode == 0
+    assert len(others) == 15, "that is another one, as it was asked for"
+
+
+def test_what_has_changed_since_goes_into_the_proposal(hub: HubServer, nfft: Command, run: Path) -> None:
+    proposals = hub.add("team/digits").proposals
+    hub.users[WRITER] = replace(hub.users[WRITER], namespaces=("user",))  # who proposes has no say there
+    hub.cut_download(after=0, matching="POST .*/commit/", times=99)
+    assert nfft("push", run, "team/digits", "--create-pr").returncode == 2
+    (run / "README.md").write_text((run / "README.md").read_text() + "\n## My own words\n\nThey stay.\n")
+    assert nfft("push", run, "team/digits", "--create-pr").returncode == 2, "lost once more"
+    assert len(proposals) == 1
+    hub.mend()
+    hub.uploads.clear()
+    assert nfft("push", run, "team/digits", "--create-pr").returncode == 0
+    assert len(proposals) == 1 and hub.uploads == [], "what was lost twice was there already"
+    assert "They stay." in hub.files("team/digits", "refs/pr/1")["README.md"].decode()
+
+
+@pytest.mark.slow
+def test_a_proposal_that_was_closed_or_never_made_is_made(hub: HubServer, nfft: Command, run: Path) -> None:
+    proposals = hub.add("user/digits").proposals
+    hub.cut_upload(after=100, matching="POST .*/commit/", times=99)
+    assert nfft("push", run, "user/digits", "--create-pr").returncode == 2
+    assert proposals == []
+    hub.mend()
+    hub.cut_download(after=0, matching="POST .*/commit/", times=99)
+    assert nfft("push", run, "user/digits", "--create-pr").returncode == 2
+    hub.mend()
+    proposals[0].status = "closed"
+    done = nfft("push", run, "user/digits", "--create-pr")
+    assert done.returncode == 0 and done.stdout.rstrip().endswith("/discussions/2")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from hub_repository import Commit, File, Repository, is_large
+from hub_repository import Commit, File, Proposal, Repository, is_large
 
 if TYPE_CHECKING:
     from hub_server import HubServer, User
@@ -34,8 +34,11 @@ ROUTES = {
     f"PUT /lfs/{ADDRESS}/(?P<oid>[0-9a-f]+)": "store",
     f"POST /lfs/{ADDRESS}/(?P<oid>[0-9a-f]+)/verify": "verify",
     f"POST {API}/commit/{REVISION}": "commit",
+    f"GET {API}/discussions": "discussions",
 }
 
+# Discussions on a page of their list.
+PAGE = 10
 SIGN_IN = "Invalid username or password."
 
 
@@ -145,9 +148,11 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(401, "RepoNotFound", SIGN_IN) if user is None else Refused(404, "RepoNotFound")
         return repository
 
-    def _writable(self, address: str, *, is_proposal: bool = False) -> Repository:
-        """The repository, for who may commit to it, or open a pull request."""
+    def _writable(self, address: str, *, is_proposal: bool = False, revision: str = "") -> Repository:
+        """The repository, for who may commit to it, or open a pull request, or has opened the one of that branch."""
         repository, user = self._repository(address), self._user()
+        named = user.name if user else None
+        is_proposal = is_proposal or any(revision == p.branch and p.author == named for p in repository.proposals)
         if user is None:
             raise Refused(401, "RepoNotFound", SIGN_IN)
         if not user.may_write:
@@ -224,10 +229,25 @@ class Handler(BaseHTTPRequestHandler):
         headers["Content-Range"] = f"bytes {start}-{start + len(part) - 1}/{size}"
         return Answer(part, 206, headers)
 
+    def _discussions(self, address: str) -> Any:
+        repository, start = self._repository(address), PAGE * int(self.query.get("p", 0))
+        kind, status, author = (self.query.get(name, "all") for name in ("type", "status", "author"))
+        listed = [
+            {
+                "num": proposal.number, "title": proposal.title, "author": {"name": proposal.author},
+                "status": proposal.status, "isPullRequest": True, "createdAt": "2026-01-01T00:00:00.000Z",
+                "repo": {"name": address.removeprefix("datasets/"), "type": "model"},
+            }
+            for proposal in reversed(repository.proposals)
+            if kind != "discussion" and status in ("all", proposal.status) and author in ("all", proposal.author)
+        ]  # fmt: skip
+        return {"discussions": listed[start : start + PAGE], "count": len(listed), "start": start}
+
     # Writing: what is new is announced (preupload, and batch for large files), sent (store), then committed.
 
     def _preupload(self, address: str, revision: str) -> Any:
-        held = _commit(self._writable(address, is_proposal="create_pr" in self.query), revision).files
+        is_proposal = "create_pr" in self.query
+        held = _commit(self._writable(address, is_proposal=is_proposal, revision=revision), revision).files
         files = []
         for file in json.loads(self.body)["files"]:
             path, mode = file["path"], "lfs" if is_large(file["path"], file["size"]) else "regular"
@@ -238,7 +258,8 @@ class Handler(BaseHTTPRequestHandler):
     def _batch(self, address: str) -> Any:
         request = json.loads(self.body)
         # For a pull request the client names no branch.
-        stored = self._writable(address, is_proposal="ref" not in request).stored
+        ref = request.get("ref", {}).get("name", "")
+        stored = self._writable(address, is_proposal="ref" not in request, revision=ref).stored
         objects = []
         for blob in request["objects"]:
             href = f"{self.hub.endpoint}/lfs/{address}/{blob['oid']}"
@@ -260,7 +281,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _commit(self, address: str, revision: str) -> Any:
         is_proposal = "create_pr" in self.query
-        repository = self._writable(address, is_proposal=is_proposal)
+        repository = self._writable(address, is_proposal=is_proposal, revision=revision)
         parent = repository.branches.get(revision)
         if parent is None:
             raise Refused(404, "RevisionNotFound", f"Invalid rev id: {revision}")
@@ -276,9 +297,11 @@ class Handler(BaseHTTPRequestHandler):
             files[path] = _file(value, repository)
             if "content" in value or not repository.holds(value["oid"]):
                 uploads.append((path, len(files[path].content)))
-        number = 1 + sum(name.startswith("refs/pr/") for name in repository.branches)
-        commit = Commit(header["value"]["summary"], files, parent)
-        repository.commit(f"refs/pr/{number}" if is_proposal else revision, commit)
+        commit, number = Commit(header["value"]["summary"], files, parent), 1 + len(repository.proposals)
+        if is_proposal:
+            repository.proposals.append(Proposal(number, commit.message, self._signed_in().name))
+            revision = repository.proposals[-1].branch
+        repository.commit(revision, commit)
         self.hub.uploads += uploads
         page = f"{self.hub.endpoint}/{address}"
         proposal = {"pullRequestUrl": f"{page}/discussions/{number}"} if is_proposal else {}

@@ -75,6 +75,20 @@ class Commit:
         return list(by_path.values())
 
 
+@dataclass
+class Proposal:
+    """A pull request, whose commits are on the branch refs/pr/N."""
+
+    number: int
+    title: str
+    author: str
+    status: str = "open"
+
+    @property
+    def branch(self) -> str:
+        return f"refs/pr/{self.number}"
+
+
 class Repository:
     """Commits on branches; a pull request is a branch called refs/pr/N.
 
@@ -85,6 +99,7 @@ class Repository:
         branches: the newest commit of each.
         commits: every commit by its id.
         stored: what large-file storage holds by SHA-256, whether or not a commit refers to it yet.
+        proposals: pull requests, oldest first.
     """
 
     def __init__(self, folder: Path | None = None, *, private: bool = False) -> None:
@@ -92,6 +107,7 @@ class Repository:
         self.branches: dict[str, Commit] = {}
         self.commits: dict[str, Commit] = {}
         self.stored: dict[str, bytes] = {}
+        self.proposals: list[Proposal] = []
         contents = {".gitattributes": GITATTRIBUTES}
         if folder is not None:
             files = sorted(path for path in folder.rglob("*") if path.is_file())
