@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -157,7 +157,9 @@ def remove_unfinished(folder: Path, is_ours: Callable[[str], bool]) -> None:
     """
     for path in folder.iterdir() if folder.is_dir() else []:
         if (name := finished_name(path.name)) is not None and is_ours(name):
-            with suppress(OSError), locked(path) as mine:
+            # What is no file, which a lock would wait for, or follow, none of us has written.
+            is_file = path.is_file() and not path.is_symlink()
+            with suppress(OSError), locked(path) if is_file else nullcontext(True) as mine:
                 if mine:
                     path.unlink(missing_ok=True)
 

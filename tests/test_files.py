@@ -188,6 +188,14 @@ def test_what_a_killed_process_was_writing_goes_and_what_another_is_at_stays(tmp
     assert {each.name for each in tmp_path.iterdir()} == {"first", "second", "scan.json"}
 
 
+def test_a_pipe_or_a_link_of_such_a_name_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".scan.json.0123abcd")
+    (tmp_path / ".scan.json.0123abce").symlink_to(tmp_path / "absent")
+    (tmp_path / ".scan.json.0123abcf").mkdir()
+    remove_unfinished(tmp_path, lambda name: name == "scan.json")
+    assert [path.name for path in tmp_path.iterdir()] == [".scan.json.0123abcf"]
+
+
 CLEANER = """
 import sys
 from pathlib import Path
