@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import signal
 import socket
 import subprocess
 import sys
@@ -140,6 +141,8 @@ def _be_python(arguments: list[str], folder: str, environment: dict[str, str], f
     # It reads once where the Hub is, and each test has its own; so does the client that its functions are of.
     constants = importlib.reload(sys.modules["huggingface_hub.constants"])
     sys.modules["huggingface_hub.hf_api"].api.endpoint = constants.ENDPOINT  # type: ignore[attr-defined]
+    # What a shell runs in the background hears no Ctrl-C, and so would all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # Loader workers are forked, as from any other process.
     multiprocessing.set_start_method(None, force=True)
     sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
