@@ -65,7 +65,7 @@ def test_a_run_that_fails_stops_no_other(tmp_path: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_process")
+@pytest.mark.usefixtures("one_process", "blank_pictures")
 def test_several_numbers_of_shots_make_curves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["--methods", "probe,head-and-gains", "--steps", "2", "--wanted", "0.97"]
     assert comparison(tmp_path, *asked, "--shots", "20, 1,5,1") == 0
