@@ -1,6 +1,7 @@
 """Time as a budget: how many steps fit into the minutes that a run may take, by what a few of them take here."""
 
 import math
+import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -63,7 +64,7 @@ def fitted(recipe: Recipe, pace: Pace, spent: float) -> Recipe:
     return replace(recipe, total_steps=steps, evaluations=min(evaluations, steps))
 
 
-def mean_seconds(work: Iterable[Callable[[], Any]], recipe: Recipe, processes: int) -> float:
+def usual_seconds(work: Iterable[Callable[[], Any]], recipe: Recipe, processes: int) -> float:
     """What one of several pieces of work takes, the first left out: it allocates, compiles and searches.
 
     Each process does the same pieces, of which the slowest one counts.
@@ -77,7 +78,8 @@ def mean_seconds(work: Iterable[Callable[[], Any]], recipe: Recipe, processes: i
         laps.append(max(of_all([time.perf_counter() - began], processes)))
         if len(laps) > 1 and sum(laps) > limit:
             break
-    return sum(laps[1:]) / (len(laps) - 1) if len(laps) > 1 else laps[0]
+    # A trial is short: the mean would take a moment's hiccup for the run's.
+    return statistics.median(laps[1:] or laps)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from nfft.runs.folder import CHECKPOINTS, METRICS
 from nfft.runs.records import StepMetrics, ValidationMetrics
 from nfft.text import shorten
 from nfft.training.base import BaseTrainer, Effort, Outcome
-from nfft.training.budget import TRIAL_STEPS, WRITING_SECONDS, Pace, fitted, mean_seconds, rehearsal
+from nfft.training.budget import TRIAL_STEPS, WRITING_SECONDS, Pace, fitted, rehearsal, usual_seconds
 from nfft.training.checkpointing import latest_checkpoint, prune, save_checkpoint
 from nfft.training.memory import fewest_parts, learns_from_one
 from nfft.training.plan import Plan
@@ -376,9 +376,9 @@ class Trainer(BaseTrainer):
         scored = self.plan.data.validation.keep(np.arange(min(2 * EVALUATION_BATCH, len(self.plan.data.validation))))
         predictor = self.new_predictor(EVALUATION_BATCH)
         network = {"raw": predictor.folded(self.network)}
-        image = mean_seconds([partial(predictor.predict, network, scored)] * 3, recipe, processes) / len(scored)
+        image = usual_seconds([partial(predictor.predict, network, scored)] * 3, recipe, processes) / len(scored)
         with rehearsal(self.training, self.accelerator):
-            step = mean_seconds(self._trial_steps(recipe), recipe, processes)
+            step = usual_seconds(self._trial_steps(recipe), recipe, processes)
         splits = [
             split for split in (self.plan.data.test, *[self.plan.data.validation] * len(self.candidates)) if split
         ]
