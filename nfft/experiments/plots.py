@@ -19,6 +19,8 @@ from nfft.text import shorten
 COLORS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB")
 MARKERS = "osD^vPX"
 FAILED, WANTED = "x", "#555555"
+# Where a legend hides nothing.
+BESIDE: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "frameon": False, "fontsize": 10}
 
 
 def plot_comparison(rows: Sequence[ComparisonRow], title: str) -> Figure:
@@ -28,18 +30,11 @@ def plot_comparison(rows: Sequence[ComparisonRow], title: str) -> Figure:
         rows: one a method.
         title: shown above.
     """
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    set_title(figure, shorten(title, 70))
+    figure, axes = _top1_on_log_axis(title, rows[0].split, "time of a run, evaluation included (s)")
     for number, row in enumerate(rows):
         _draw_method(axes, row, COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)])
-    axes.set_xscale("log")
-    _plain_ticks(axes)
-    axes.set_xlabel("time of a run, evaluation included (s)")
-    axes.set_ylabel(f"{rows[0].split} top-1 (%)")
-    strip(axes)
     axes.margins(x=0.1, y=0.1)
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=10, labelspacing=0.9)
+    axes.legend(**BESIDE, labelspacing=0.9)
     return figure
 
 
@@ -61,10 +56,7 @@ def plot_learning_curves(curves: Sequence[LearningCurve], rows: Sequence[Compari
         rows: one for each method and number of shots, as the curves.
         title: shown above.
     """
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    set_title(figure, shorten(title, 70))
-    axes.set_xscale("log")
+    figure, axes = _top1_on_log_axis(title, rows[0].split, "training images a class")
     wanted = next((curve.need.wanted for curve in curves if curve.need is not None), None)
     if wanted is not None:
         axes.axhline(100 * wanted, color=WANTED, linewidth=0.8, linestyle=":", label=f"wanted: {100 * wanted:g} %")
@@ -73,12 +65,8 @@ def plot_learning_curves(curves: Sequence[LearningCurve], rows: Sequence[Compari
         # Beside each other, so that no interval hides another.
         aside = 1.2 ** ((number + 0.5) / len(curves) - 0.5)
         _draw_curve(axes, curve, [row for row in rows if row.method == curve.method], aside, *style)
-    _plain_ticks(axes)
-    axes.set_xlabel("training images a class")
-    axes.set_ylabel(f"{rows[0].split} top-1 (%)")
-    strip(axes)
     axes.margins(x=0.04, y=0.06)
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=10, labelspacing=0.9)
+    axes.legend(**BESIDE, labelspacing=0.9)
     return figure
 
 
@@ -110,10 +98,19 @@ def _draw_curve(
     axes.plot([need.images], [100 * need.wanted], "o", color=color, markersize=9, markerfacecolor="white")
 
 
-def _plain_ticks(axes: Axes) -> None:
+def _top1_on_log_axis(title: str, split: str, label: str) -> tuple[Figure, Axes]:
+    """A figure of the top-1 of a split against what `label` says, with plain numbers on a logarithmic axis."""
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    set_title(figure, shorten(title, 70))
+    axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel(label)
+    axes.set_ylabel(f"{split} top-1 (%)")
+    strip(axes)
+    return figure, axes
 
 
 def plot_study(study: Study, records: Sequence[StudyLine]) -> Figure:
@@ -135,7 +132,7 @@ def plot_study(study: Study, records: Sequence[StudyLine]) -> Figure:
     axes.set_xlim(-0.5, len(columns) - 0.5)
     axes.set_ylabel("top-1 (%)")
     strip(axes)
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=10)
+    axes.legend(**BESIDE)
     return figure
 
 
