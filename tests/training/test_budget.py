@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import small_recipe
 from safetensors.torch import load_file
 
 import nfft
@@ -12,17 +13,7 @@ from nfft.errors import UserError
 from nfft.training import trainer
 from nfft.training.budget import Pace, fitted
 
-RECIPE = Recipe(
-    minutes=10,
-    warmup_fraction=0.1,
-    batch_size=16,
-    lr=0.1,
-    weight_decay=0,
-    clipping=None,
-    ema_decay=0.99,
-    train_resolution=32,
-    test_resolution=32,
-)
+RECIPE = replace(small_recipe.RECIPE, total_steps=None, minutes=10)
 SHORT = {"batch_size": 16, "train_resolution": 32, "test_resolution": 32, "seed": 3}
 
 

@@ -1,31 +1,21 @@
 """A checkpoint that is whole is this run's, or is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import small_recipe
 from accelerate import Accelerator
 from damage import damaged
 from loop import Loop
 from torch import nn
 
-from nfft.config.recipe import Recipe
 from nfft.errors import UserError
 from nfft.training.checkpointing import save_checkpoint
 from nfft.training.step import prepare_training
 
 FACTS = {"seconds": 9.5, "scaler": None, "tally": {"steps": 3, "seconds": 9.0, "clipped": 0.5}}
-RECIPE = Recipe(
-    total_steps=8,
-    warmup_fraction=0,
-    batch_size=8,
-    lr=0.5,
-    weight_decay=0,
-    clipping=None,
-    ema_decay=None,
-    train_resolution=8,
-    test_resolution=8,
-    test_margin=0,
-)
+RECIPE = replace(small_recipe.RECIPE, total_steps=8, lr=0.5, test_margin=0)
 
 
 class Tiny(nn.Linear):
