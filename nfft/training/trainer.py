@@ -96,11 +96,11 @@ class Trainer(BaseTrainer):
         plan.method.prepare(self.network)
         self.training = prepare_training(self.network, recipe, accelerator, plan.method)
         self.decoded = self._decode()
-        if recipe.total_steps is None and recipe.minutes is not None:
-            self.plan = replace(plan, recipe=self._fitted(recipe))
         # No gradients are kept, so more images fit than a process has in a training step.
         room = 4 * recipe.batch_size // (recipe.parts * accelerator.num_processes)
         self.predictor = self.new_predictor(min(EVALUATION_BATCH, room), keeps_views=True)
+        if recipe.total_steps is None and recipe.minutes is not None:
+            self.plan = replace(plan, recipe=self._fitted(recipe))
         self.tally = Tally()
         self.validation: dict[str, Predictions] = {}
         self.saved: Path | None = None
@@ -373,25 +373,21 @@ class Trainer(BaseTrainer):
     def _fitted(self, recipe: Recipe) -> Recipe:
         """`recipe` with the steps that fit into its minutes."""
         processes = self.accelerator.num_processes
-        scored = self.plan.data.validation.keep(np.arange(min(2 * EVALUATION_BATCH, len(self.plan.data.validation))))
-        predictor = self.new_predictor(EVALUATION_BATCH)
+        validation, test, size = self.plan.data.validation, self.plan.data.test, self.predictor.batch_size
+        scored = validation.keep(np.arange(min(2 * size, len(validation))))
+        # Not the run's own, which keeps what it has seen.
+        predictor = self.new_predictor(size)
         network = {"raw": predictor.folded(self.network)}
         image = usual_seconds([partial(predictor.predict, network, scored)] * 3, recipe, processes) / len(scored)
         with rehearsal(self.training, self.accelerator):
             step = usual_seconds(self._trial_steps(recipe), recipe, processes)
-        splits = [
-            split for split in (self.plan.data.test, *[self.plan.data.validation] * len(self.candidates)) if split
-        ]
-        pace = Pace(
-            step=step,
-            score=image * len(self.plan.data.validation),
-            end=image * sum(map(len, splits)) + WRITING_SECONDS,
-        )
+        at_the_end = len(self.candidates) * len(validation) + (len(test) if test is not None else 0)
+        pace = Pace(step=step, score=image * len(validation), end=image * at_the_end + WRITING_SECONDS)
         return fitted(recipe, pace, self.plan.config.began.seconds)
 
     def _trial_steps(self, recipe: Recipe) -> Iterator[Callable[[], Any]]:
         """Steps at a rate of 0, each to the end of what it launches."""
-        training, to_input = self.training, self.new_predictor(EVALUATION_BATCH).inference.normalized
+        training, to_input = self.training, self.predictor.inference.normalized
         batches = iter(self._train_loader(range(TRIAL_STEPS)))
         training.model.train()
         for group in training.optimizer.param_groups:
