@@ -9,6 +9,7 @@ from annotated_types import Interval, Le
 
 from nfft.config.fields import check_bounds, check_type, expectations, incidental
 from nfft.errors import UserError
+from nfft.optim.schedule import train_side
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,10 @@ class Recipe:
     stochastic_depth: Annotated[float, Interval(ge=0, lt=1)] = 0.0
 
     # Images. Crops cover at least crop_area of the picture, at aspect ratios up to crop_aspect.
+    # Training begins at first_resolution, if there is one, and has train_resolution after growth_fraction of its steps.
     train_resolution: Annotated[int, Interval(ge=8, le=4096)]
+    first_resolution: Annotated[int, Interval(ge=8, le=4096)] | None = None
+    growth_fraction: Annotated[float, Interval(gt=0, le=1)] = 0.75
     test_resolution: Annotated[int, Interval(ge=8, le=4096)]
     test_margin: Annotated[int, Interval(ge=0)] = 32
     crop_area: Annotated[float, Interval(gt=0, le=1)] = 0.08
@@ -118,6 +122,11 @@ class Recipe:
         durations = [self.epochs, self.total_steps if self.minutes is None else self.minutes]
         if sum(duration is not None for duration in durations) != 1:
             raise _durations_refused({name: getattr(self, name) for name in DURATIONS})
+        if self.first_resolution is not None and self.first_resolution > self.train_resolution:
+            raise UserError(
+                f"first_resolution={self.first_resolution} is more than train_resolution={self.train_resolution}, to "
+                f"which training is to grow. Use --set first_resolution={self.train_resolution} or less."
+            )
         if self.test_margin > 2 * self.test_resolution:
             raise UserError(
                 f"test_margin={self.test_margin} leaves less than a third of an image to be seen at "
@@ -128,6 +137,18 @@ class Recipe:
     def parts(self) -> int:
         """Micro-batches that each process takes its share of a batch in."""
         return self.accumulation_steps or 1
+
+    def train_side(self, step: int, total_steps: int) -> int:
+        """Side in px of the images that an optimizer step sees, 0 being the first."""
+        if self.first_resolution is None:
+            return self.train_resolution
+        return train_side(
+            step,
+            first=self.first_resolution,
+            last=self.train_resolution,
+            total_steps=total_steps,
+            growth_fraction=self.growth_fraction,
+        )
 
     def steps(self, images: int) -> int:
         """Optimizer steps of a run over `images` training images, once they are known."""
@@ -155,6 +176,7 @@ _DETAILS = {
     "sam_share": "sam_rho",
     "ema_warmup": "ema_decay",
     "randaugment_layers": "randaugment",
+    "growth_fraction": "first_resolution",
 }
 
 

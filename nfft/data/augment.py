@@ -17,14 +17,17 @@ MIN_COVERED = 0.1
 OVERSAMPLING = 2
 
 
-def train_view(raw: RawImage, recipe: Recipe, rng: np.random.Generator, rendering: Rendering = PLAIN) -> np.ndarray:
+def train_view(
+    raw: RawImage, recipe: Recipe, rng: np.random.Generator, rendering: Rendering = PLAIN, side: int | None = None
+) -> np.ndarray:
     """A random distorted-box crop, perhaps flipped, resized by bicubic interpolation that smooths what it shrinks.
 
     Args:
         raw, rendering: what `decode` takes; of three channels in memory already, nothing is left to be rendered.
+        side: of the view, in px; the recipe's train_resolution when absent.
 
     Returns:
-        (train px, train px, 3), uint8.
+        (side, side, 3), uint8.
 
     Raises:
         UnreadableImage: when there is no picture in it.
@@ -33,19 +36,22 @@ def train_view(raw: RawImage, recipe: Recipe, rng: np.random.Generator, renderin
         same crop of a photograph comes out alike: the mean difference is 0.02 of 255. The authors' TensorFlow call
         does not smooth.
     """
+    side = side or recipe.train_resolution
     if isinstance(raw, np.ndarray) and raw.dtype == np.uint8 and raw.shape[2:] == (3,):
-        left, top, right, bottom = distorted_box(raw.shape[1], raw.shape[0], recipe, rng)
+        left, top, right, bottom = distorted_box(raw.shape[1], raw.shape[0], recipe, rng, side)
         crop = raw[top:bottom, left:right].copy()
     else:
-        crop = _decoded_crop(raw, recipe, rng, rendering_of(raw, rendering))
+        crop = _decoded_crop(raw, recipe, rng, rendering_of(raw, rendering), side)
     pixels = torch.from_numpy(crop).unsqueeze(0).permute(0, 3, 1, 2)
     if recipe.flip and rng.random() < 0.5:
         pixels = pixels.flip(3)
-    view = F.interpolate(pixels, size=(recipe.train_resolution,) * 2, mode="bicubic", antialias=True)
+    view = F.interpolate(pixels, size=(side, side), mode="bicubic", antialias=True)
     return view.numpy()[0].transpose(1, 2, 0)
 
 
-def _decoded_crop(raw: RawImage, recipe: Recipe, rng: np.random.Generator, rendering: Rendering) -> np.ndarray:
+def _decoded_crop(
+    raw: RawImage, recipe: Recipe, rng: np.random.Generator, rendering: Rendering, side: int
+) -> np.ndarray:
     """A random distorted-box crop; a JPEG is decoded at a half, a quarter or an eighth where its OVERSAMPLING allows.
 
     A half takes half the time. On photographs, views differ from those of whole pictures by 1.2 of 255 on average and
@@ -58,8 +64,8 @@ def _decoded_crop(raw: RawImage, recipe: Recipe, rng: np.random.Generator, rende
             image = load_upright(image, rendering)
         turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
         width, height = image.size[::-1] if turned else image.size
-        left, top, right, bottom = box = distorted_box(width, height, recipe, rng)
-        needed = OVERSAMPLING * recipe.train_resolution / min(right - left, bottom - top)
+        left, top, right, bottom = box = distorted_box(width, height, recipe, rng, side)
+        needed = OVERSAMPLING * side / min(right - left, bottom - top)
         if is_jpeg and needed < 1:
             image.draft(None, (math.ceil(needed * image.width), math.ceil(needed * image.height)))
         if is_jpeg:
@@ -69,7 +75,9 @@ def _decoded_crop(raw: RawImage, recipe: Recipe, rng: np.random.Generator, rende
     return np.array(image.crop((left, top, right, bottom)))
 
 
-def distorted_box(width: int, height: int, recipe: Recipe, rng: np.random.Generator) -> tuple[int, int, int, int]:
+def distorted_box(
+    width: int, height: int, recipe: Recipe, rng: np.random.Generator, side: int
+) -> tuple[int, int, int, int]:
     """Left, top, right, bottom of a random crop; a center crop after ten misses.
 
     The aspect ratio is drawn uniformly, then the height between those of the smallest and the largest area. Crops of
@@ -89,7 +97,7 @@ def distorted_box(width: int, height: int, recipe: Recipe, rng: np.random.Genera
         if 0 < w <= width and h > 0 and smallest <= w * h <= largest:
             left, top = int(rng.random() * (width - w)), int(rng.random() * (height - h))
             return left, top, left + w, top + h
-    return _padded_center(width, height, recipe.train_resolution)
+    return _padded_center(width, height, side)
 
 
 def _padded_center(width: int, height: int, side: int) -> tuple[int, int, int, int]:

@@ -38,11 +38,12 @@ def stream(*words: int) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class Key:
-    """One sample of the run: which image, in which epoch, at which place of the global batch."""
+    """One sample of the run: which image, in which epoch, at which place of the global batch, and how many px of it."""
 
     epoch: int
     index: int
     place: int
+    side: int
 
 
 @dataclass
@@ -121,7 +122,9 @@ class MicroBatches(Sampler[list[Key]]):
         batch, parts = self.recipe.batch_size, self.recipe.parts
         size = batch // (parts * self.processes)
         epoch, order = -1, np.empty(0, np.int64)
+        total_steps = self.recipe.steps(self.images)
         for step in self.steps:
+            side = self.recipe.train_side(step, total_steps)
             for part in range(parts):
                 first = (part * self.processes + self.rank) * size
                 keys = []
@@ -130,7 +133,7 @@ class MicroBatches(Sampler[list[Key]]):
                     if position // self.images != epoch:
                         epoch = position // self.images
                         order = stream(self.seed, epoch, 0, ORDER).permutation(self.images)
-                    keys.append(Key(epoch, int(order[position % self.images]), place))
+                    keys.append(Key(epoch, int(order[position % self.images]), place, side))
                 yield keys
 
 
@@ -169,7 +172,7 @@ class TrainImages(Dataset[Sample]):
             index = (key.index + offset) % len(self.split)
             rng = stream(self.seed, key.epoch, key.index, SAMPLE)
             try:
-                view = train_view(self.images[index], self.recipe, rng, self.split.rendering)
+                view = train_view(self.images[index], self.recipe, rng, self.split.rendering, key.side)
             except UnreadableImage as error:
                 broken = broken or BrokenImage(key.index, str(error))
                 continue

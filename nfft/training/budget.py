@@ -64,6 +64,12 @@ def fitted(recipe: Recipe, pace: Pace, spent: float) -> Recipe:
     return replace(recipe, total_steps=steps, evaluations=min(evaluations, steps))
 
 
+def mean_pixels(recipe: Recipe) -> float:
+    """What a step of a run costs, of one at train_resolution: about as many pixels as its images have."""
+    sides = [recipe.train_side(step, TRIAL_STEPS) for step in range(TRIAL_STEPS)]
+    return statistics.mean((side / recipe.train_resolution) ** 2 for side in sides)
+
+
 def usual_seconds(work: Iterable[Callable[[], Any]], recipe: Recipe, processes: int) -> float:
     """What one of several pieces of work takes, the first left out: it allocates, compiles and searches.
 

@@ -119,6 +119,8 @@ class ProgressBar:
 
     def __init__(self) -> None:
         self.bar: tqdm | None = None
+        # A bar that TQDM_DISABLE turns off does not know it.
+        self.what = ""
 
     def start(self, start: Start) -> None:
         for note in start.notes:
@@ -146,10 +148,10 @@ class ProgressBar:
             logger.info("%s", line)
 
     def _show(self, what: str, done: int, total: int) -> None:
-        if self.bar is None or self.bar.desc != f"{what}: ":
+        if self.bar is None or self.what != what:
             if self.bar is not None:
                 self.bar.close()
-            self.bar = tqdm(total=total, desc=what)
+            self.bar, self.what = tqdm(total=total, desc=what), what
         self.bar.update(done - self.bar.n)
 
 

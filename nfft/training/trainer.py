@@ -30,7 +30,7 @@ from nfft.runs.folder import CHECKPOINTS, METRICS
 from nfft.runs.records import StepMetrics, ValidationMetrics
 from nfft.text import shorten
 from nfft.training.base import BaseTrainer, Effort, Outcome
-from nfft.training.budget import TRIAL_STEPS, WRITING_SECONDS, Pace, fitted, rehearsal, usual_seconds
+from nfft.training.budget import TRIAL_STEPS, WRITING_SECONDS, Pace, fitted, mean_pixels, rehearsal, usual_seconds
 from nfft.training.checkpointing import latest_checkpoint, prune, save_checkpoint
 from nfft.training.memory import fewest_parts, learns_from_one
 from nfft.training.plan import Plan
@@ -90,6 +90,8 @@ class Trainer(BaseTrainer):
         super().__init__(plan, accelerator, folder)
         recipe = plan.recipe
         self.check_side("train_resolution")
+        if recipe.first_resolution is not None:
+            self.check_side("first_resolution")
         recipe = replace(recipe, accumulation_steps=recipe.accumulation_steps or self._fewest_parts(recipe))
         self.plan = replace(plan, recipe=recipe)
         self._check_parts(recipe)
@@ -131,7 +133,7 @@ class Trainer(BaseTrainer):
         previous: Launched | None = None
         stopping = voted = False
 
-        batches = iter(self._train_loader(range(training.step, total_steps)))
+        batches = iter(self._train_loader(recipe, range(training.step, total_steps)))
         training.model.train()
         self.measured_at = time.perf_counter()
         while training.step < total_steps and not stopping:
@@ -227,11 +229,11 @@ class Trainer(BaseTrainer):
             return False
         return True
 
-    def _train_loader(self, steps: range) -> DataLoader:
+    def _train_loader(self, recipe: Recipe, steps: range) -> DataLoader:
         """This process's micro-batches of these steps."""
         return train_loader(
             self.plan.data.train,
-            self.plan.recipe,
+            recipe,
             self.plan.config.seed,
             steps=steps,
             rank=self.accelerator.process_index,
@@ -380,15 +382,16 @@ class Trainer(BaseTrainer):
         network = {"raw": predictor.folded(self.network)}
         image = usual_seconds([partial(predictor.predict, network, scored)] * 3, recipe, processes) / len(scored)
         with rehearsal(self.training, self.accelerator):
-            step = usual_seconds(self._trial_steps(recipe), recipe, processes)
+            step = usual_seconds(self._trial_steps(recipe), recipe, processes) * mean_pixels(recipe)
         at_the_end = len(self.candidates) * len(validation) + (len(test) if test is not None else 0)
         pace = Pace(step=step, score=image * len(validation), end=image * at_the_end + WRITING_SECONDS)
         return fitted(recipe, pace, self.plan.config.began.seconds)
 
     def _trial_steps(self, recipe: Recipe) -> Iterator[Callable[[], Any]]:
-        """Steps at a rate of 0, each to the end of what it launches."""
+        """Steps at a rate of 0, of the largest images, each to the end of what it launches."""
         training, to_input = self.training, self.predictor.inference.normalized
-        batches = iter(self._train_loader(range(TRIAL_STEPS)))
+        largest = replace(recipe, minutes=None, total_steps=TRIAL_STEPS, first_resolution=None)
+        batches = iter(self._train_loader(largest, range(TRIAL_STEPS)))
         training.model.train()
         for group in training.optimizer.param_groups:
             group["lr"] = 0.0

@@ -193,7 +193,7 @@ def test_a_crop_is_resized_as_by_pillow(size: tuple[int, int], side: int) -> Non
     pixels = np.asarray(picture(*size)) // 4 + 96
     image, recipe = Image.fromarray(pixels), replace(RECIPE, train_resolution=side, flip=False)
     for seed in range(10):
-        crop = image.crop(distorted_box(*size, recipe, np.random.default_rng(seed)))
+        crop = image.crop(distorted_box(*size, recipe, np.random.default_rng(seed), recipe.train_resolution))
         expected = np.asarray(crop.resize((side, side), Image.Resampling.BICUBIC)).astype(int)
         for raw in (image, pixels):
             np.testing.assert_allclose(train_view(raw, recipe, np.random.default_rng(seed)), expected, rtol=0, atol=2)
@@ -243,7 +243,8 @@ def test_a_jpeg_is_not_decoded_to_less_than_twice_its_view(monkeypatch: pytest.M
 def boxes(width: int, height: int, count: int, **settings: float) -> np.ndarray:
     """Left, top, right and bottom of `count` training crops."""
     rng = np.random.default_rng(0)
-    return np.array([distorted_box(width, height, replace(RECIPE, **settings), rng) for _ in range(count)])
+    recipe = replace(RECIPE, **settings)
+    return np.array([distorted_box(width, height, recipe, rng, recipe.train_resolution) for _ in range(count)])
 
 
 def tensorflows_boxes(width: int, height: int, count: int, crop_area: float, crop_aspect: float) -> np.ndarray:

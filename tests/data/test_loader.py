@@ -108,6 +108,18 @@ def test_resumed_sampler_yields_the_rest() -> None:
     assert keys_of(20, recipe, range(3, 9)) == keys_of(20, recipe, range(9))[6:]
 
 
+def test_images_grow_with_the_steps_of_the_whole_run() -> None:
+    split, recipe = make_split(), replace(RECIPE, train_resolution=64, first_resolution=32, total_steps=8)
+    batches = batches_of(split, recipe, range(8))
+    assert [batch.images.shape[-1] for batch in batches] == [32, 32, 32, 48, 48, 48, 64, 64]
+    resumed = batches_of(split, recipe, range(5, 8), workers=2)
+    assert all(torch.equal(one.images, other.images) for one, other in zip(batches[5:], resumed, strict=True))
+    # The same pictures in the same order, and their full size as it is without growth.
+    plain = batches_of(split, replace(recipe, first_resolution=None), range(8))
+    assert torch.equal(joined(batches, "indices"), joined(plain, "indices"))
+    assert torch.equal(batches[-1].images, plain[-1].images)
+
+
 @pytest.mark.parametrize("mixing", [{}, {"mixup": 0.2, "cutmix": True, "randaugment": 1.0}])
 @pytest.mark.parametrize("is_kept", [True, False], ids=["kept decoded", "decoded each time"])
 def test_workers_change_nothing(mixing: dict, is_kept: bool) -> None:

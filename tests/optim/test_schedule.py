@@ -1,10 +1,10 @@
-"""The learning rate rises linearly, then falls along half a cosine."""
+"""The learning rate rises linearly, then falls along half a cosine; images grow to their full size."""
 
 import math
 
 import pytest
 
-from nfft.optim.schedule import learning_rate
+from nfft.optim.schedule import SIZES, learning_rate, train_side
 
 
 def rates(total: int, warmup: int, peak: float = 0.4) -> list[float]:
@@ -34,3 +34,19 @@ def test_monotone_on_each_side_of_the_peak(total: int, warmup: int) -> None:
 def test_no_warm_up_starts_at_the_peak() -> None:
     assert rates(10, 0)[0] == 0.4
     assert rates(1, 0) == [0.4]
+
+
+@pytest.mark.parametrize(("first", "last"), [(32, 48), (128, 192), (200, 256), (100, 100), (190, 192), (64, 1024)])
+@pytest.mark.parametrize("growth_fraction", [0.75, 1.0, 0.1])
+def test_images_grow_in_few_equal_stages(first: int, last: int, growth_fraction: float) -> None:
+    sides = [
+        train_side(step, first=first, last=last, total_steps=1200, growth_fraction=growth_fraction)
+        for step in range(1200)
+    ]
+    assert sides == sorted(sides)
+    assert sides[0] == first and set(sides[round(1200 * growth_fraction) :]) <= {last}
+    smaller = sorted(set(sides) - {last})
+    assert len(smaller) <= SIZES
+    assert all(side % 16 == 0 for side in smaller[1:])
+    counts = [sides.count(side) for side in smaller]
+    assert not counts or (max(counts) - min(counts) <= 1 and abs(sum(counts) - 1200 * growth_fraction) <= 1)

@@ -52,7 +52,7 @@ class Loop(Trainer):
         self.saved_at = self.measured_at = self.began
         self.saves: list[int] = []
 
-    def _train_loader(self, steps: range) -> Iterator[Batch]:
+    def _train_loader(self, recipe: Recipe, steps: range) -> Iterator[Batch]:
         return self.batches
 
     def _validate(self, tracker: Everyone) -> None:

@@ -2,12 +2,15 @@
 
 import json
 import logging
+from functools import partial
 from pathlib import Path
 
 import pytest
 from metrics import FIGURES, SOLVED, metrics, results, start
+from tqdm import tqdm
 
 from nfft.runs.folder import METRICS, read_metrics
+from nfft.training import tracking
 from nfft.training.tracking import Everyone, MetricsFile, ProgressBar
 
 
@@ -94,3 +97,16 @@ def test_in_process_there_is_a_bar_and_a_log_and_nothing_is_printed(
     assert "mind the gap" in caplog.text
     assert "step 5: validation top-1 of ema 0.8750" in caplog.text
     assert "test top-1 0.9888" in caplog.text
+
+
+def test_bars_can_be_turned_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # As TQDM_DISABLE=1 does.
+    monkeypatch.setattr(tracking, "tqdm", partial(tqdm, disable=True))
+    bar = ProgressBar()
+    bar.start(start(tmp_path))
+    for line in metrics(range(1, 11)):
+        bar.log(line)
+    bar.progress("features", 1, 2)
+    assert capsys.readouterr().err == ""
