@@ -24,6 +24,7 @@ class Facts:
         train_side, test_side: px at which the checkpoint was trained and is evaluated by its makers.
         pretrained: whether there is a checkpoint, or random weights.
         requested_batch: the batch size, if a setting names one.
+        validation: images to validate on; 0 where nobody says.
     """
 
     images: int
@@ -34,6 +35,7 @@ class Facts:
     test_side: int
     pretrained: bool
     requested_batch: int | None = None
+    validation: int = 0
 
     def batch(self, size: int) -> int:
         """The batch size to make settings for: the requested one, else `size`, or less where the data do not fill that.

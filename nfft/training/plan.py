@@ -105,6 +105,7 @@ def make_plan(config: RunConfig, *, keeps: bool = False) -> Plan:
         test_side=checkpoint.test_side,
         pretrained=checkpoint.folder is not None,
         requested_batch=changes.get("batch_size"),
+        validation=len(data.validation),
     )
     recipe = resolved.recipe(facts)
     recipe = replace(recipe, lr=recipe.lr * method.lr_factor)
