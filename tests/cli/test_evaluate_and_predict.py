@@ -85,6 +85,30 @@ def test_another_split_and_resolution_are_added_to_the_card(run: Path) -> None:
     assert Path("out/own.json").is_file()
 
 
+def test_scores_of_other_views_stand_beside_each_other(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["--model", str(run), "--task", "digits", "--split", "validation", "--add-to", str(run)]
+    for views in ([], ["--views", "flip"], ["--views", "crops"], ["--views", "flip"]):
+        AcceleratorState._reset_state(reset_partial_state=True)
+        assert evaluate.main([*asked, *views]) == 0
+    said = capsys.readouterr()
+    assert "digits validation, 32 px:\n" in said.out
+    assert "digits validation, 32 px, mean of 2 views (flip):\n" in said.out
+    # As --set flip=false says of digits in training.
+    assert said.err.count("task digits has pictures that are not to be mirrored, and views flip mirrors them") == 2
+    added = json.loads((run / "evaluations.json").read_text())
+    assert [entry["scores"].get("views") for entry in added] == [None, "crops", "flip"]
+    assert "views" not in added[0]["scores"], "of one view, what is written is as it was"
+    assert len({entry["scores"]["loss"] for entry in added}) == 3
+    folders = sorted(path.name.split("-32px")[1] for path in Path("runs").glob("evaluate-*"))
+    assert folders == ["", "-crops", "-flip"]
+    card = (run / "README.md").read_text()
+    for entry, row in zip(added, ("", ", mean of 5 views (crops)", ", mean of 2 views (flip)"), strict=True):
+        shown = re.search(rf"^\| [^|]*, validation{re.escape(row)} \| [^|]* \| 32 px \| ([\d.]+) ", card, re.MULTILINE)
+        assert shown is not None and shown[1] == f"{100 * entry['scores']['top1']:.2f}"
+    own = json.loads((run / "results.json").read_text())
+    assert "views" not in own["test"] and "views" not in own["validation"]
+
+
 @pytest.mark.slow
 def test_two_processes_equal_one(run: Path) -> None:
     asked = ["evaluate", "--model", str(run), "--task", "digits", "--precision", "fp32"]
@@ -275,6 +299,33 @@ def test_a_table_that_was_torn_goes_on(
         assert "was begun by another model" in complaint(capsys)
     assert predict.main(["--model", str(run), str(folder), "--continue"]) == 2
     assert "--continue goes on with a table: name it with --csv" in complaint(capsys)
+
+
+def test_a_table_goes_on_with_the_views_it_was_begun_with(
+    run: Path, image_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = image_folder(images=2)
+    (folder / "ant" / "1.png").write_bytes(b"torn")
+    asked = ["--model", str(run), str(folder), "--top-k", "2"]
+    ways = {"single": [], "flip": ["--views", "flip"], "crops-flip": ["--views", "crops-flip"]}
+    for views, option in ways.items():
+        assert predict.main([*asked, *option, "--csv", f"{views}.csv"]) == 0
+    tables = {views: Path(f"{views}.csv").read_bytes() for views in ways}
+    rows = {views: table_rows(f"{views}.csv") for views in ways}
+    assert list(rows["single"][0]) == ["file", "label_1", "score_1", "label_2", "score_2", "error"]
+    assert {row["views"] for row in rows["flip"]} == {"flip"}
+    assert [row["error"] for row in rows["flip"]] == [row["error"] for row in rows["single"]]
+    assert len({each[0]["score_1"] for each in rows.values()}) == 3
+    for views, option in ways.items():
+        for other in ways:
+            status = 0 if views == other else 2
+            assert predict.main([*asked, *option, "--csv", f"{other}.csv", "--continue"]) == status
+            if status:
+                assert "has answers to other views than this call's: go on with the --views" in complaint(capsys)
+            assert Path(f"{other}.csv").read_bytes() == tables[other]
+    Path("flip.csv").write_bytes(tables["flip"][: len(tables["flip"]) // 2])
+    assert predict.main([*asked, "--views", "flip", "--csv", "flip.csv", "--continue"]) == 0
+    assert Path("flip.csv").read_bytes() == tables["flip"]
 
 
 def test_an_interrupt_keeps_what_is_done(
