@@ -28,10 +28,6 @@ def with_mirror(image: Image.Image) -> list[Image.Image]:
     return [image, hflip(image)]
 
 
-def alone(image: Image.Image) -> list[Image.Image]:
-    return [image]
-
-
 # nfnet-nano is shown all of a picture at 48 px; crops are of 60, which leaves a quarter of 48.
 WAYS: dict[str, tuple[int, Cut]] = {
     "single": (48, lambda image: [CenterCrop(SIDE)(image)]),
@@ -79,8 +75,8 @@ def test_probabilities_are_the_mean_of_those_of_the_views(
 
 
 @pytest.mark.parametrize("views", SEVERAL)
-def test_scores_are_of_the_mean_in_several_processes_too(
-    nano: nfft.AutoNFNet, wanted: dict[str, list[Tensor]], views: str, monkeypatch: pytest.MonkeyPatch
+def test_scores_are_of_the_mean_by_each_network(
+    nano: nfft.AutoNFNet, wanted: dict[str, list[Tensor]], views: str
 ) -> None:
     averages, stored = AveragedViews(views, SIDE), nano.preprocessing
     split = Split("test", PICTURES, np.arange(5), np.array([3, 1, 4, 1, 5]), "fingerprint")
