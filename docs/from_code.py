@@ -23,6 +23,7 @@ from nfft.config import registry
 from nfft.config.fields import Expected, expectations
 from nfft.config.recipe import Facts, Recipe
 from nfft.runs import records
+from nfft.runs.record import OMITTED
 
 PLACE = re.compile(r"^\{\{ (\w+)((?: \S+)*) \}\}$", re.MULTILINE)
 # What tables of recipes are made for: the paper's data, and data of one's own.
@@ -46,7 +47,7 @@ def record(name: str) -> str:
     kind = getattr(records, name)
     hints, said, fields = typing.get_type_hints(kind), attributes(kind), dataclasses.fields(kind)
     # Records of run.json say of each field whether it decides; others say nothing.
-    is_of_run = any(field.metadata for field in fields)
+    is_of_run = any(field.metadata.keys() - OMITTED for field in fields)
     rows = [
         [
             f"`{field.name}`",

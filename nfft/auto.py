@@ -18,18 +18,20 @@ from nfft.command_line import public_path
 from nfft.config import registry
 from nfft.config.overrides import with_settings
 from nfft.config.task import Task
+from nfft.config.views import SINGLE, check_views, several
 from nfft.data.decode import RawImage, UnreadableImage, decode
 from nfft.distributed.accelerator import best_device, make_accelerator, set_threads
 from nfft.errors import UserError
 from nfft.evaluation.evaluate import EvaluationPlan, plan_evaluation, run_evaluation
 from nfft.evaluation.predictor import Inference, Network
+from nfft.evaluation.views import AveragedViews
 from nfft.hub.download import HubAccess
 from nfft.hub.upload import push_files
 from nfft.models.build import build_classifier
 from nfft.models.checkpoint import Checkpoint, labels_of
 from nfft.models.resolve import find_checkpoint
 from nfft.models.saving import save_network
-from nfft.models.transforms import pixels_of, stored_preprocessing, transform_of
+from nfft.models.transforms import pixels_of, stored_preprocessing, transform_of, uncropped
 from nfft.models.validation import check_finite
 from nfft.reporting.model_card import render_bare
 from nfft.runs.folder import NETWORK
@@ -64,7 +66,7 @@ class AutoNFNet(nn.Module):
         self.preprocessing = stored_preprocessing(checkpoint)
         self.transform = transform_of(self.preprocessing)
         self.rendering = checkpoint.rendering
-        self._view = pixels_of(self.preprocessing)
+        self._view, self._uncropped = pixels_of(self.preprocessing), pixels_of(uncropped(self.preprocessing))
         self._folded: tuple[list, nn.Module] | None = None
 
     @classmethod
@@ -109,7 +111,7 @@ class AutoNFNet(nn.Module):
         return self.network(pixel_values)
 
     def predict(
-        self, images: Picture | Iterable[Picture], top_k: int = 5, batch_size: int = BATCH
+        self, images: Picture | Iterable[Picture], top_k: int = 5, batch_size: int = BATCH, views: str = SINGLE
     ) -> list[dict[str, Any]] | list[list[dict[str, Any]]]:
         """The most probable classes of one picture, or of each of several.
 
@@ -119,6 +121,9 @@ class AutoNFNet(nn.Module):
                 or several: a list, a generator, an array (n, height, width, channels), a tensor (n, channels, height,
                 width). Of the channels, there are 1, 3, or 4 with opacity.
             top_k: classes to name, at most as many as there are.
+            views: of each picture, whose probabilities are averaged: "single" for one as usual, "flip" for that and its
+                mirror (twice the time), "crops" for five crops (five times), "crops-flip" for these and their mirrors
+                (ten times).
 
         Returns:
             {"label", "score"} of each class, best first: a list for one picture, a list of lists for several.
@@ -129,7 +134,8 @@ class AutoNFNet(nn.Module):
         if top_k < 1:
             raise UserError(f"top_k must be at least 1; got {top_k}.")
         pictures, single = _pictures(images)
-        logits = self._answers(pictures, batch_size, self.folded())
+        averages = self._averaged(views)
+        logits = self._answers(pictures, batch_size, averages.average(self.folded()), views)
         classes = [self._named(row, top_k) for rows in logits for row in rows]
         return classes[0] if single else classes
 
@@ -160,35 +166,45 @@ class AutoNFNet(nn.Module):
         weight = next(self.network.parameters())
         return Inference(weight.device, self.preprocessing["mean"], self.preprocessing["std"], dtype=weight.dtype)
 
-    def view(self, picture: Picture) -> np.ndarray:
+    def _averaged(self, views: str) -> AveragedViews:
+        return AveragedViews(views, self.preprocessing["input_size"][-1])
+
+    def view(self, picture: Picture, views: str = SINGLE) -> np.ndarray:
         """What the network is shown of a picture, before it is normalized: uint8, (side, side, 3).
+
+        Args:
+            views: as for `predict`; of crops it is what they are taken from, which is larger.
 
         Raises:
             UnreadableImage: when there is no picture in it.
             UserError: when it is nothing that could be one.
         """
-        return self._view(decode(_raw(picture), self.rendering))
+        to_pixels = self._uncropped if self._averaged(views).are_crops else self._view
+        return to_pixels(decode(_raw(picture), self.rendering))
 
-    def classify(self, views: Sequence[np.ndarray], top_k: int) -> list[list[dict[str, Any]]]:
-        """The most probable classes of what `view` makes, best first."""
-        return [self._named(row, top_k) for row in self._answer(views, self.folded())] if views else []
+    def classify(self, shown: Sequence[np.ndarray], top_k: int, views: str = SINGLE) -> list[list[dict[str, Any]]]:
+        """The most probable classes of what `view` makes for the same `views`, best first."""
+        network = self._averaged(views).average(self.folded())
+        return [self._named(row, top_k) for row in self._answer(shown, network)] if shown else []
 
-    def _answers(self, pictures: Iterable[Picture], size: int, network: Network) -> Iterator[Tensor]:
+    def _answers(
+        self, pictures: Iterable[Picture], size: int, network: Network, views: str = SINGLE
+    ) -> Iterator[Tensor]:
         """What `network` makes of the pictures, a batch at a time, on the CPU."""
         waiting = iter(pictures)
-        while views := [self._view_or_refuse(picture) for picture in islice(waiting, size)]:
-            yield self._answer(views, network)
+        while shown := [self._view_or_refuse(picture, views) for picture in islice(waiting, size)]:
+            yield self._answer(shown, network)
 
-    def _answer(self, views: Sequence[np.ndarray], network: Network) -> Tensor:
-        pixels = torch.stack([torch.from_numpy(view) for view in views]).permute(0, 3, 1, 2)
+    def _answer(self, shown: Sequence[np.ndarray], network: Network) -> Tensor:
+        pixels = torch.stack([torch.from_numpy(view) for view in shown]).permute(0, 3, 1, 2)
         inference = self._inference
         answers = inference.answers(network, inference.normalized(pixels)).float().cpu()
         check_finite(self.checkpoint.name, answers)
         return answers
 
-    def _view_or_refuse(self, picture: Picture) -> np.ndarray:
+    def _view_or_refuse(self, picture: Picture, views: str) -> np.ndarray:
         try:
-            return self.view(picture)
+            return self.view(picture, views)
         except UnreadableImage as error:
             which = shorten(str(picture), 200) if isinstance(picture, (str, os.PathLike)) else _called(picture)
             raise UserError(f"{which} cannot be read: {error}. Expected an image file, or a uint8 array.") from error
@@ -248,18 +264,24 @@ class AutoNFNet(nn.Module):
 
 
 def predict(
-    images: Picture | Iterable[Picture], model: str | Path, top_k: int = 5, revision: str | None = None
+    images: Picture | Iterable[Picture],
+    model: str | Path,
+    top_k: int = 5,
+    revision: str | None = None,
+    views: str = SINGLE,
 ) -> list[dict[str, Any]] | list[list[dict[str, Any]]]:
     """The most probable classes of pictures, by a model that is loaded for them, on the best device there is.
 
     Args:
-        images, top_k: as for `AutoNFNet.predict`, and so is what is returned.
+        images, top_k, views: as for `AutoNFNet.predict`, and so is what is returned.
         model, revision: as for `AutoNFNet.from_pretrained`.
 
     Raises:
         UserError: for a model that cannot be had, or a picture that cannot be read.
     """
-    return AutoNFNet.from_pretrained(model, revision=revision).to(best_device()).predict(images, top_k)
+    check_views(views)
+    classifier = AutoNFNet.from_pretrained(model, revision=revision).to(best_device())
+    return classifier.predict(images, top_k, views=views)
 
 
 def evaluate(
@@ -269,6 +291,7 @@ def evaluate(
     resolution: int | None = None,
     precision: str = "auto",
     revision: str | None = None,
+    views: str = SINGLE,
     **settings: Any,
 ) -> Evaluation:
     """Scores of a model on a task, each image preprocessed as it is stored with the model.
@@ -279,19 +302,24 @@ def evaluate(
         split: "train", "validation", "test", or "all" of data with one split; test, or else validation, when absent.
         resolution: px to test at; the model's when absent.
         precision: "fp32", "bf16", "fp16", or "auto": bf16 where the device is fast at it, else fp32.
+        views: of each picture, as for `AutoNFNet.predict`.
         settings: of the task, such as label="species".
 
     Raises:
         UserError: when model or data cannot be had, or the model does not tell the data's classes apart.
     """
+    check_views(views)
     named = task if isinstance(task, Task) else registry.task(str(task))
     changed = with_settings(named, settings, "task")
     accelerator = make_accelerator(precision)
-    plan = evaluation_of(model, changed, accelerator, split=split, resolution=resolution, revision=revision)
+    plan = evaluation_of(
+        model, changed, accelerator, split=split, resolution=resolution, views=views, revision=revision
+    )
     for line in plan.lines:
         logger.info(line)
     words = [repr(public_path(str(model))), repr(named.name if isinstance(task, Task) else public_path(str(task)))]
-    options = {"split": split, "resolution": resolution, "revision": revision, **settings}
+    options = {"split": split, "resolution": resolution, "views": several(views)}
+    options |= {"revision": revision, **settings}
     words += [f"{name}={value!r}" for name, value in options.items() if value is not None]
     return run_evaluation(plan, accelerator, f"nfft.evaluate({', '.join(words)})")
 
@@ -303,6 +331,7 @@ def evaluation_of(
     *,
     split: str | None,
     resolution: int | None,
+    views: str,
     revision: str | None,
 ) -> EvaluationPlan:
     """Load a model and find the images that it is to be scored on, in each of the processes that share the work.
@@ -313,7 +342,7 @@ def evaluation_of(
     # One process of each machine fetches what is not there yet.
     with accelerator.local_main_process_first():
         classifier = AutoNFNet.from_pretrained(model, revision=revision)
-        return plan_evaluation(classifier, task, split=split, resolution=resolution, revision=revision)
+        return plan_evaluation(classifier, task, split=split, resolution=resolution, views=views, revision=revision)
 
 
 def _pictures(images: Any) -> tuple[Iterable[Picture], bool]:

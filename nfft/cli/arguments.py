@@ -8,6 +8,7 @@ from dataclasses import fields
 from nfft.cli import COMMANDS
 from nfft.config import registry
 from nfft.config.run_config import PACKAGED, PRECISIONS, RunConfig, read_model_args, split_pairs
+from nfft.config.views import SINGLE, VIEWS
 from nfft.text import shorten
 
 
@@ -98,6 +99,16 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--model", required=True, help="a run's folder, a checkpoint's id on the Hub or its folder, or nfnet-nano"
     )
     parser.add_argument("--revision", help="a branch, tag or commit of the model's repository")
+
+
+def add_views(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--views",
+        choices=VIEWS,
+        default=SINGLE,
+        help="average the probabilities of a picture and its mirror (flip, twice the time), of five crops (crops, five "
+        "times) or of those and their mirrors (crops-flip, ten times) (default: %(default)s)",
+    )
 
 
 def add_task_settings(parser: argparse.ArgumentParser) -> None:

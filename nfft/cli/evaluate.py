@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nfft.cli.arguments import add_model, add_precision, add_task_settings, between, new_parser
+from nfft.cli.arguments import add_model, add_precision, add_task_settings, add_views, between, new_parser
 from nfft.cli.errors import run_command
 from nfft.cli.imports import lasting_imports
 from nfft.command_line import public_command
 from nfft.config.overrides import read_task
 from nfft.config.run_config import default_folder, split_pairs
+from nfft.config.views import named_views, several
 from nfft.cores import Moment
 from nfft.errors import UserError
 from nfft.files import check_writable, make_folder, write_json
@@ -34,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
         "--split", choices=["train", "validation", "test", "all"], help="(default: test, or else validation)"
     )
     command.add_argument("--resolution", type=between(8, 4096), help="px to test at (default: the checkpoint's)")
+    add_views(command)
     add_task_settings(command)
     add_precision(command)
     command.add_argument("--output", type=Path, help="a JSON file (default: runs/evaluate-.../results.json)")
@@ -61,7 +63,13 @@ def evaluate(options: argparse.Namespace) -> int:
     accelerator = make_accelerator(options.precision)
     lines = set_threads(None, began)
     plan = evaluation_of(
-        options.model, task, accelerator, split=options.split, resolution=options.resolution, revision=options.revision
+        options.model,
+        task,
+        accelerator,
+        split=options.split,
+        resolution=options.resolution,
+        views=options.views,
+        revision=options.revision,
     )
     output = options.output or default_output(options, source_hash(task), plan)
     if accelerator.is_main_process:
@@ -114,14 +122,19 @@ def announce(evaluation: "Evaluation") -> None:
     """Say how good the model is."""
     scores = evaluation.scores
     top5 = f", top-5 {scores.top5:.2%}" if scores.top5 is not None else ""
-    print(f"{evaluation.model.name} on {evaluation.task.name} {scores.split}, {scores.resolution} px:")
+    views = named_views(scores.views)
+    print(f"{evaluation.model.name} on {evaluation.task.name} {scores.split}, {scores.resolution} px{views}:")
     print(f"top-1 {scores.top1:.2%}{top5}, loss {scores.loss:.3f}, {scores.count:,} images")
     if scores.left_out:
         print(f"{scores.left_out} images could not be read and are left out")
 
 
 def default_output(options: argparse.Namespace, source: str, plan: "EvaluationPlan") -> Path:
-    """runs/evaluate-TASK-MODEL-SOURCE-WEIGHTS-SPLIT-SIDEpx/results.json: others may have called theirs alike."""
+    """runs/evaluate-TASK-MODEL-SOURCE-WEIGHTS-SPLIT-SIDEpx-VIEWS/results.json: others may have called theirs alike.
+
+    Of a single view, nothing is said of views.
+    """
     stem, weights = default_folder(options.task, options.model).name, str(plan.classifier.checkpoint.fingerprint)[:8]
     name = f"evaluate-{stem}-{source}-{weights}-{plan.split.name}-{plan.resolution}px"
-    return Path("runs") / name / "results.json"
+    views = several(plan.views.name)
+    return Path("runs") / (f"{name}-{views}" if views else name) / "results.json"

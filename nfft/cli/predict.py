@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from nfft.cli.arguments import add_model, at_least, new_parser
+from nfft.cli.arguments import add_model, add_views, at_least, new_parser
 from nfft.cli.errors import run_command
 from nfft.cli.imports import lasting_imports
 from nfft.cli.streams import is_heard
@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--continue", dest="continues", action="store_true", help="keep the rows of --csv, and do what is not there yet"
     )
+    add_views(command)
     command.add_argument("--batch-size", type=at_least(1), default=32, help="pictures at once (default: %(default)s)")
     command.add_argument("--max-pixels", type=at_least(1), metavar="N", help="read pictures of up to so many pixels")
     return command
@@ -72,18 +73,18 @@ def predict(options: argparse.Namespace) -> int:
     files = NamedFiles(options.files if rank == 0 else [])
     say_unused(files)
     writes = options.csv is not None and rank == 0
-    table = Table(options.csv, options.continues) if writes else None
+    table = Table(options.csv, options.continues, options.views) if writes else None
     classifier, processes = load(options)
     top_k = min(options.top_k, len(classifier.labels))
     names: Iterable[str] = files
     if table is not None:
         table.start(top_k)
-        check_model(classifier, table)
+        check_model(classifier, table, options.views)
         names = (name for name in files if name not in table.done)
     counts = Counter(read=0, broken=0)
     bar = tqdm(total=files.total, desc="predicting", disable=None if writes else True, leave=False)
     with table or nullcontext(), bar:
-        for rows in classified(classifier, names, top_k, options.batch_size, rank, processes):
+        for rows in classified(classifier, names, top_k, options.views, options.batch_size, rank, processes):
             if rank == 0:
                 show(rows, counts, table)
                 bar.update(len(rows))
@@ -97,7 +98,7 @@ def predict(options: argparse.Namespace) -> int:
     return 0
 
 
-def check_model(classifier: "AutoNFNet", table: "Table") -> None:
+def check_model(classifier: "AutoNFNet", table: "Table", views: str) -> None:
     """See that a table that goes on was begun by this model: its first picture still gets the same answer.
 
     Raises:
@@ -106,9 +107,9 @@ def check_model(classifier: "AutoNFNet", table: "Table") -> None:
     if table.first is None:
         return
     file, label, score = table.first
-    if isinstance(view := view_of(classifier, file), str):
+    if isinstance(view := view_of(classifier, file, views), str):
         return
-    now = {each["label"]: each["score"] for each in classifier.classify([view], len(classifier.labels))[0]}
+    now = {each["label"]: each["score"] for each in classifier.classify([view], len(classifier.labels), views)[0]}
     if label not in now or abs(now[label] - _number(score)) > SAME:
         said = f"{now[label]:.6f}" if label in now else "no such class"
         raise UserError(
@@ -154,12 +155,13 @@ def load(options: argparse.Namespace) -> tuple["AutoNFNet", int]:
 
 
 def classified(
-    classifier: "AutoNFNet", names: Iterable[str], top_k: int, size: int, rank: int, processes: int
+    classifier: "AutoNFNet", names: Iterable[str], top_k: int, views: str, size: int, rank: int, processes: int
 ) -> Iterator[list["Row"]]:
     """Rows of each round in the order of the names: `size` files for each process, decoded while others are at work.
 
     Args:
         names: of the files; of the first process, which hands them to the others.
+        views: of each picture.
     """
     from nfft.cores import cores
     from nfft.distributed.accelerator import of_all
@@ -172,29 +174,30 @@ def classified(
             while not is_over and len(waiting) < AHEAD:
                 drawn = of_all(list(islice(remaining, size * processes)), processes)
                 mine = drawn[rank * size : (rank + 1) * size]
-                waiting.append([(name, pool.submit(view_of, classifier, name)) for name in mine])
+                waiting.append([(name, pool.submit(view_of, classifier, name, views)) for name in mine])
                 is_over = not drawn
             if not waiting:
                 return
-            yield of_all(rows_of(classifier, waiting.popleft(), top_k), processes)
+            yield of_all(rows_of(classifier, waiting.popleft(), top_k, views), processes)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def view_of(classifier: "AutoNFNet", name: str) -> "np.ndarray | str":
+def view_of(classifier: "AutoNFNet", name: str, views: str) -> "np.ndarray | str":
     """What the network is shown of a file, or why it cannot be read."""
     from nfft.data.decode import UnreadableImage
 
     try:
-        return classifier.view(name)
+        return classifier.view(name, views)
     except UnreadableImage as error:
         return str(error)
 
 
-def rows_of(classifier: "AutoNFNet", viewed: list[tuple[str, Future]], top_k: int) -> list["Row"]:
+def rows_of(classifier: "AutoNFNet", viewed: list[tuple[str, Future]], top_k: int, views: str) -> list["Row"]:
     """Files with their classes, or with why they cannot be read."""
     outcomes = [(name, future.result()) for name, future in viewed]
-    classes = iter(classifier.classify([view for _, view in outcomes if not isinstance(view, str)], top_k))
+    shown = [view for _, view in outcomes if not isinstance(view, str)]
+    classes = iter(classifier.classify(shown, top_k, views))
     return [(name, view if isinstance(view, str) else next(classes)) for name, view in outcomes]
 
 

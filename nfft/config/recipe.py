@@ -103,6 +103,11 @@ class Recipe:
     crop_area: Annotated[float, Interval(gt=0, le=1)] = 0.08
     crop_aspect: Annotated[float, Interval(ge=1), Le(1_000)] = 4 / 3
     flip: bool = True
+    # One random operation, changes of brightness, contrast and saturation by up to that share, and the probability that
+    # a rectangle is filled with noise: of each image by itself, in this order, before any are mixed.
+    trivialaugment: bool = False
+    color_jitter: Annotated[float, Interval(gt=0, le=1)] | None = None
+    random_erasing: Annotated[float, Interval(gt=0, le=1)] | None = None
     # MixUp's alpha; RandAugment's magnitude and how many operations it applies, after mixing.
     mixup: Annotated[float, Interval(gt=0), Le(1_000)] | None = None
     cutmix: bool = False

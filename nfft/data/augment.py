@@ -1,4 +1,4 @@
-"""Training views: random crops and flips, MixUp and CutMix."""
+"""Training views: random crops and flips, what is done to each of them, MixUp and CutMix."""
 
 import math
 
@@ -8,19 +8,27 @@ import torch.nn.functional as F
 from PIL import ExifTags
 
 from nfft.config.recipe import Recipe
+from nfft.data.color_jitter import jitter
 from nfft.data.decode import RawImage, load_upright, open_image, rendering_of, unreadable_if_it_fails
+from nfft.data.random_erasing import erase
 from nfft.data.rendering import PLAIN, Rendering
+from nfft.data.trivialaugment import distort_once
 
 # Share of the picture that a training crop covers at least.
 MIN_COVERED = 0.1
 # Along a side, a JPEG is decoded to at least so many pixels of the crop for one of the view.
 OVERSAMPLING = 2
+# Settings of a recipe that decide what a view looks like: its crop, and how that is altered where it is.
+CROPPED = ("train_resolution", "crop_area", "crop_aspect", "flip")
+ALTERED = ("trivialaugment", "color_jitter", "random_erasing")
 
 
 def train_view(
     raw: RawImage, recipe: Recipe, rng: np.random.Generator, rendering: Rendering = PLAIN, side: int | None = None
 ) -> np.ndarray:
     """A random distorted-box crop, perhaps flipped, resized by bicubic interpolation that smooths what it shrinks.
+
+    Then altered, if the recipe asks for that.
 
     Args:
         raw, rendering: what `decode` takes; of three channels in memory already, nothing is left to be rendered.
@@ -45,8 +53,24 @@ def train_view(
     pixels = torch.from_numpy(crop).unsqueeze(0).permute(0, 3, 1, 2)
     if recipe.flip and rng.random() < 0.5:
         pixels = pixels.flip(3)
-    view = F.interpolate(pixels, size=(side, side), mode="bicubic", antialias=True)
-    return view.numpy()[0].transpose(1, 2, 0)
+    resized = F.interpolate(pixels, size=(side, side), mode="bicubic", antialias=True)
+    view = resized.numpy()[0].transpose(1, 2, 0)
+    alter(view, recipe, rng)
+    return view
+
+
+def alter(view: np.ndarray, recipe: Recipe, rng: np.random.Generator) -> None:
+    """TrivialAugment, color jitter and random erasing, in timm's order, where the recipe has them.
+
+    Args:
+        view: (side, side, 3), uint8; changed in place.
+    """
+    if recipe.trivialaugment:
+        view[:] = distort_once(view, rng)
+    if recipe.color_jitter is not None:
+        view[:] = jitter(view, recipe.color_jitter, rng)
+    if recipe.random_erasing is not None and rng.random() < recipe.random_erasing:
+        erase(view, rng)
 
 
 def _decoded_crop(

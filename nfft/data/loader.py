@@ -188,8 +188,9 @@ class Collate:
     pairs the other: each half of the batch. Ratios are drawn per image.
 
     Source: arXiv 2102.06171, section 4.4 and the authors' `dataset.py`.
-    Differs: timm draws one ratio for the whole batch, and distorts before it mixes. The authors read a second image
-        for each one of the batch; here partners are both of the batch, each mixed into the other.
+    Differs: timm draws one ratio for the whole batch, and distorts before it mixes, as TrivialAugment, color jitter and
+        random erasing do here (`alter`): the paper has none of these. The authors read a second image for each one of
+        the batch; here partners are both of the batch, each mixed into the other.
     """
 
     recipe: Recipe

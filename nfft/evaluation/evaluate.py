@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 
 from nfft.config.task import Task
+from nfft.config.views import SINGLE, several
 from nfft.data.sources.account import Account
 from nfft.data.splits import Data, Split, load_data, load_whole_data, public_source, source_hash
 from nfft.data.workers import workers_end
@@ -18,6 +19,7 @@ from nfft.distributed.accelerator import check_alike, default_workers, precision
 from nfft.errors import UserError
 from nfft.evaluation.metrics import scores_of
 from nfft.evaluation.predictor import Predictor
+from nfft.evaluation.views import AveragedViews
 from nfft.machine import hardware, versions
 from nfft.models.build import check_side
 from nfft.models.transforms import pixels_of, stored_preprocessing
@@ -39,6 +41,7 @@ class EvaluationPlan:
         account: what of the data is not used.
         notes: lines about what is taken for granted of the model.
         resolution: px.
+        views: of each picture, whose probabilities are averaged.
         revision: of the model's repository, where one was asked for.
     """
 
@@ -48,6 +51,7 @@ class EvaluationPlan:
     account: Account
     notes: list[str]
     resolution: int
+    views: AveragedViews
     revision: str | None = None
 
     @property
@@ -62,6 +66,7 @@ def plan_evaluation(
     *,
     split: str | None = None,
     resolution: int | None = None,
+    views: str = SINGLE,
     revision: str | None = None,
 ) -> EvaluationPlan:
     """Find the images, before any is scored.
@@ -69,17 +74,22 @@ def plan_evaluation(
     Args:
         split: "train", "validation", "test", or "all" of data with one split; test, or else validation, when absent.
         resolution: px; the checkpoint's when absent.
+        views: one of VIEWS.
 
     Raises:
-        UserError: when there is no such split, or the model does not take this resolution or tell these classes apart.
+        UserError: when there is no such split, no such views, or the model does not take this resolution or tell these
+            classes apart.
     """
     checkpoint = classifier.checkpoint
     resolution = resolution or checkpoint.test_side
+    averages = AveragedViews(views, resolution)
     check_side(classifier.network, checkpoint.architecture, resolution, "--resolution ")
     classes, images, account = load_whole_data(task) if split == "all" else chosen_split(load_data(task), split)
     images, notes = renumbered(images, classes, classifier, task)
     images = replace(images, rendering=checkpoint.rendering.changed_by(task))
-    return EvaluationPlan(classifier, task, images, account, notes, resolution, revision)
+    if averages.are_mirrored and task.suggests.get("flip") is False:
+        notes.append(f"task {task.name} has pictures that are not to be mirrored, and views {views} mirrors them")
+    return EvaluationPlan(classifier, task, images, account, notes, resolution, averages, revision)
 
 
 def chosen_split(data: Data, name: str | None = None) -> tuple[list[str], Split, Account]:
@@ -138,21 +148,23 @@ def run_evaluation(plan: EvaluationPlan, accelerator: Accelerator, command: str)
     preprocessing = stored_preprocessing(checkpoint, plan.resolution)
     predictor = Predictor(
         accelerator,
-        pixels_of(preprocessing),
+        pixels_of(plan.views.preprocessing(preprocessing)),
         preprocessing["mean"],
         preprocessing["std"],
         workers=default_workers(accelerator),
         batch_size=BATCH,
+        averages=plan.views,
     )
     network = predictor.folded(classifier.network.to(accelerator.device))
     predictions = predictor.predict({"": network}, split, "scoring")[""]
     check_finite(checkpoint.name, torch.from_numpy(predictions.confidence))
+    scores = scores_of(predictions, split=split.name, classes=classifier.labels, resolution=plan.resolution)
     return Evaluation(
         model=EvaluatedModel(
             name=checkpoint.title, architecture=checkpoint.architecture, fingerprint=checkpoint.fingerprint
         ),
         task=EvaluatedTask(name=task.name, title=task.title, source=public_source(task), source_hash=source_hash(task)),
-        scores=scores_of(predictions, split=split.name, classes=classifier.labels, resolution=plan.resolution),
+        scores=replace(scores, views=several(plan.views.name)),
         resolution=plan.resolution,
         precision=precision_of(accelerator),
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -19,6 +19,7 @@ from nfft.data.scan import BrokenImage
 from nfft.data.splits import Split
 from nfft.distributed.accelerator import autocast_dtype, of_all
 from nfft.evaluation.metrics import Predictions, predict_batches
+from nfft.evaluation.views import AveragedViews
 from nfft.machine import memory_of
 from nfft.models.build import normalize_images
 from nfft.models.folding import fold
@@ -99,6 +100,8 @@ class Predictor:
         batch_size: images that each process takes at once, at most.
         keeps_views: for splits that are scored again: their views stay in memory where they fit, so that nothing is
             decoded twice; where they do not, the loader's workers stay.
+        averages: the views of each picture that `predict` averages over, for which `view` has to leave room; one when
+            absent.
 
     Attributes:
         inference: how the networks are run.
@@ -114,7 +117,9 @@ class Predictor:
         workers: int,
         batch_size: int,
         keeps_views: bool = False,
+        averages: AveragedViews | None = None,
     ) -> None:
+        self.averages = averages
         self.view, self.workers, self.batch_size, self.keeps_views = view, workers, batch_size, keeps_views
         if accelerator is None:
             self.rank, self.processes = 0, 1
@@ -152,6 +157,8 @@ class Predictor:
         hidden = not title or self.rank > 0
         shown = tqdm(batches, title, total, disable=hidden or None, leave=False, delay=2)
         inputs = (replace(batch, images=self.inputs(batch, size)) for batch in shown)
+        if self.averages is not None:
+            networks = {name: self.averages.average(network) for name, network in networks.items()}
         answers = {name: partial(self.inference.answers, network) for name, network in networks.items()}
         return predict_batches(answers, inputs, partial(of_all, processes=self.processes))
 

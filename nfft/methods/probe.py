@@ -15,6 +15,7 @@ from annotated_types import Interval, Le
 from torch import nn
 
 from nfft.config.method import Method
+from nfft.data.augment import ALTERED, CROPPED
 from nfft.errors import UserError
 from nfft.models.freezing import train_only
 from nfft.models.saving import save_network
@@ -45,8 +46,7 @@ class Probe(Method):
 
     def heeds(self, setting: str) -> bool:
         looks = ("test_resolution", "test_margin", "workers", "threads")
-        crops = ("train_resolution", "crop_area", "crop_aspect", "flip")
-        return setting in looks or (self.views > 0 and setting in crops)
+        return setting in looks or (self.views > 0 and setting in (*CROPPED, *ALTERED))
 
     def prepare(self, network: nn.Module) -> None:
         train_only(network, classifier(network).parameters())

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from nfft.models.checkpoint import Checkpoint
 
+# What is left of a picture around a view of it, for other crops to differ: at least this share of the view's side.
+ROOM = 1 / 4
+
 
 def squash_preprocessing(checkpoint: Checkpoint, resolution: int, margin: int) -> dict[str, Any]:
     """The paper's evaluation in timm's words: resize to resolution + margin on both sides, crop the center."""
@@ -42,6 +45,13 @@ def stored_preprocessing(checkpoint: Checkpoint, resolution: int | None = None) 
         "crop_pct": share,
         "crop_mode": stored.get("crop_mode", "center"),
     }
+
+
+def uncropped(preprocessing: dict[str, Any]) -> dict[str, Any]:
+    """The same before the center is cropped, at the same margin or a larger one, with ROOM for other crops."""
+    side = preprocessing["input_size"][-1]
+    resized = max(math.floor(side / preprocessing["crop_pct"]), side + round(ROOM * side))
+    return {**preprocessing, "input_size": (3, resized, resized), "crop_pct": 1.0}
 
 
 def transform_of(preprocessing: dict[str, Any]) -> Callable[[Image.Image], Tensor]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jinja2
 
+from nfft.config.views import named_views
 from nfft.data.rendering import rendering_from
 from nfft.models.checkpoint import Checkpoint
 from nfft.models.transforms import stored_preprocessing
@@ -26,7 +27,7 @@ FEW = 2000  # images on which chance adds to a calibration error
 FILTERS = (
     markdown.amount, markdown.counted, markdown.duration, markdown.escape, markdown.fenced, markdown.listed,
     markdown.literal, markdown.memory, markdown.millions, markdown.named, markdown.percent, markdown.setting,
-    in_markdown,
+    in_markdown, named_views,
 )  # fmt: skip
 
 

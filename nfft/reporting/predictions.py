@@ -5,8 +5,9 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
+from nfft.config.views import SINGLE, several
 from nfft.errors import UserError
 from nfft.text import one_line
 
@@ -18,13 +19,16 @@ HEAD = b"file,label_1,score_1"
 
 
 class Table:
-    """A CSV file: file, label_1, score_1, label_2, ..., error.
+    """A CSV file: file, label_1, score_1, label_2, ..., views, error.
+
+    The views have a column where they are other than single: what goes on with the table is to have the same.
 
     Nothing of a table that is there already is touched before `start`.
 
     Args:
         path: of the file; folders above it are made.
         continues: whether rows that are there stay.
+        views: of each picture.
 
     Attributes:
         done: files that have a row already.
@@ -36,8 +40,9 @@ class Table:
         OSError: when it cannot be written.
     """
 
-    def __init__(self, path: Path, continues: bool) -> None:
+    def __init__(self, path: Path, continues: bool, views: str = SINGLE) -> None:
         self.path, self.continues = path, continues
+        self._views = [name] if (name := several(views)) else []
         self.file: IO[str] | None = None
         self.done: set[str] = set()
         self.first: tuple[str, str, str] | None = None
@@ -54,7 +59,8 @@ class Table:
             UserError: when a table of another number of classes is to go on.
         """
         self._top_k = top_k
-        columns = ["file", *(f"{what}_{rank + 1}" for rank in range(top_k) for what in ("label", "score")), "error"]
+        ranked = (f"{what}_{rank + 1}" for rank in range(top_k) for what in ("label", "score"))
+        columns = ["file", *ranked, *("views" for _ in self._views), "error"]
         if self.continues:
             self._read(columns)
         # Names of files need not be UTF-8: such ones are written as they are.
@@ -73,6 +79,8 @@ class Table:
             head = next(rows, None)
             if head is None or not lines.is_whole:
                 return
+            if ("views" in head) != bool(self._views):
+                self._refuse_views()
             if head != columns:
                 raise UserError(
                     f"--csv {self.path} has other columns than this call writes: go on with the --top-k of before, or "
@@ -82,11 +90,19 @@ class Table:
             for row in rows:
                 if len(row) != len(columns) or not lines.is_whole:
                     return
+                if self._views and row[-2] != self._views[0]:
+                    self._refuse_views()
                 self.done.add(row[0])
                 self.read_before += not row[-1]
                 if self.first is None and not row[-1]:
                     self.first = row[0], row[1], row[2]
                 self._end = lines.end
+
+    def _refuse_views(self) -> NoReturn:
+        raise UserError(
+            f"--csv {self.path} has answers to other views than this call's: go on with the --views of before, or "
+            "choose another name."
+        )
 
     def add(self, rows: Sequence[Row]) -> None:
         """Write pictures with their classes, or with why they cannot be read."""
@@ -94,10 +110,10 @@ class Table:
         writer = csv.writer(self.file)
         for file, outcome in rows:
             if isinstance(outcome, str):
-                writer.writerow([file, *[""] * (2 * self._top_k), one_line(outcome)])
+                writer.writerow([file, *[""] * (2 * self._top_k), *self._views, one_line(outcome)])
             else:
                 cells = (value for each in outcome for value in (each["label"], f"{each['score']:.6f}"))
-                writer.writerow([file, *cells, ""])
+                writer.writerow([file, *cells, *self._views, ""])
         self.file.flush()
 
     def __enter__(self) -> "Table":

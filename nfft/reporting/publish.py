@@ -257,14 +257,15 @@ def _free_name(folder: Path) -> Path:
 
 
 def add_evaluation(folder: Path, evaluation: AddedEvaluation) -> list[str]:
-    """Add scores on other data to a run and its card; those of the same data, split and resolution give way.
+    """Add scores on other data to a run and its card; those of the same data, split, resolution and views give way.
 
     Raises:
         UserError: when another process is at work on the run: what that adds would be lost.
     """
 
     def key(entry: AddedEvaluation) -> tuple:
-        return entry.task.name, entry.task.source_hash, entry.scores.split, entry.scores.resolution
+        scores = entry.scores
+        return entry.task.name, entry.task.source_hash, scores.split, scores.resolution, scores.views
 
     read_run(folder)
     with hold_run(folder):

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from nfft.config.fields import incidental, labeled, listed
 from nfft.config.recipe import Recipe
+from nfft.config.views import SeveralViews
 from nfft.runs.record import OMITTED, AtLeastOne, Count, Record
 
 # run.json
@@ -270,6 +271,7 @@ class Scores(Record):
         split: "train", "validation", "test" or "all".
         count, left_out: images that were scored, and that could not be read.
         resolution: at which they were.
+        views: of each, whose probabilities were averaged; left out for the usual one.
         loss, top1: means over images.
         top5: null up to five classes.
         mean_per_class: mean recall.
@@ -291,6 +293,7 @@ class Scores(Record):
     per_class: tuple[ClassScores, ...]
     confusion: tuple[tuple[int, int, int], ...]
     images_per_second: float
+    views: SeveralViews | None = dataclasses.field(default=None, metadata=OMITTED)
 
     def __post_init__(self) -> None:
         _check_share("top1", self.top1)

@@ -85,6 +85,30 @@ def test_another_split_and_resolution_are_added_to_the_card(run: Path) -> None:
     assert Path("out/own.json").is_file()
 
 
+def test_scores_of_other_views_stand_beside_each_other(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["--model", str(run), "--task", "digits", "--split", "validation", "--views", "flip"]
+    assert evaluate.main([*asked, "--add-to", str(run)]) == 0
+    said = capsys.readouterr()
+    assert "digits validation, 32 px, mean of 2 views (flip):\n" in said.out
+    # As --set flip=false says of digits in training.
+    assert "task digits has pictures that are not to be mirrored, and views flip mirrors them" in said.err
+    (output,) = Path("runs").glob("evaluate-digits-run-*-validation-32px-flip/results.json")
+    scores, own = json.loads(output.read_text())["scores"], json.loads((run / "results.json").read_text())
+    assert scores["views"] == "flip" and scores["count"] == own["validation"]["count"]
+    assert scores["loss"] != own["validation"]["loss"]
+    assert "views" not in own["test"] and "views" not in own["validation"]
+    (flipped,) = json.loads((run / "evaluations.json").read_text())
+    single = {**flipped, "scores": own["validation"]}
+    for entry in (single, {**flipped, "scores": {**scores, "views": "crops"}}, single, flipped):
+        add_evaluation(run, AddedEvaluation.from_json(entry))
+    added = json.loads((run / "evaluations.json").read_text())
+    assert [entry["scores"].get("views") for entry in added] == ["crops", None, "flip"]
+    assert added[1:] == [single, flipped]
+    card = (run / "README.md").read_text()
+    for views in ("", ", mean of 5 views (crops)", ", mean of 2 views (flip)"):
+        assert len(re.findall(rf"^\| [^|]*, validation{re.escape(views)} \| .* \| 32 px \|", card, re.MULTILINE)) == 1
+
+
 @pytest.mark.slow
 def test_two_processes_equal_one(run: Path) -> None:
     asked = ["evaluate", "--model", str(run), "--task", "digits", "--precision", "fp32"]
@@ -275,6 +299,29 @@ def test_a_table_that_was_torn_goes_on(
         assert "was begun by another model" in complaint(capsys)
     assert predict.main(["--model", str(run), str(folder), "--continue"]) == 2
     assert "--continue goes on with a table: name it with --csv" in complaint(capsys)
+
+
+def test_a_table_goes_on_with_the_views_it_was_begun_with(
+    run: Path, image_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = image_folder(images=2)
+    (folder / "ant" / "1.png").write_bytes(b"torn")
+    asked = ["--model", str(run), str(folder), "--top-k", "2"]
+    assert predict.main([*asked, "--csv", "single.csv"]) == 0
+    assert predict.main([*asked, "--views", "flip", "--csv", "flip.csv"]) == 0
+    single, flip = table_rows("single.csv"), table_rows("flip.csv")
+    assert list(single[0]) == ["file", "label_1", "score_1", "label_2", "score_2", "error"]
+    assert {row["views"] for row in flip} == {"flip"}
+    assert [row["error"] for row in flip] == [row["error"] for row in single]
+    assert flip[0]["score_1"] != single[0]["score_1"]
+    whole = Path("flip.csv").read_bytes()
+    for views, table in (("flip", "single.csv"), ("single", "flip.csv"), ("crops-flip", "flip.csv")):
+        assert predict.main([*asked, "--views", views, "--csv", table, "--continue"]) == 2
+        assert "has answers to other views than this call's: go on with the --views of before" in complaint(capsys)
+    assert Path("flip.csv").read_bytes() == whole
+    Path("flip.csv").write_bytes(whole[: len(whole) // 2])
+    assert predict.main([*asked, "--views", "flip", "--csv", "flip.csv", "--continue"]) == 0
+    assert Path("flip.csv").read_bytes() == whole
 
 
 def test_an_interrupt_keeps_what_is_done(

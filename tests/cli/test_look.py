@@ -95,6 +95,12 @@ def test_a_folder_of_photographs_with_odd_names(image_folder: Callable[..., Path
         assert image.width > 1200
 
 
+@pytest.mark.parametrize("setting", ["trivialaugment=true", "color_jitter=0.4", "random_erasing=1"])
+def test_what_is_done_to_each_image_can_be_looked_at(setting: str, mixed: Path, tmp_path: Path) -> None:
+    with Image.open(mixed) as plain, Image.open(sheet(tmp_path, *MIXED, "--set", setting)) as altered:
+        assert plain.size == altered.size and plain.tobytes() != altered.tobytes()
+
+
 def test_a_note_on_pictures_that_randaugment_blanks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["--task", "digits", "--images", "2"]
     sheet(tmp_path, *asked, "--set", "randaugment=5")

@@ -152,6 +152,10 @@ def test_out_of_range(name: str, value: float) -> None:
         ("randaugment", 0, "above 0 and at most 30"),
         ("randaugment", 31, "above 0 and at most 30"),
         ("randaugment_layers", 0, "at least 1"),
+        ("color_jitter", 0, "above 0 and at most 1"),
+        ("color_jitter", 1.5, "above 0 and at most 1"),
+        ("random_erasing", 0, "above 0 and at most 1"),
+        ("random_erasing", 1.5, "above 0 and at most 1"),
         ("train_resolution", 7, "at least 8 and at most 4096"),
         ("test_resolution", 4097, "at least 8 and at most 4096"),
         ("batch_size", 0, "at least 1"),
@@ -205,6 +209,7 @@ def test_nan_is_never_taken(name: str) -> None:
     [
         {"clipping": 1e-9}, {"sam_rho": 0}, {"sam_share": 1}, {"ema_decay": 0}, {"ema_decay": 0.99999}, {"lr": 0},
         {"label_smoothing": 0}, {"crop_area": 1, "crop_aspect": 1}, {"warmup_fraction": 1}, {"randaugment": 30},
+        {"color_jitter": 1}, {"random_erasing": 1}, {"trivialaugment": True},
     ],
 )  # fmt: skip
 def test_what_a_range_holds_is_taken(settings: dict) -> None:

@@ -83,6 +83,8 @@ def test_every_record_of_a_run_folder_is_described() -> None:
             assert f"| `{field.name}` | " in FILLED["run-folder.md"].split(f"#### {kind.__name__}\n")[1]
     run = FILLED["run-folder.md"].split("#### RunRecord\n")[1].split("####")[0]
     assert re.findall(r"`(\w+)` \| [^|]* \| ●", run) == ["seed", "precision", "processes"]
+    # Nothing of what came out has to be the same.
+    assert "●" not in FILLED["run-folder.md"].split("## results.json\n")[1].split("\n## checkpoints")[0]
 
 
 def test_every_public_name_is_in_the_reference() -> None:

@@ -334,6 +334,15 @@ def test_further_evaluations_have_a_table_of_their_own():
     assert not is_edited(card)
 
 
+def test_further_evaluations_say_of_which_views_they_are():
+    single = make_evaluation()
+    several = [replace(single, scores=replace(single.scores, views=views)) for views in ("flip", "crops-flip")]
+    card = render_card(make_run(), make_results(), evaluations=[single, *several])
+    for views in ("", ", mean of 2 views (flip)", ", mean of 10 views (crops-flip)"):
+        assert f"| Birds, validation{views} | 30 | 256 px | 80.00 |" in card
+        assert f"Birds, validation at 256 px{views}, on 2025-06-01:" in card
+
+
 def imagenet(
     architecture: str, parameters: int, resolution: int, name: str = "timm/weights.in1k", **settings: object
 ) -> tuple[RunRecord, Results]:

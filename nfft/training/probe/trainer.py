@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor
 
+from nfft.data.augment import ALTERED, CROPPED
 from nfft.data.loader import AugmentedImages, EvaluationImages
 from nfft.data.splits import Split
 from nfft.errors import UserError
@@ -162,7 +163,8 @@ class ProbeTrainer(BaseTrainer):
         wanted: list[tuple[str, EvaluationImages, dict[str, Any]]] = [
             (split.name, EvaluationImages(split, self.predictor.view), sides) for split in data.splits
         ]
-        crops = {name: getattr(recipe, name) for name in ("train_resolution", "crop_area", "crop_aspect", "flip")}
+        crops = {name: getattr(recipe, name) for name in CROPPED}
+        crops |= {name: value for name in ALTERED if (value := getattr(recipe, name))}
         for epoch in range(self.views):
             images = AugmentedImages(data.train, recipe, seed, epoch)
             wanted.append((f"train-{epoch}", images, {**crops, "seed": seed, "epoch": epoch}))

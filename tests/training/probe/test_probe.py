@@ -155,6 +155,16 @@ def test_augmented_views_are_added(tmp_path: Path) -> None:
     assert not np.array_equal(kept[1], kept[2])
 
 
+def test_augmented_views_are_altered_where_that_is_asked_for(tmp_path: Path) -> None:
+    asked = ["--set", "method.views=1", "--shots", "2", "--set", "task.train_images=40"]
+    for name, altered in (("plain", []), ("altered", ["--set", "color_jitter=1"])):
+        probe(tmp_path / name, *asked, *altered)
+    views = [np.load(tmp_path / f"{name}/features/train-0.npy") for name in ("plain", "altered")]
+    assert not np.array_equal(*views)
+    recorded = json.loads((tmp_path / "altered/run.json").read_text())["recipe"]["settings"]
+    assert recorded["color_jitter"] == 1.0 and "mixup" not in recorded
+
+
 def test_an_image_that_breaks_after_the_scan_is_left_out(
     tmp_path: Path, image_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +186,7 @@ def test_an_image_that_breaks_after_the_scan_is_left_out(
         (["--lr", "0.1"], "lr has no part in --method probe"),
         (["--steps", "10"], "total_steps has no part in --method probe"),
         (["--set", "crop_area=0.2"], "crop_area has no part in --method probe"),
+        (["--set", "random_erasing=0.5"], "random_erasing has no part in --method probe"),
         (["--set", "method.l2=-1"], "method.l2 must be a finite number of at least 0"),
         (["--set", "method.views=-1"], "method.views must be at least 0"),
         (["--shots", "1000"], "training images of"),
