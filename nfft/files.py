@@ -62,10 +62,31 @@ def is_path(name: str) -> bool:
     return name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1
 
 
+def read_json(path: Path) -> Any:
+    """The value in a file of JSON.
+
+    Raises:
+        ValueError: when there is none in it, or one that no record is like; OSError when it cannot be read.
+    """
+    return decode_json(path.read_text(encoding="utf-8"))
+
+
 def read_lines(path: Path) -> list[Any]:
-    """The values in a .jsonl file, one a line."""
+    """The values in a .jsonl file, one a line; it raises what `read_json` does."""
     # Not splitlines: names may hold what that takes for the end of a line, too.
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    return [decode_json(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def decode_json(text: str | bytes) -> Any:
+    """The value that is written in JSON.
+
+    Raises:
+        ValueError: when it is none, or its lists lie in each other deeper than Python follows them.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
 
 
 def fingerprint_of(path: Path) -> str:

@@ -1,7 +1,6 @@
 """`nfft evaluate`: score any checkpoint on any task, as it is preprocessed wherever it is loaded."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from nfft.config.overrides import read_task
 from nfft.config.run_config import default_folder, split_pairs
 from nfft.cores import Moment
 from nfft.errors import UserError
-from nfft.files import check_writable, make_folder, write_json
+from nfft.files import check_writable, make_folder, read_json, write_json
 from nfft.runs.folder import RUN, has_ended, is_held
 
 if TYPE_CHECKING:
@@ -91,8 +90,8 @@ def check_places(add_to: Path | None, output: Path, checkpoint: "Checkpoint") ->
     check_writable(output, "--output")
     if output.is_file():
         try:
-            is_ours = json.loads(output.read_text(encoding="utf-8")).keys() >= EVALUATED
-        except (ValueError, AttributeError, OSError, RecursionError):
+            is_ours = read_json(output).keys() >= EVALUATED
+        except (ValueError, AttributeError, OSError):
             is_ours = False
         if not is_ours:
             raise UserError(f"--output {output} is there already, and is no evaluation. Choose another name.")

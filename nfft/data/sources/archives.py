@@ -1,7 +1,6 @@
 """Archives that are read in place: zip and tar files of class folders, and shards of WebDataset."""
 
 import hashlib
-import json
 import os
 import re
 import shlex
@@ -26,6 +25,7 @@ from nfft.data.sources.image_folder import layout_of
 from nfft.data.sources.listing import DEEPEST, Folder, ending_of, is_dropping, picture_endings
 from nfft.data.sources.split_column import split_of
 from nfft.errors import UserError
+from nfft.files import decode_json
 from nfft.text import shorten
 
 # Bytes of one file in an archive: a picture of more is none.
@@ -367,8 +367,8 @@ def _label_of(task: Task, files: dict[str, Member]) -> str | None:
         for field in named:
             if field in files and not files[field].is_image:
                 return files[field].read().decode("utf-8", "replace").strip() or None
-        entries = json.loads(files["json"].read()) if "json" in files else {}
-    except (ValueError, RecursionError, UnreadableImage):
+        entries = decode_json(files["json"].read()) if "json" in files else {}
+    except (ValueError, UnreadableImage):
         return None
     values = [entries.get(field) for field in named] if isinstance(entries, dict) else []
     value = next((value for value in values if isinstance(value, str | int)), None)
