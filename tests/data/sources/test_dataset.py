@@ -14,7 +14,7 @@ from PIL import Image
 from nfft.config.task import Task
 from nfft.data.decode import decode
 from nfft.data.sources.base import Table
-from nfft.data.sources.dataset import in_cache
+from nfft.data.sources.dataset_table import in_cache
 from nfft.data.sources.open import open_source
 from nfft.errors import UserError
 
