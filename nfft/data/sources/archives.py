@@ -23,7 +23,7 @@ from nfft.data.sources.cached import identity
 from nfft.data.sources.column_names import LABEL_NAMES, MORE_LABEL_NAMES
 from nfft.data.sources.image_folder import layout_of
 from nfft.data.sources.listing import DEEPEST, Folder, ending_of, is_dropping, picture_endings
-from nfft.data.sources.split_column import split_of
+from nfft.data.sources.split_words import split_of
 from nfft.errors import UserError
 from nfft.files import decode_json
 from nfft.text import shorten

@@ -20,7 +20,8 @@ from nfft.data.sources.dataset_table import DatasetTable
 from nfft.data.sources.image_paths import beside
 from nfft.data.sources.listing import Folder
 from nfft.data.sources.mirror import mirror
-from nfft.data.sources.split_column import Divided, by_folders, candidates, divide, says_splits, split_of
+from nfft.data.sources.split_column import Divided, by_folders, candidates, divide
+from nfft.data.sources.split_words import says_splits, split_of
 from nfft.data.sources.text_table import read_text_table
 from nfft.errors import UserError
 from nfft.files import UNWRITABLE
