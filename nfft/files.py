@@ -215,27 +215,37 @@ def check_writable(path: Path, option: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole, then give it its name; until then it is held, and nobody takes it for one left behind."""
-    while not _write_held(path, content):
+    write_with(path, lambda file: file.write(content))
+
+
+def write_with(path: Path, write: Callable[[BinaryIO], Any], *, is_to_last: bool = True) -> None:
+    """The same by a function, which may be called again.
+
+    Args:
+        is_to_last: False for what can be made again: nothing waits then for the disk to have it.
+    """
+    while not _write_held(path, write, is_to_last):
         pass  # someone who cleans there came between
 
 
-def _write_held(path: Path, content: bytes) -> bool:
+def _write_held(path: Path, write: Callable[[BinaryIO], Any], is_to_last: bool) -> bool:
     with scratch(path) as temporary, locked(temporary) as mine:
         if not mine:
             return False
         # Open until it has its name: a lock goes with the first closing of its file.
         with temporary.open("wb") as file:
-            file.write(content)
+            write(file)
             file.flush()
             if fcntl is None:
                 file.close()  # Windows gives no name to what is open
-            else:
+            elif is_to_last:
                 _force(file.fileno(), temporary)
             try:
                 temporary.replace(path)
             except FileNotFoundError:
                 return False  # so it was, on a file system without locks
-        sync(path.parent)
+        if is_to_last:
+            sync(path.parent)
     return True
 
 

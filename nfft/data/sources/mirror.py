@@ -2,14 +2,16 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from nfft.config.data_files import ARCHIVES, TABLES, ending
 from nfft.data.sources.cached import forget_old, identity
 from nfft.data.sources.listing import Folder
-from nfft.files import cache_folder
+from nfft.files import cache_folder, finished_name, locked
 
 # What is about data and holds none, and files that `save_to_disk` writes.
 OWN = (".txt", ".json", ".arrow")
@@ -56,14 +58,30 @@ def _linked(folder: Path, files: Sequence[str]) -> Path:
         return place
     made.parent.mkdir(parents=True, exist_ok=True)
     forget_old(made.parent)
+    _remove_unfinished(made.parent)
     building = made.with_name(f".{made.name}.{secrets.token_hex(4)}")
-    try:
-        for name in files:
-            link = building / "data" / name.translate(_READ)
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to((folder / name).resolve())
-        building.replace(made)
-    except OSError:
-        # Another process has made it meanwhile; or this system lets nobody make links.
-        return place if place.is_dir() else folder.resolve()
+    with locked(_lock_of(building)):
+        try:
+            for name in files:
+                link = building / "data" / name.translate(_READ)
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to((folder / name).resolve())
+            building.replace(made)
+        except OSError:
+            # Another process has made it meanwhile; or this system lets nobody make links.
+            shutil.rmtree(building, ignore_errors=True)
+            return place if place.is_dir() else folder.resolve()
     return place
+
+
+def _remove_unfinished(cache: Path) -> None:
+    """Remove what processes were building when they were killed."""
+    for path in cache.iterdir():
+        if finished_name(path.name) is not None and path.is_dir():
+            with suppress(OSError), locked(_lock_of(path)) as mine:
+                if mine:
+                    shutil.rmtree(path)
+
+
+def _lock_of(building: Path) -> Path:
+    return building.with_name(f"{building.name}.lock")
