@@ -50,7 +50,7 @@ def evaluate(options: argparse.Namespace) -> int:
     with lasting_imports():
         from nfft.auto import evaluation_of
         from nfft.data.splits import source_hash
-        from nfft.distributed.accelerator import make_accelerator, set_threads
+        from nfft.distributed.accelerator import make_accelerator
         from nfft.evaluation.evaluate import run_evaluation
         from nfft.machine import keep_freed_memory
         from nfft.reporting.publish import add_evaluation
@@ -58,14 +58,19 @@ def evaluate(options: argparse.Namespace) -> int:
     keep_freed_memory()
     task = read_task(options.task, split_pairs(options.set, "--set"))
     accelerator = make_accelerator(options.precision)
-    lines = set_threads(None, began)
     plan = evaluation_of(
-        options.model, task, accelerator, split=options.split, resolution=options.resolution, revision=options.revision
+        options.model,
+        task,
+        accelerator,
+        split=options.split,
+        resolution=options.resolution,
+        revision=options.revision,
+        since=began,
     )
     output = options.output or default_output(options, source_hash(task), plan)
     if accelerator.is_main_process:
         check_places(options.add_to, output, plan.classifier.checkpoint)
-        for line in [*lines, *plan.lines]:
+        for line in plan.lines:
             print(line, file=sys.stderr)
     evaluation = run_evaluation(plan, accelerator, public_command())
     if accelerator.is_main_process:
