@@ -14,6 +14,8 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
+
 from nfft.errors import UserError
 
 try:
@@ -256,10 +258,19 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` indented, with each list of numbers on one line."""
-    text = json.dumps(content, indent=2, ensure_ascii=False)
+    text = _indented(content)
     # No string of JSON's has a line break in it.
     text = re.sub(r"\[\n\s*((?:-?\d+,\n\s*)*-?\d+)\n\s*\]", lambda match: f"[{' '.join(match[1].split())}]", text)
     write_text(path, text + "\n")
+
+
+def _indented(content: Any) -> str:
+    """JSON as `json.dumps` indents it, which is slow where there are 100,000 classes: it does so in Python."""
+    text = json.dumps(content, ensure_ascii=False)
+    try:
+        return msgspec.json.format(text.encode("utf-8", "surrogatepass"), indent=2).decode("utf-8", "surrogatepass")
+    except msgspec.DecodeError:  # NaN and infinity are no JSON to others
+        return json.dumps(content, indent=2, ensure_ascii=False)
 
 
 @contextmanager
