@@ -34,7 +34,7 @@ def download_snapshot(name: str, access: HubAccess, *, config: str, weights: Seq
     Raises:
         UserError: when the Hub cannot be reached, refuses, or has no such weights.
     """
-    is_local = access.local_files_only or bool(constants.HF_HUB_OFFLINE) or _is_silent(name, access)
+    is_local = access.local_files_only or _is_silent(name, access)
     with in_words(name, offline):
         try:
             folder = Path(
@@ -47,7 +47,7 @@ def download_snapshot(name: str, access: HubAccess, *, config: str, weights: Seq
                     allow_patterns=[config, *weights],
                 )
             )
-            if not any((folder / file).is_file() for file in weights) and not is_local:
+            if not any((folder / file).is_file() for file in weights) and not (is_local or constants.HF_HUB_OFFLINE):
                 _refuse_pickle(name, HfApi(token=access.token).list_repo_files(name, revision=access.revision))
         except RevisionNotFoundError as error:
             raise UserError(f"{name} has no branch, tag or commit {access.revision!r} on the Hub.") from error
