@@ -50,6 +50,7 @@ def mirror(listed: Folder) -> Mirror:
 
 
 def _linked(folder: Path, files: Sequence[str]) -> Path:
+    """A folder of links to these files, made now if it is not there; the folder itself where no link can be made."""
     made = cache_folder("folders").absolute() / identity([folder, *(folder / name for name in files)])[:32]
     # Below its own name, which no format of `datasets` has, whatever the user's is called.
     place = made / "data"
@@ -60,17 +61,17 @@ def _linked(folder: Path, files: Sequence[str]) -> Path:
     forget_old(made.parent)
     _remove_unfinished(made.parent)
     building = made.with_name(f".{made.name}.{secrets.token_hex(4)}")
-    with locked(_lock_of(building)):
-        try:
+    try:
+        with locked(_lock_of(building)):
             for name in files:
                 link = building / "data" / name.translate(_READ)
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to((folder / name).resolve())
             building.replace(made)
-        except OSError:
-            # Another process has made it meanwhile; or this system lets nobody make links.
-            shutil.rmtree(building, ignore_errors=True)
-            return place if place.is_dir() else folder.resolve()
+    except OSError:
+        # Another process has made it meanwhile; or this system lets nobody make links.
+        shutil.rmtree(building, ignore_errors=True)
+        return place if place.is_dir() else folder.resolve()
     return place
 
 
