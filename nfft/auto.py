@@ -4,6 +4,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +20,7 @@ from nfft.config import registry
 from nfft.config.overrides import with_settings
 from nfft.config.task import Task
 from nfft.config.views import SINGLE, check_views, several
+from nfft.cores import Moment
 from nfft.data.decode import RawImage, UnreadableImage, decode
 from nfft.distributed.accelerator import best_device, make_accelerator, set_threads
 from nfft.errors import UserError
@@ -333,16 +335,18 @@ def evaluation_of(
     resolution: int | None,
     views: str,
     revision: str | None,
+    since: Moment | None = None,
 ) -> EvaluationPlan:
     """Load a model and find the images that it is to be scored on, in each of the processes that share the work.
 
-    Args and Raises: as for `evaluate`.
+    Args and Raises: as for `evaluate`; since: as for `set_threads`.
     """
-    set_threads(None)
+    lines = set_threads(None, since)
     # One process of each machine fetches what is not there yet.
     with accelerator.local_main_process_first():
         classifier = AutoNFNet.from_pretrained(model, revision=revision)
-        return plan_evaluation(classifier, task, split=split, resolution=resolution, views=views, revision=revision)
+        plan = plan_evaluation(classifier, task, split=split, resolution=resolution, views=views, revision=revision)
+    return replace(plan, notes=[*lines, *plan.notes])
 
 
 def _pictures(images: Any) -> tuple[Iterable[Picture], bool]:

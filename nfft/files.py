@@ -14,6 +14,8 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
+
 from nfft.errors import UserError
 
 try:
@@ -62,10 +64,31 @@ def is_path(name: str) -> bool:
     return name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1
 
 
+def read_json(path: Path) -> Any:
+    """The value in a file of JSON.
+
+    Raises:
+        ValueError: when there is none in it, or one that no record is like; OSError when it cannot be read.
+    """
+    return decode_json(path.read_text(encoding="utf-8"))
+
+
 def read_lines(path: Path) -> list[Any]:
-    """The values in a .jsonl file, one a line."""
+    """The values in a .jsonl file, one a line; it raises what `read_json` does."""
     # Not splitlines: names may hold what that takes for the end of a line, too.
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    return [decode_json(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def decode_json(text: str | bytes) -> Any:
+    """The value that is written in JSON.
+
+    Raises:
+        ValueError: when it is none, or its lists lie in each other deeper than Python follows them.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
 
 
 def fingerprint_of(path: Path) -> str:
@@ -194,27 +217,37 @@ def check_writable(path: Path, option: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole, then give it its name; until then it is held, and nobody takes it for one left behind."""
-    while not _write_held(path, content):
+    write_with(path, lambda file: file.write(content))
+
+
+def write_with(path: Path, write: Callable[[BinaryIO], Any], *, is_to_last: bool = True) -> None:
+    """The same by a function, which may be called again.
+
+    Args:
+        is_to_last: False for what can be made again: nothing waits then for the disk to have it.
+    """
+    while not _write_held(path, write, is_to_last):
         pass  # someone who cleans there came between
 
 
-def _write_held(path: Path, content: bytes) -> bool:
+def _write_held(path: Path, write: Callable[[BinaryIO], Any], is_to_last: bool) -> bool:
     with scratch(path) as temporary, locked(temporary) as mine:
         if not mine:
             return False
         # Open until it has its name: a lock goes with the first closing of its file.
         with temporary.open("wb") as file:
-            file.write(content)
+            write(file)
             file.flush()
             if fcntl is None:
                 file.close()  # Windows gives no name to what is open
-            else:
+            elif is_to_last:
                 _force(file.fileno(), temporary)
             try:
                 temporary.replace(path)
             except FileNotFoundError:
                 return False  # so it was, on a file system without locks
-        sync(path.parent)
+        if is_to_last:
+            sync(path.parent)
     return True
 
 
@@ -225,10 +258,19 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` indented, with each list of numbers on one line."""
-    text = json.dumps(content, indent=2, ensure_ascii=False)
+    text = _indented(content)
     # No string of JSON's has a line break in it.
     text = re.sub(r"\[\n\s*((?:-?\d+,\n\s*)*-?\d+)\n\s*\]", lambda match: f"[{' '.join(match[1].split())}]", text)
     write_text(path, text + "\n")
+
+
+def _indented(content: Any) -> str:
+    """JSON as `json.dumps` indents it, which is slow where there are 100,000 classes: it does so in Python."""
+    text = json.dumps(content, ensure_ascii=False)
+    try:
+        return msgspec.json.format(text.encode("utf-8", "surrogatepass"), indent=2).decode("utf-8", "surrogatepass")
+    except msgspec.DecodeError:  # NaN and infinity are no JSON to others
+        return json.dumps(content, indent=2, ensure_ascii=False)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from nfft.files import (
     is_locked,
     locked,
     make_folder,
+    read_json,
     read_lines,
     remove_unfinished,
     write_json,
@@ -62,6 +63,13 @@ def test_lines_end_where_json_says(tmp_path: Path) -> None:
     names = ["a\u2028b", "c\x85d", "e\x0cf", "g\nh"]
     write_text(tmp_path / "lines", "".join(json.dumps(name, ensure_ascii=False) + "\n" for name in names))
     assert read_lines(tmp_path / "lines") == names
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1", b'"\xff"', b"[" * 100_000, b"1" * 5000])
+def test_what_is_no_json_is_of_one_kind(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "file.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r".+"):
+        read_json(tmp_path / "file.json")
 
 
 def test_the_home_of_nobody() -> None:

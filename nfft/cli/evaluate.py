@@ -1,7 +1,6 @@
 """`nfft evaluate`: score any checkpoint on any task, as it is preprocessed wherever it is loaded."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from nfft.config.run_config import default_folder, split_pairs
 from nfft.config.views import named_views, several
 from nfft.cores import Moment
 from nfft.errors import UserError
-from nfft.files import check_writable, make_folder, write_json
+from nfft.files import check_writable, make_folder, read_json, write_json
 from nfft.runs.folder import RUN, has_ended, is_held
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def evaluate(options: argparse.Namespace) -> int:
     with lasting_imports():
         from nfft.auto import evaluation_of
         from nfft.data.splits import source_hash
-        from nfft.distributed.accelerator import make_accelerator, set_threads
+        from nfft.distributed.accelerator import make_accelerator
         from nfft.evaluation.evaluate import run_evaluation
         from nfft.machine import keep_freed_memory
         from nfft.reporting.publish import add_evaluation
@@ -61,7 +60,6 @@ def evaluate(options: argparse.Namespace) -> int:
     keep_freed_memory()
     task = read_task(options.task, split_pairs(options.set, "--set"))
     accelerator = make_accelerator(options.precision)
-    lines = set_threads(None, began)
     plan = evaluation_of(
         options.model,
         task,
@@ -70,11 +68,12 @@ def evaluate(options: argparse.Namespace) -> int:
         resolution=options.resolution,
         views=options.views,
         revision=options.revision,
+        since=began,
     )
     output = options.output or default_output(options, source_hash(task), plan)
     if accelerator.is_main_process:
         check_places(options.add_to, output, plan.classifier.checkpoint)
-        for line in [*lines, *plan.lines]:
+        for line in plan.lines:
             print(line, file=sys.stderr)
     evaluation = run_evaluation(plan, accelerator, public_command())
     if accelerator.is_main_process:
@@ -99,8 +98,8 @@ def check_places(add_to: Path | None, output: Path, checkpoint: "Checkpoint") ->
     check_writable(output, "--output")
     if output.is_file():
         try:
-            is_ours = json.loads(output.read_text(encoding="utf-8")).keys() >= EVALUATED
-        except (ValueError, AttributeError, OSError, RecursionError):
+            is_ours = read_json(output).keys() >= EVALUATED
+        except (ValueError, AttributeError, OSError):
             is_ours = False
         if not is_ours:
             raise UserError(f"--output {output} is there already, and is no evaluation. Choose another name.")

@@ -59,6 +59,14 @@ class Rendering:
         black, white = self.integers or (0, SIXTEEN_BITS)
         return black if self.black is None else self.black, white if self.white is None else self.white
 
+    @property
+    def of_floats(self) -> Range | None:
+        """The same of floats; None where each picture has a range of its own."""
+        black, white = self.floats or (None, None)
+        black = black if self.black is None else self.black
+        white = white if self.white is None else self.white
+        return None if black is None or white is None else (black, white)
+
     def changed_by(self, task: Task) -> "Rendering":
         """The same with what a task says otherwise."""
         said = {name: getattr(task, name) for name in ("background", "black", "white", "max_pixels")}
@@ -107,12 +115,19 @@ class Deep(NamedTuple):
         kind: "integers" or "floats".
         own: its range, by what the file says; None where it says nothing.
         usual: its range where nobody says anything.
+        clear: which pixels are transparent, (height, width), bool; None where none can be.
     """
 
     values: np.ndarray
     kind: str
     own: Range | None
     usual: Range
+    clear: np.ndarray | None = None
+
+    @property
+    def ends(self) -> Range:
+        """The lowest and the highest value that is seen."""
+        return ends_of(self.values if self.clear is None else self.values[~self.clear])
 
 
 def deep(image: Image.Image) -> Deep | None:
@@ -142,7 +157,8 @@ def deep(image: Image.Image) -> Deep | None:
     says = [bits if bits is None or bits >= 16 else 2**bits - 1, _first(tags, 341), _first(tags, 281)]
     # Programs write the brightest value of a picture into the same tags as the end of its depth.
     own = next(((0, end) for end in says if end in DEPTHS or end in (511, 2047, 8191, 32767)), None)
-    return Deep(values, "integers", own, (0, SIXTEEN_BITS))
+    key = image.info.get("transparency")
+    return Deep(values, "integers", own, (0, SIXTEEN_BITS), values == key if isinstance(key, int) else None)
 
 
 def _first(tags: Any, tag: int) -> Any:
@@ -191,7 +207,10 @@ def gray_of(deep: Deep, rendering: Rendering) -> Image.Image:
     black, white = deep.own or found or deep.usual
     black = black if rendering.black is None else rendering.black
     white = white if rendering.white is None else rendering.white
-    return Image.fromarray(_levels(deep.values, (black, white))).convert("RGB")
+    picture = Image.fromarray(_levels(deep.values, (black, white))).convert("RGB")
+    if deep.clear is not None and rendering.background != "none":
+        picture.paste(rendering.background, mask=Image.fromarray(deep.clear))
+    return picture
 
 
 def _levels(values: np.ndarray, ends: Range) -> np.ndarray:
@@ -243,8 +262,9 @@ GLANCE = (16, 16)
 def rendered(image: Image.Image, rendering: Rendering) -> tuple[Image.Image, Seen]:
     """A loaded picture in RGB, and what it holds."""
     if (values := deep(image)) is not None and values.own is None:
-        low, high = ends_of(values.values)
-        return gray_of(values, rendering), Seen(*image.size, low == high, values.kind, low, high)
+        (low, high), picture = values.ends, gray_of(values, rendering)
+        is_flat = low == high if values.clear is None else _is_flat(picture.getextrema())
+        return picture, Seen(*image.size, is_flat, values.kind, low, high)
     picture = _of_eight_bits(image, rendering) if values is None else gray_of(values, rendering)
     if _shows_at_first(picture):
         return picture, Seen(*picture.size)

@@ -14,9 +14,9 @@ from nfft.data.leaks import heed_leaks
 from nfft.data.rendering import PLAIN, Rendering
 from nfft.data.sources.account import NOTHING_UNUSED, Account, Unused, few_of
 from nfft.data.sources.base import ABSENT, Files, Table, status_of
-from nfft.data.sources.image_folder import SPLIT_NAMES
 from nfft.data.sources.memory import content_hash, is_in_memory
 from nfft.data.sources.open import open_source
+from nfft.data.sources.split_words import SPLIT_NAMES
 from nfft.errors import UserError, nearest
 from nfft.text import shorten
 

@@ -39,7 +39,7 @@ class EvaluationPlan:
     Attributes:
         split: its labels are places among the model's classes.
         account: what of the data is not used.
-        notes: lines about what is taken for granted of the model.
+        notes: lines about what is taken for granted of the model, and of the machine.
         resolution: px.
         views: of each picture, whose probabilities are averaged.
         revision: of the model's repository, where one was asked for.

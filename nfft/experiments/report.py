@@ -28,9 +28,7 @@ def write_comparison(rows: Sequence[ComparisonRow], folder: Path, title: str, co
         title: of the plot.
         command: what was typed.
     """
-    remove_unfinished(folder, COMPARED.__contains__)
-    write_json(folder / "compare.json", Comparison(command=command, methods=tuple(rows)).to_json())
-    write_text(folder / "compare.md", in_markdown(table_of(rows)))
+    _write_tables(folder, Comparison(command=command, methods=tuple(rows)), in_markdown(table_of(rows)))
     save_figure(plot_comparison(rows, title), folder / "compare.png")
 
 
@@ -50,12 +48,16 @@ def write_curves(
         title: of plot and card.
         command: what was typed.
     """
-    remove_unfinished(folder, COMPARED.__contains__)
     content = Comparison(command=command, methods=tuple(rows), curves=tuple(curves))
-    write_json(folder / "compare.json", content.to_json())
-    write_text(folder / "compare.md", in_markdown(table_of_curves(curves)) + "\n" + in_markdown(table_of(rows)))
+    _write_tables(folder, content, in_markdown(table_of_curves(curves)) + "\n" + in_markdown(table_of(rows)))
     save_figure(plot_learning_curves(curves, rows, title), folder / "compare.png")
     write_text(folder / CARD, render_curves(curves, rows, cells, folder, title, command))
+
+
+def _write_tables(folder: Path, content: Comparison, tables: str) -> None:
+    remove_unfinished(folder, COMPARED.__contains__)
+    write_json(folder / "compare.json", content.to_json())
+    write_text(folder / "compare.md", tables)
 
 
 def write_study(study: Study, table: Sequence[Place], folder: Path, command: str) -> list[StudyLine]:

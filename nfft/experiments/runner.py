@@ -16,7 +16,7 @@ from nfft.config.study import Study
 from nfft.errors import UserError
 from nfft.experiments.cells import CELL, FAILED, LOCK, Cell, Changes, Failed, tasks_of
 from nfft.experiments.process import POLL_SECONDS, is_running, run_process
-from nfft.files import locked, make_folder, remove_unfinished, write_json, write_text
+from nfft.files import locked, make_folder, read_json, remove_unfinished, write_json, write_text
 from nfft.runs.folder import RUN, is_held
 from nfft.runs.record import check_version
 from nfft.runs.records import Results
@@ -37,14 +37,14 @@ def check_cells(cells: Sequence[Cell], folder: Path) -> None:
         if not place.exists():
             continue
         try:
-            before = json.loads(cell.beside(folder, CELL).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
+            before = read_json(cell.beside(folder, CELL))
+        except (OSError, ValueError):
             before = None
         if before != cell.described():
             raise UserError(f"{place} holds a run of other settings. Choose another --output-dir, or delete it.")
         # What is damaged is mended by its run, or run again.
-        with suppress(OSError, ValueError, RecursionError):
-            check_version(json.loads((place / RUN).read_text(encoding="utf-8")), place)
+        with suppress(OSError, ValueError):
+            check_version(read_json(place / RUN), place)
 
 
 def check_models(cells: Sequence[Cell], folder: Path) -> None:

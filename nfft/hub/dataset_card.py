@@ -12,6 +12,7 @@ from huggingface_hub.repocard import REGEX_YAML_BLOCK
 from huggingface_hub.utils import build_hf_headers
 
 from nfft.errors import UserError
+from nfft.hub.errors import is_silence
 from nfft.text import shorten
 
 # Where `datasets` reads which files a configuration has; the second is taken over the first.
@@ -92,8 +93,7 @@ def _text(source: str, name: str) -> str:
         )
     # OSError: of clients before 1.0, which speak through requests.
     except (HTTPError, OSError, HFValidationError) as error:
-        # Of which library it is depends on the client's version; each calls them ConnectTimeout, ReadTimeout ...
-        if "Timeout" in type(error).__name__:
+        if is_silence(error):
             raise _Silence from error
         return ""
     return str(answer.content, "utf-8") if answer.status_code == 200 else ""

@@ -10,7 +10,7 @@ from huggingface_hub.errors import OfflineModeIsEnabled, RevisionNotFoundError
 
 from nfft.errors import UserError
 from nfft.files import fingerprint_of
-from nfft.hub.errors import in_words, unreached
+from nfft.hub.errors import in_words, is_silence, unreached
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ def download_snapshot(name: str, access: HubAccess, *, config: str, weights: Seq
     Raises:
         UserError: when the Hub cannot be reached, refuses, or has no such weights.
     """
+    is_local = access.local_files_only or _is_silent(name, access)
     with in_words(name, offline):
         try:
             folder = Path(
@@ -42,13 +43,11 @@ def download_snapshot(name: str, access: HubAccess, *, config: str, weights: Seq
                     revision=access.revision,
                     token=access.token,
                     cache_dir=access.cache_dir,
-                    local_files_only=access.local_files_only,
+                    local_files_only=is_local,
                     allow_patterns=[config, *weights],
                 )
             )
-            if not any((folder / file).is_file() for file in weights) and not (
-                access.local_files_only or constants.HF_HUB_OFFLINE
-            ):
+            if not any((folder / file).is_file() for file in weights) and not (is_local or constants.HF_HUB_OFFLINE):
                 _refuse_pickle(name, HfApi(token=access.token).list_repo_files(name, revision=access.revision))
         except RevisionNotFoundError as error:
             raise UserError(f"{name} has no branch, tag or commit {access.revision!r} on the Hub.") from error
@@ -58,6 +57,17 @@ def download_snapshot(name: str, access: HubAccess, *, config: str, weights: Seq
         if (folder / file).is_file():
             _check_download(name, folder / file)
     return folder
+
+
+def _is_silent(name: str, access: HubAccess) -> bool:
+    """Whether the Hub keeps the connection and says nothing: its client would wait for ever. Asked once, by a line."""
+    try:
+        HfApi(token=access.token).model_info(
+            name, revision=access.revision, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT, expand=["sha"]
+        )
+    except Exception as error:  # any other is raised again where the files are asked for
+        return is_silence(error)
+    return False
 
 
 def _refuse_pickle(name: str, files: list[str]) -> None:

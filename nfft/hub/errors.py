@@ -75,6 +75,12 @@ def sentence_of(error: BaseException, name: str, reaching: str) -> str:
     )
 
 
+def is_silence(error: BaseException) -> bool:
+    """Whether the Hub has kept a connection and said nothing on it for too long."""
+    # Of which library it is depends on the client's version; each calls them ConnectTimeout, ReadTimeout ...
+    return "Timeout" in type(error).__name__
+
+
 def _status_of(error: BaseException) -> int | None:
     return getattr(getattr(error, "response", None), "status_code", None)
 

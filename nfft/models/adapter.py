@@ -15,7 +15,7 @@ from peft import LoraConfig
 from torch import Tensor, nn
 
 from nfft.errors import UserError
-from nfft.files import write_json, write_text
+from nfft.files import read_json, write_json, write_text
 from nfft.models import lora
 from nfft.models.checkpoint import ADAPTER, ADAPTER_FILES, Checkpoint
 from nfft.models.saving import config_of
@@ -128,10 +128,10 @@ def read_adapter_config(name: str, file: Path) -> LoraConfig:
         UserError: when it is damaged, or of another kind of adapter.
     """
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
+        stored = read_json(file)
         kind, is_plain = stored["peft_type"], _is_plain(stored)
         settings = {key: stored[key] for key in FIELDS if stored.get(key) is not None}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise UserError(f"{name}: {file.name} is damaged or not peft's ({shorten(repr(error), 80)}).") from error
     if kind != "LORA":
         raise UserError(

@@ -1,6 +1,5 @@
 """A checkpoint: config.json and model.safetensors in a folder, as timm, transformers and the Hub read them."""
 
-import json
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +10,7 @@ from timm.data import ImageNetInfo, infer_imagenet_subset
 
 from nfft.data.rendering import ENTRY, Rendering, rendering_from
 from nfft.errors import UserError, nearest
-from nfft.files import fingerprint_of
+from nfft.files import fingerprint_of, read_json
 from nfft.models import architectures
 from nfft.models.stages import STAGE_HEAD, STAGES, StageEntry, entry_from
 from nfft.models.validation import REFUSED, validate_config
@@ -151,8 +150,8 @@ def open_checkpoint(name: str, folder: Path) -> Checkpoint:
     if not config_file.is_file():
         raise UserError(f"{name}: expected config.json and model.safetensors in {folder}; config.json is missing.")
     try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
+        config = read_json(config_file)
+    except (ValueError, OSError) as error:
         raise UserError(f"{name}: config.json is not JSON ({error}).") from error
     if is_deep(config):
         raise UserError(f"{name}: config.json has lists in lists too deep for any network; this is no checkpoint.")

@@ -8,7 +8,7 @@ from timm.models._hub import save_config_for_hf
 from torch import nn
 
 from nfft.data.rendering import ENTRY
-from nfft.files import scratch, write_json
+from nfft.files import read_json, scratch, write_json
 from nfft.models.checkpoint import RUN_ARGUMENTS, Checkpoint
 from nfft.models.stages import STAGES, StagedNetwork, write_head
 from nfft.models.tensors import write_tensors
@@ -42,7 +42,7 @@ def config_of(
     # timm has it only as a file.
     with scratch(folder / "config.json") as file:
         save_config_for_hf(model, file, model_config=labels)  # type: ignore[arg-type]
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = read_json(file)
     # Put in here: timm takes preprocessing since 1.0.31, which many cannot have for a timm that others pin.
     config["pretrained_cfg"] |= json.loads(json.dumps(preprocessing))
     _finish_config(config, checkpoint)

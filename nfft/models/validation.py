@@ -1,6 +1,7 @@
 """Checkpoints from strangers are data: what their config.json and weights may say before anything is built of them."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +196,7 @@ def _is_number(value: Any) -> bool:
 
 def _is_text(value: str) -> bool:
     """Whether it can be written at all: JSON may hold halves of characters."""
-    return not any("\ud800" <= character <= "\udfff" for character in value)
+    return value.isascii() or re.search("[\ud800-\udfff]", value) is None
 
 
 def _is_whole(value: Any, largest: int) -> bool:

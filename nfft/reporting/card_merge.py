@@ -12,6 +12,7 @@ import yaml
 from markdown_it import MarkdownIt
 
 from nfft.errors import UserError
+from nfft.files import decode_json
 from nfft.runs.record import Record
 
 # As the Hub finds the metadata of a card.
@@ -217,6 +218,6 @@ def _signature(line: str) -> Signature | None:
     """What the line notes, where it is a signature and whole."""
     comment = SIGNATURE.fullmatch(line.strip())
     try:
-        return Signature.from_json(json.loads(comment[1])) if comment else None
-    except (ValueError, RecursionError):
+        return Signature.from_json(decode_json(comment[1])) if comment else None
+    except ValueError:
         return None

@@ -16,10 +16,12 @@ from nfft.config.recipe import Recipe
 from nfft.errors import UserError
 from nfft.files import (
     check_writable,
+    decode_json,
     finished_name,
     is_locked,
     locked,
     make_folder,
+    read_json,
     remove_unfinished,
     write_json,
     write_text,
@@ -109,8 +111,8 @@ def has_ended(folder: Path) -> bool:
     """Whether the run in `folder` has come to its end: a results.json or run.json that is cut is as good as none."""
     try:
         for name in (RUN, RESULTS):
-            json.loads((folder / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+            read_json(folder / name)
+    except (OSError, ValueError):
         return False
     return True
 
@@ -251,12 +253,13 @@ def read_started(folder: Path) -> tuple[RunRecord | None, bool]:
     is_torn = True
     try:
         with suppress(FileNotFoundError):
-            content = json.loads((folder / RUN).read_text(encoding="utf-8"))
+            content = read_json(folder / RUN)
             is_torn = False
             check_version(content, folder)
             return RunRecord.from_json(content), False
-    except (ValueError, RecursionError) as error:
-        is_torn = is_torn and isinstance(error, ValueError)
+    except ValueError as error:
+        # What was cut is not deep.
+        is_torn = is_torn and not isinstance(error.__cause__, RecursionError)
     if (kept := _record_of_checkpoint(folder)) is not None:
         return kept, True
     if is_torn and _content_of(folder) <= BEGINNINGS and not steps_in(folder / CHECKPOINTS):
@@ -279,8 +282,8 @@ def _step_of(path: Path) -> int:
 def _record_of_checkpoint(folder: Path) -> RunRecord | None:
     """run.json as the newest checkpoint has it that can be read; those of earlier releases have none."""
     for path in reversed(steps_in(folder / CHECKPOINTS)):
-        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            return RunRecord.from_json(json.loads((path / FACTS).read_text(encoding="utf-8"))["run"])
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            return RunRecord.from_json(read_json(path / FACTS)["run"])
     return None
 
 
@@ -315,8 +318,8 @@ def read_metrics(folder: Path) -> list[Metrics]:
     file, metrics = folder / METRICS, []
     for line in file.read_bytes().split(b"\n") if file.is_file() else []:
         try:
-            metrics.append(metrics_from_json(json.loads(line)))
-        except (ValueError, RecursionError):
+            metrics.append(metrics_from_json(decode_json(line)))
+        except ValueError:
             break
     return metrics
 

@@ -1,6 +1,5 @@
 """What every record of a run is: a dataclass that goes to JSON and comes back checked; and how its file is read."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
@@ -12,6 +11,7 @@ from packaging.version import Version
 
 from nfft import __version__
 from nfft.errors import UserError
+from nfft.files import read_json, read_lines
 from nfft.text import is_deep, shorten
 
 R = TypeVar("R", bound="Record")
@@ -19,6 +19,7 @@ T = TypeVar("T")
 # A number of things, no larger than a float can count.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+SCALARS = frozenset({str, int, float, bool, type(None)})
 # Of a field that JSON leaves out where it is None: it is not for every method.
 OMITTED = {"omitted": True}
 
@@ -40,7 +41,7 @@ class Record:
         """
         try:
             return msgspec.convert(cls.modernized(content), cls, strict=True)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, RecursionError) as error:
             raise ValueError(str(error)) from error
 
     @classmethod
@@ -51,6 +52,8 @@ class Record:
 
 def _plain(value: Any) -> Any:
     kind: type = type(value)
+    if kind in SCALARS:  # most of what there is, with 100,000 classes
+        return value
     if (entries := _entries(kind)) is not None:
         return {
             name: _plain(entry)
@@ -76,7 +79,7 @@ def read_record(kind: type[R], path: Path) -> R:
     Raises:
         UserError: when there is no such file, it is damaged, or a newer nfft has written it.
     """
-    content = _read(path, json.loads)
+    content = _read(path, read_json)
     check_version(content, path.parent)
     return _checked(kind.from_json, content, path)
 
@@ -87,15 +90,15 @@ def read_records(from_json: Callable[[Any], T], path: Path) -> list[T]:
     Raises:
         UserError: when there is no such file, or it is damaged.
     """
-    content = _read(path, _lines_from_json if path.suffix == ".jsonl" else json.loads)
+    content = _read(path, read_lines if path.suffix == ".jsonl" else read_json)
     if not isinstance(content, list):
         raise UserError(f"{path} is damaged, or not a run's: Expected `array`, got `{type(content).__name__}`.")
     return [_checked(from_json, entry, path) for entry in content]
 
 
-def _read(path: Path, from_text: Callable[[str], Any]) -> Any:
+def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
     try:
-        content = from_text(path.read_text(encoding="utf-8"))
+        content = reader(path)
         if is_deep(content):
             raise ValueError("its lists lie too deep in each other")
         return content
@@ -103,13 +106,8 @@ def _read(path: Path, from_text: Callable[[str], Any]) -> Any:
         raise UserError(
             f"{path.parent} has no {path.name}: expected the folder of a run, as `nfft finetune` leaves it."
         ) from error
-    except (ValueError, OSError, RecursionError) as error:
+    except (ValueError, OSError) as error:
         raise UserError(f"{path} cannot be read: {error}.") from error
-
-
-def _lines_from_json(text: str) -> list[Any]:
-    # Not splitlines: names may hold what that takes for the end of a line, too.
-    return [json.loads(line) for line in text.split("\n") if line]
 
 
 def _checked(from_json: Callable[[Any], T], content: Any, path: Path) -> T:

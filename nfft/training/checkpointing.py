@@ -16,7 +16,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from nfft.files import make_folder, sync, write_text
+from nfft.files import make_folder, read_json, sync, write_text
 from nfft.models.tensors import write_tensors
 from nfft.runs.folder import FACTS, STEP_UNFINISHED, steps_in
 
@@ -81,7 +81,7 @@ def latest_checkpoint(folder: Path) -> tuple[Saved | None, list[str]]:
 
 
 def _read(folder: Path) -> Saved:
-    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    facts = read_json(folder / FACTS)
     if not isinstance(facts, dict) or facts.pop("sha256", None) != _hash(folder / TENSORS, facts):
         raise ValueError("its content does not match its hash")
     if type(facts.get("step")) is not int or facts["step"] < 0:

@@ -22,7 +22,7 @@ MODULES = sorted(str(path.relative_to(PACKAGE).with_suffix("")).replace("/", "."
 DOORS = {
     "datasets": {"data.sources"},
     # The card's metadata are the Hub's own class, and where it keeps what it fetches is its own to say.
-    "huggingface_hub": {"hub", "reporting.card_metadata", "data.sources.dataset"},
+    "huggingface_hub": {"hub", "reporting.card_metadata", "data.sources.dataset", "data.sources.dataset_table"},
     "matplotlib": {"reporting.plots", "experiments.plots"},
     "onnx": {"export"},
     "onnxruntime": {"export"},

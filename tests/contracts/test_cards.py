@@ -31,21 +31,23 @@ def photos() -> dict[str, Image.Image]:
         "gray": plain.convert("L"),
         "16 bits": Image.fromarray(deep),
         "12 bits": Image.fromarray(deep // 16),
+        "floats": Image.fromarray((deep / 16384).astype(np.float32) - 1),
     }
 
 
 @pytest.mark.parametrize("kind", photos())
 def test_code_for_each_library_runs_and_answers_alike(kind, checkpoint, monkeypatch, capsys):
-    if kind == "12 bits":
+    taught = {"12 bits": {"integers": [0, 4095]}, "floats": {"floats": [-1, 3]}}
+    if kind in taught:
         config = json.loads((checkpoint / "config.json").read_text())
-        (checkpoint / "config.json").write_text(json.dumps({**config, "nfft_rendering": {"integers": [0, 4095]}}))
+        (checkpoint / "config.json").write_text(json.dumps({**config, "nfft_rendering": taught[kind]}))
     card = render_bare("user/net", open_checkpoint("net", checkpoint), list("abcdefg"))
     local = card.replace("hf-hub:user/net", "local-dir:net").replace("user/net", "net")
-    if "bits" in kind:
+    if "bits" in kind or kind == "floats":
         local = local.replace('classify("photo.jpg", top_k', "classify(image, top_k")  # as the line beside it says
     monkeypatch.chdir(checkpoint.parent)
     image = photos()[kind]
-    image.save("photo.jpg", "PNG", exif=image.getexif())
+    image.save("photo.jpg", "TIFF" if kind == "floats" else "PNG", exif=image.getexif())
     answers, names = [], {}
     for code in re.findall(r"```python\n(.*?)```", local, re.DOTALL):
         exec(code, names)

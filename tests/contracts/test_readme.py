@@ -212,8 +212,9 @@ def test_an_exported_file_takes_no_nfft(run_of_digits: Path, capsys: pytest.Capt
     deep = np.random.default_rng(0).integers(0, 65536, (40, 64)).astype(np.uint16)
     turned = Image.fromarray((deep // 256).astype(np.uint8))
     turned.getexif()[0x0112] = 6
-    for image in (Image.fromarray(deep), turned):
-        image.save("photo.png", exif=image.getexif())
+    floats = Image.fromarray((deep / 65535).astype(np.float32))
+    for image in (Image.fromarray(deep), turned, floats):
+        image.save("photo.png", "TIFF" if image is floats else "PNG", exif=image.getexif())
         exec(snippet("docs/export.md", "onnxruntime.InferenceSession("), names)
         wanted = model(model.transform(decode("photo.png"))[None])
         torch.testing.assert_close(torch.from_numpy(names["logits"]), wanted.detach(), rtol=0, atol=1e-5)

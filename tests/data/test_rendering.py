@@ -14,7 +14,7 @@ import nfft
 from nfft.config.run_config import RunConfig
 from nfft.config.task import Task
 from nfft.data.augment import train_view
-from nfft.data.decode import UnreadableImage, decode
+from nfft.data.decode import UnreadableImage, decode, examine
 from nfft.data.rendering import PLAIN, Rendering, rendering_from
 from nfft.data.scan import notes_on, rendering_for, scan_split
 from nfft.data.splits import Split
@@ -71,6 +71,19 @@ def test_a_color_that_stands_for_nothing_lies_on_the_background(mode: str) -> No
     # Elsewhere in the file nothing is transparent.
     other = encoded(image, transparency=(9, 9, 9) if mode == "RGB" else 9) if mode != "1" else encoded(image)
     np.testing.assert_array_equal(shown(other), np.asarray(image.convert("RGB")))
+
+
+def test_a_value_of_16_bits_that_stands_for_nothing_lies_on_the_background() -> None:
+    values = np.array([[0, 1000, 2000, 65535]] * 2, np.uint16)
+    raw = encoded(Image.fromarray(values), transparency=65535)
+    assert shown(raw)[0, :, 0].tolist() == [0, 4, 8, 255]
+    assert shown(raw, Rendering("#0000ff"))[0, 3].tolist() == [0, 0, 255]
+    assert shown(raw, Rendering("none")).tolist() == shown(encoded(Image.fromarray(values))).tolist()
+    # What nobody sees says nothing of the range.
+    picture, seen = examine(raw, Rendering("black"))
+    assert (seen.low, seen.high, seen.is_flat, picture.getpixel((3, 0))) == (0, 2000, False, (0, 0, 0))
+    assert examine(encoded(Image.fromarray(values), transparency=9))[1].high == 65535
+    assert examine(encoded(Image.new("I;16", (2, 2), 9), transparency=9))[1].is_flat
 
 
 def test_half_transparency_blends() -> None:

@@ -11,7 +11,9 @@ from pictures import noise
 from processes import run
 
 from nfft.config.task import Task
-from nfft.data.sources.dataset import load_dataset
+from nfft.data.sources.base import Opened
+from nfft.data.sources.dataset import open_repository
+from nfft.data.sources.listing import list_folder
 from nfft.errors import UserError
 from nfft.hub.dataset_card import check_card
 
@@ -29,12 +31,16 @@ def folder_with(tmp_path: Path, name: str = "README.md", **config: Any) -> Path:
     return tmp_path
 
 
+def open_folder(folder: Path) -> Opened:
+    return open_repository(Task(name="x", source=str(folder)), str(folder), list_folder(folder))
+
+
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_what_lies_outside_the_repository_is_refused(tmp_path: Path, name: str) -> None:
     for number, files in enumerate((name, ["data/*.png", name], [{"split": "train", "path": ["data/*", name]}])):
         folder = folder_with(tmp_path / str(number), data_files=files)
         with pytest.raises(UserError, match="among its files, which lies outside its repository"):
-            load_dataset(Task(name="x", source=str(folder)), str(folder))
+            open_folder(folder)
 
 
 def test_the_file_beside_the_card_is_heeded_too(tmp_path: Path) -> None:
@@ -49,7 +55,7 @@ def test_a_folder_outside_is_refused(tmp_path: Path) -> None:
 
 def test_its_own_files_are_read(tmp_path: Path) -> None:
     folder = folder_with(tmp_path, data_files=[{"split": "train", "path": "data/train/**"}])
-    assert load_dataset(Task(name="x", source=str(folder)), str(folder))["train"].num_rows == 1
+    assert len(open_folder(folder).tables["train"]) == 1
 
 
 @pytest.mark.parametrize("head", ["{", "- a", "configs: 3", "configs: [3]", "configs: [{data_files: 3}]", "[" * 5000])
@@ -57,19 +63,19 @@ def test_a_head_of_another_form_is_a_sentence_or_none(tmp_path: Path, head: str)
     folder = folder_with(tmp_path)
     (folder / "README.md").write_text(f"---\n{head}\n---\n")
     try:
-        load_dataset(Task(name="x", source=str(folder)), str(folder))
+        open_folder(folder)
     except UserError as error:
         assert "\n" not in str(error)
 
 
 LOOK = """
 import sys
-import nfft.data.sources.dataset as dataset
+from nfft.data.sources.dataset import open_dataset
 from nfft import Task
 from nfft.errors import UserError
 for name in sys.argv[1:]:
     try:
-        print(dataset.load_dataset(Task(name=name, source=f"user/{name}"), f"user/{name}")["train"].num_rows)
+        print(len(open_dataset(Task(name=name, source=f"user/{name}")).tables["train"]))
     except UserError as error:
         print(error)
 """

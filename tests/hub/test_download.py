@@ -29,6 +29,7 @@ with HubServer() as hub:
     import time
     pause, time.sleep = time.sleep, lambda seconds: pause(min(seconds, 0.01))
     import nfft
+    from huggingface_hub import constants
     from nfft.data.splits import load_data
     from nfft.errors import UserError
     from nfft import Task
@@ -88,6 +89,12 @@ with HubServer() as hub:
     attempt("not cached", name, local_files_only=True)
     attempt("fetched", name)
     attempt("cached", name, local_files_only=True)
+    patience, constants.HF_HUB_DOWNLOAD_TIMEOUT = constants.HF_HUB_DOWNLOAD_TIMEOUT, 1
+    hub.be_silent(times=float("inf"))
+    attempt("cached and silent", name)
+    hub.be_silent(times=float("inf"))
+    attempt("silent", "user/other")
+    constants.HF_HUB_DOWNLOAD_TIMEOUT = patience
     hub.stop()
     attempt("cached and down", name)
     attempt("down", "user/other")
@@ -151,6 +158,8 @@ EXPECTED = {
     "not cached": "could not be reached for the model .*",
     "fetched": "loaded 7",
     "cached": "loaded 7",
+    "cached and silent": "loaded 7",
+    "silent": "the Hub could not be reached for the model user/other",
     "cached and down": "loaded 7",
     "down": "the Hub could not be reached for the model user/other",
     "private, no token": r"neither a folder here nor a model on the Hub: .*`hf auth login`",

@@ -361,6 +361,7 @@ assert torch.equal(pinned(images), wanted)
 address = mine.push_to_hub("user/copy", private=True)
 assert "/user/copy/commit/" in address, address
 assert torch.equal(nfft.AutoNFNet.from_pretrained("user/copy")(images), wanted)
+assert mine.push_to_hub("user/copy") == address, "nothing is new"
 mine.push_to_hub(name)
 """
 

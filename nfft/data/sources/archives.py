@@ -1,7 +1,6 @@
 """Archives that are read in place: zip and tar files of class folders, and shards of WebDataset."""
 
 import hashlib
-import json
 import os
 import re
 import shlex
@@ -9,7 +8,8 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,25 @@ from nfft.data.sources.base import Opened, in_order
 from nfft.data.sources.cached import identity
 from nfft.data.sources.column_names import LABEL_NAMES, MORE_LABEL_NAMES
 from nfft.data.sources.image_folder import layout_of
-from nfft.data.sources.listing import DEEPEST, Folder, ending_of, is_dropping, picture_endings
-from nfft.data.sources.split_column import split_of
+from nfft.data.sources.listing import (
+    DEEPEST,
+    HEAD,
+    Folder,
+    ending_of,
+    is_dropping,
+    may_be_any,
+    picture_endings,
+    picture_kind,
+)
+from nfft.data.sources.split_words import split_of
 from nfft.errors import UserError
+from nfft.files import decode_json
 from nfft.text import shorten
 
 # Bytes of one file in an archive: a picture of more is none.
 LARGEST = 1 << 30
+# Of one whose ending says nothing: so many, packed, have the first bytes in them.
+LOOKED_AT = 1024
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 
 
@@ -43,6 +55,7 @@ class Member:
         size: how many it has.
         method: how it is packed; None in tar files.
         checksum: CRC-32 of its bytes; None in tar files.
+        kind: the ending that it ought to have by its first bytes, where its own says nothing and these were looked at.
     """
 
     archive: Path
@@ -52,6 +65,7 @@ class Member:
     size: int
     method: int | None = None
     checksum: int | None = None
+    kind: str | None = None
 
     @property
     def ending(self) -> str:
@@ -59,7 +73,17 @@ class Member:
 
     @property
     def is_image(self) -> bool:
-        return self.ending in picture_endings()
+        return not picture_endings().isdisjoint((self.ending, self.kind))
+
+    def looked_into(self) -> "Member":
+        """The same, with the kind that a file on the disk would have by its content."""
+        if self.is_image or not may_be_any(self.ending):
+            return self
+        with suppress(OSError, zlib.error):
+            head = self._packed(LOOKED_AT)
+            head = zlib.decompressobj(-15).decompress(head, HEAD) if self.method == DEFLATED else head[:HEAD]
+            return replace(self, kind=picture_kind(head))
+        return self
 
     def read(self) -> bytes:
         """Its bytes.
@@ -70,12 +94,7 @@ class Member:
         if self.size > LARGEST:
             raise UnreadableImage(f"it has {self.size:,} bytes, more than a picture does")
         try:
-            with self.archive.open("rb") as file:
-                file.seek(self.start)
-                if self.method is not None:
-                    header = file.read(30)
-                    file.seek(int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little"), 1)
-                content = file.read(self.packed)
+            content = self._packed(self.packed)
             if self.method == DEFLATED:
                 content = zlib.decompressobj(-15).decompress(content, self.size + 1)
         except (OSError, zlib.error) as error:
@@ -83,6 +102,15 @@ class Member:
         if len(content) != self.size or self.checksum not in (None, zlib.crc32(content)):
             raise UnreadableImage("it is damaged in the archive")
         return content
+
+    def _packed(self, count: int) -> bytes:
+        """Its first bytes, as they are packed."""
+        with self.archive.open("rb") as file:
+            file.seek(self.start)
+            if self.method is not None:
+                header = file.read(30)
+                file.seek(int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little"), 1)
+            return file.read(min(count, self.packed))
 
 
 class Members(Sequence):
@@ -238,6 +266,7 @@ def _unpack(path: Path) -> str:
 def _class_folders(task: Task, path: Path, members: list[Member], strange: list[str]) -> Opened:
     """The images of an archive, whose classes are the folders that they lie in, by the rules for folders."""
     name = shorten(path.name, 100)
+    members = [member.looked_into() for member in members]
     others = [f"no image: {member.ending[:12] or 'no ending'}" for member in members if not member.is_image]
     if not any(member.is_image for member in members):
         raise UserError(f"{name} holds no images that nfft reads. Expected one folder a class in it. {_unpack(path)}")
@@ -367,8 +396,8 @@ def _label_of(task: Task, files: dict[str, Member]) -> str | None:
         for field in named:
             if field in files and not files[field].is_image:
                 return files[field].read().decode("utf-8", "replace").strip() or None
-        entries = json.loads(files["json"].read()) if "json" in files else {}
-    except (ValueError, RecursionError, UnreadableImage):
+        entries = decode_json(files["json"].read()) if "json" in files else {}
+    except (ValueError, UnreadableImage):
         return None
     values = [entries.get(field) for field in named] if isinstance(entries, dict) else []
     value = next((value for value in values if isinstance(value, str | int)), None)

@@ -1,10 +1,10 @@
 """Tables in Parquet or Arrow files: read once into the cache, and mapped into memory from there."""
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import datasets
 import pyarrow as pa
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from nfft.config.data_files import ending
 from nfft.data.sources.cached import forget_old, identity
 from nfft.errors import UserError
-from nfft.files import UNWRITABLE, cache_folder
+from nfft.files import UNWRITABLE, cache_folder, remove_unfinished, write_with
 from nfft.text import shorten
 
 # Rows that are in memory at a time: they may hold pictures.
@@ -30,7 +30,7 @@ def read_column_table(path: Path, task: str) -> datasets.Dataset:
     signature = identity([path])
     try:
         with path.open("rb") as file:
-            stored = _stored(file, name, ending(path.name), signature)
+            stored = _stored(file, ending(path.name), signature)
     except (pa.ArrowException, ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
         reason = shorten((str(error) or type(error).__name__).splitlines()[0], 200)
         raise UserError(f"the data of task {task} could not be read: {name}: {reason}") from error
@@ -44,7 +44,7 @@ def read_column_table(path: Path, task: str) -> datasets.Dataset:
     return datasets.Dataset(table, fingerprint=signature[:32])
 
 
-def _stored(file: object, name: str, kind: str, signature: str) -> Path:
+def _stored(file: BinaryIO, kind: str, signature: str) -> Path:
     """The same table in a file of the cache, in Arrow's format, written now if it is not there."""
     stored = cache_folder("tables") / f"{signature}.arrow"
     if stored.is_file():
@@ -55,32 +55,34 @@ def _stored(file: object, name: str, kind: str, signature: str) -> Path:
             return stored
     stored.parent.mkdir(parents=True, exist_ok=True)
     forget_old(stored.parent)
+    remove_unfinished(stored.parent, lambda name: name.endswith(stored.suffix))
+    write_with(stored, lambda sink: _write_simply(file, kind, sink), is_to_last=False)
+    return stored
+
+
+def _write_simply(file: BinaryIO, kind: str, sink: BinaryIO) -> None:
+    """Write a table as a stream of Arrow's, in types that `datasets` knows."""
+    file.seek(0)
     schema, batches = _parquet(file) if kind in (".parquet", ".pq") else _arrow(file)
     simple = pa.schema(
         [kept for field in schema if _is_known(kept := field.with_type(_simple(field.type)))], schema.metadata
     )
-    temporary = stored.with_name(f".{stored.name}.{secrets.token_hex(4)}")
-    try:
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, simple) as writer:
-            for batch in batches:
-                writer.write_table(pa.Table.from_batches([batch]).select(simple.names).cast(simple))
-        temporary.replace(stored)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return stored
+    with pa.ipc.new_stream(sink, simple) as writer:
+        for batch in batches:
+            writer.write_table(pa.Table.from_batches([batch]).select(simple.names).cast(simple))
 
 
-def _parquet(file: object) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def _parquet(file: BinaryIO) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     opened = pq.ParquetFile(file)
     return opened.schema_arrow, opened.iter_batches(batch_size=AT_ONCE, use_threads=False)
 
 
-def _arrow(file: object) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+def _arrow(file: BinaryIO) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """Of either of Arrow's formats: with an index at the end, or a stream."""
     try:
         opened = pa.ipc.open_file(file)
     except pa.ArrowInvalid:
-        file.seek(0)  # type: ignore[attr-defined]
+        file.seek(0)
         stream = pa.ipc.open_stream(file)
         return stream.schema, iter(stream)
     return opened.schema, (opened.get_batch(place) for place in range(opened.num_record_batches))

@@ -1,7 +1,7 @@
 """Data for detection and segmentation, whose folders are no classes."""
 
 from nfft.data.sources.listing import Folder
-from nfft.data.sources.split_column import split_of
+from nfft.data.sources.split_words import split_of
 from nfft.errors import UserError
 from nfft.text import shorten
 

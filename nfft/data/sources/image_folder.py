@@ -11,18 +11,11 @@ from nfft.data.decode import PLUG_INS
 from nfft.data.sources.account import Account, Unused, named
 from nfft.data.sources.detection import check_classes_are_meant
 from nfft.data.sources.listing import LINK_TO_NOTHING, LINK_UP, Folder, account_of, ending_of
-from nfft.data.sources.split_column import split_of
+from nfft.data.sources.split_words import NAMED, SPLIT_NAMES, split_of
+from nfft.data.sources.table_layout import is_metadata
 from nfft.errors import UserError
 from nfft.text import shorten
 
-SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "validation": ("validation", "val", "valid", "dev"),
-    "test": ("test", "testing"),
-}
-# Files that say more of the images beside them.
-METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-WORDS = {word: kind for kind, names in SPLIT_NAMES.items() for word in names}
 # Flat folders of these names beside classes are hardly classes; a train may be one beside a bus, or what is valid.
 NO_CLASSES = ("validation", "val", "test", "testing")
 # The part of a card by which the Hub tells the files of a data set.
@@ -49,7 +42,7 @@ def is_repository(root: Folder) -> bool:
         UserError: when it may be either.
     """
     card = _card_in(root)
-    if any(name.startswith("metadata.") for name in root.files) or has_configs(root):
+    if any(is_metadata(name) for name in root.files) or has_configs(root):
         return True
     of_images = _image_folders(root)
     if parquet := _parquet_in(root):
@@ -83,7 +76,7 @@ def layout_of(root: Folder, task: Task) -> Layout:
     """
     check_classes_are_meant(root)
     asked = {kind: getattr(task, kind) for kind in SPLIT_NAMES}
-    left_out = [inside for inside in _image_folders(root) if asked.get(WORDS.get(inside.name.lower(), "")) == NONE]
+    left_out = [inside for inside in _image_folders(root) if asked.get(NAMED.get(inside.name.lower(), "")) == NONE]
     account = Account(
         tuple(Unused("folder", f"{_name(inside)}: task.{_kind(inside, {})}=none", 1) for inside in left_out)
     )
@@ -137,7 +130,7 @@ def _layout(root: Folder, by_name: dict[str, list[Folder]], kinds: Mapping[str, 
 def _kind(folder: Folder, asked: Mapping[str, str | None]) -> str | None:
     """Which split a folder is by its name: as the task says, else as people write it; None for any other."""
     named_by_task = (kind for kind, name in asked.items() if name == folder.name)
-    return next(named_by_task, None) or WORDS.get(folder.name.lower())
+    return next(named_by_task, None) or NAMED.get(folder.name.lower())
 
 
 def _image_folders(folder: Folder) -> list[Folder]:
@@ -161,14 +154,14 @@ def _check_beside(root: Folder, splits: Sequence[Folder], others: Sequence[Folde
     """See that folders named as splits, beside others, are classes; returns what is to be said of that."""
     beside = _listed(others)
     if any(not split.pictures for split in splits):
-        train = next((split.name for split in splits if WORDS[split.name.lower()] == "train"), None)
+        train = next((split.name for split in splits if NAMED[split.name.lower()] == "train"), None)
         name_them = f", or name the split with --set task.train={shorten(train, 60)}" if train else ""
         raise UserError(
             f"{root.path} has {_listed(splits)}, which hold folders as splits do, beside "
             f"{beside}. Expected splits alone or classes alone: move the others elsewhere{name_them}."
         )
     if doubtful := [split for split in splits if split.name.lower() in NO_CLASSES]:
-        kind = WORDS[doubtful[0].name.lower()]
+        kind = NAMED[doubtful[0].name.lower()]
         raise UserError(
             f"{doubtful[0].path} holds images right in it, beside the folders of classes {beside}: as a split it would "
             f"need a folder a class, and as a class another name. Leave it out with --set task.{kind}=none, or "
@@ -193,9 +186,7 @@ def _check_classes(folder: Folder) -> None:
 
 
 def _check_labels(splits: Sequence[Folder], kinds: Mapping[str, str]) -> None:
-    """See that a split has folders of classes, unless tables say what its images are."""
-    if any(map(_has_metadata, splits)):
-        return
+    """See that a split has folders of classes: one that tables say it of has been opened by these."""
     for split in splits:
         if split.pictures:
             kind = kinds[split.path]
@@ -245,10 +236,6 @@ def _check_empty(folder: Folder) -> None:
                     f"{folder.path} has no image that can be used: {shorten(name, 60)} ({why}). Mend that, or move "
                     "the folder away."
                 )
-
-
-def _has_metadata(root: Folder) -> bool:
-    return any(name in METADATA for name in root.files)
 
 
 def _card_in(root: Folder) -> bytes:

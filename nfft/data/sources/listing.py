@@ -148,6 +148,11 @@ def ending_of(name: str) -> str:
     return os.path.splitext(name)[1].lower()  # noqa: PTH122
 
 
+def may_be_any(ending: str) -> bool:
+    """Whether a file of this ending, which is no picture's, may be one by its content."""
+    return ending not in NOT_LOOKED_INTO and not ending.endswith("~") and decode.plug_in_of(ending) is None
+
+
 def picture_kind(head: bytes) -> str | None:
     """The ending that a file with these first bytes ought to have, if it is a picture."""
     for start, ending in _STARTS.items():
@@ -246,7 +251,7 @@ def _kind_inside(path: str, ending: str) -> str | None:
     """The ending that suits what is in a file whose own says nothing of it, by its first bytes; None for no picture."""
     if decode.plug_in_of(ending) is not None:
         return ending
-    if ending in NOT_LOOKED_INTO or ending.endswith("~"):
+    if not may_be_any(ending):
         return None
     try:
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123

@@ -2,13 +2,16 @@
 
 import os
 import secrets
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from nfft.config.data_files import ARCHIVES, TABLES, ending
 from nfft.data.sources.cached import forget_old, identity
-from nfft.data.sources.listing import list_folder
-from nfft.files import cache_folder
+from nfft.data.sources.listing import Folder
+from nfft.files import cache_folder, finished_name, locked
 
 # What is about data and holds none, and files that `save_to_disk` writes.
 OWN = (".txt", ".json", ".arrow")
@@ -16,9 +19,38 @@ OWN = (".txt", ".json", ".arrow")
 _READ = str.maketrans({":": "_", "$": "_", "~": "_"})
 
 
-def mirror(folder: Path) -> Path:
+@dataclass(frozen=True)
+class Mirror:
+    """What a folder is handed on as.
+
+    Attributes:
+        place: a folder of links to its files.
+        files: of the folder that it shows, by their paths from there; hidden ones are nobody's data.
+    """
+
+    place: Path
+    files: Sequence[str]
+
+    def left_over(self, taken: Iterable[str]) -> list[str]:
+        """Tables and archives in the folder that are not among the files that were taken there."""
+        known = {os.path.relpath(path, self.place) for path in taken}
+        files = (name for name in self.files if ending(name) in (*TABLES, *ARCHIVES))
+        return [name for name in files if not name.endswith(OWN) and name.translate(_READ) not in known]
+
+
+def mirror(listed: Folder) -> Mirror:
     """A folder of links to all files below another, which has a plain name, and another one when a file changes."""
-    files = _files(folder)
+    start = len(os.path.join(listed.path, ""))  # noqa: PTH118
+    files = [
+        os.path.join(inside.path, name)[start:]  # noqa: PTH118
+        for inside in listed.walk()
+        for name in (*inside.pictures, *inside.files)
+    ]
+    return Mirror(_linked(Path(listed.path), files), files)
+
+
+def _linked(folder: Path, files: Sequence[str]) -> Path:
+    """A folder of links to these files, made now if it is not there; the folder itself where no link can be made."""
     made = cache_folder("folders").absolute() / identity([folder, *(folder / name for name in files)])[:32]
     # Below its own name, which no format of `datasets` has, whatever the user's is called.
     place = made / "data"
@@ -27,37 +59,30 @@ def mirror(folder: Path) -> Path:
         return place
     made.parent.mkdir(parents=True, exist_ok=True)
     forget_old(made.parent)
+    _remove_unfinished(made.parent)
     building = made.with_name(f".{made.name}.{secrets.token_hex(4)}")
     try:
-        for name in files:
-            link = building / "data" / name.translate(_READ)
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to((folder / name).resolve())
-        building.replace(made)
+        with locked(_lock_of(building)):
+            for name in files:
+                link = building / "data" / name.translate(_READ)
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to((folder / name).resolve())
+            building.replace(made)
     except OSError:
         # Another process has made it meanwhile; or this system lets nobody make links.
+        shutil.rmtree(building, ignore_errors=True)
         return place if place.is_dir() else folder.resolve()
     return place
 
 
-def left_over(folder: Path, place: Path, taken: Iterable[str]) -> list[str]:
-    """Tables and archives below a folder, by their paths from there, that are not among the files that were taken.
-
-    Args:
-        place: what `mirror` made of it.
-        taken: paths of files there.
-    """
-    known = {os.path.relpath(path, place) for path in taken}
-    files = (name for name in _files(folder) if ending(name) in (*TABLES, *ARCHIVES))
-    return [name for name in files if not name.endswith(OWN) and name.translate(_READ) not in known]
+def _remove_unfinished(cache: Path) -> None:
+    """Remove what processes were building when they were killed."""
+    for path in cache.iterdir():
+        if finished_name(path.name) is not None and path.is_dir():
+            with suppress(OSError), locked(_lock_of(path)) as mine:
+                if mine:
+                    shutil.rmtree(path)
 
 
-def _files(folder: Path) -> list[str]:
-    """Files below a folder, by their paths from there; hidden ones are nobody's data."""
-    root = list_folder(folder)
-    start = len(os.path.join(root.path, ""))  # noqa: PTH118
-    return [
-        os.path.join(inside.path, name)[start:]  # noqa: PTH118
-        for inside in root.walk()
-        for name in (*inside.pictures, *inside.files)
-    ]
+def _lock_of(building: Path) -> Path:
+    return building.with_name(f"{building.name}.lock")

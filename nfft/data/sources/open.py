@@ -66,9 +66,9 @@ def _open_folder(task: Task, source: str, path: Path) -> Opened:
     if not is_handed_on and (opened := _open_tables(task, source, folder)) is not None:
         return opened
     if is_handed_on or is_repository(folder):
-        from nfft.data.sources.dataset import open_dataset
+        from nfft.data.sources.dataset import open_repository
 
-        return open_dataset(task)
+        return open_repository(task, source, folder)
     return _open_classes(task, source, folder)
 
 

@@ -2,44 +2,30 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from nfft.config.task import AUTO, NONE, Task
 from nfft.data.sources.account import NOTHING_UNUSED, Account, counted
+from nfft.data.sources.split_words import SPLIT_NAMES, WORDS, letters_of, says_splits, split_of, text_of
 from nfft.errors import UserError, nearest
 from nfft.text import shorten
 
-# Names of such columns, and words in them, by their letters alone: "Data set" is dataset.
+# Names of such columns, by their letters alone: "Data set" is dataset.
 NAMES = frozenset({
     "split", "splits", "set", "sets", "subset", "subsets", "dataset", "datasplit", "datasubset", "datasetsplit",
     "splitname", "splittype", "splitset", "partition", "evaluationpartition", "usage", "fold", "folds", "phase",
     "traintest", "trainvaltest", "traintestsplit", "trainvaltestsplit", "evalstatus", "evaluationstatus",
 })  # fmt: skip
-SPLITS = {
-    "train": ("train", "training", "trn", "tr", "learn", "learning", "trainset", "trainingset"),
-    "validation": (
-        "val", "valid", "validation", "validate", "validating", "dev", "devel", "development", "vld", "va", "valset",
-        "validset", "validationset", "devset", "publictest",
-    ),
-    "test": (
-        "test", "testing", "tst", "te", "eval", "evaluation", "evaluate", "holdout", "heldout", "testset",
-        "testingset", "privatetest",
-    ),
-}  # fmt: skip
+# Words of rows that are in no split.
 UNUSED = frozenset({"", "none", "na", "nan", "null", "unused", "notused", "ignore", "ignored", "exclude", "excluded",
                     "skip", "skipped", "discard"})  # fmt: skip
-# What may follow such a word, with a number or a year: train_images, val2017.
-MORE = re.compile(r"(?:images?|imgs?|pictures?|photos?|data|files|rows|samples|split)?\d*")
 # Columns that say yes or no of one split, by their prefix, or by no more than its name.
 FLAG = re.compile(r"(?:is|in|used?for)(.+?)(?:image|set|split|row|sample)?")
 BARE = frozenset({"train", "training", "val", "validation", "test", "testing", "holdout"})
 YES, NO = frozenset({"1", "1.0", "true", "t", "yes", "y"}), frozenset({"0", "0.0", "false", "f", "no", "n", ""})
-WORDS = {word: split for split, words in SPLITS.items() for word in words}
-# Shorter words may mean anything, where nothing else is said of splits.
-SHORTEST = 3
 SHOWN = 5
 
 
@@ -69,16 +55,16 @@ def divide(task: Task, columns: dict[str, Sequence[object]], taken: set[str]) ->
     """
     if task.split == NONE:
         return Divided(None)
-    texts = {name: [_text(value) for value in values] for name, values in columns.items() if name not in taken}
+    texts = {name: [text_of(value) for value in values] for name, values in columns.items() if name not in taken}
     if task.split != AUTO:
-        values = [_text(value) for value in columns[task.split]]
+        values = [text_of(value) for value in columns[task.split]]
         kind = _flag(task.split)
         if kind and _all_flags(values):
             return _by_flags({task.split: values}, task)
         return _by_words(task, task.split, values)
     notes: list[str] = []
     for name, values in texts.items():
-        if _letters(name) not in NAMES and not says_splits(set(values)):
+        if letters_of(name) not in NAMES and not says_splits(set(values)):
             continue
         kinds = Counter(values)
         if any(map(split_of, kinds)):
@@ -122,30 +108,14 @@ def candidates(task: Task, names: Sequence[str]) -> list[str]:
 
 def is_split_name(name: str) -> bool:
     """Whether a column of this name may say the split."""
-    return _letters(name) in NAMES or _flag(name) is not None
-
-
-def split_of(word: str) -> str | None:
-    """Which split a word stands for, such as "Train", "val_images" and "test2017"; None for any other."""
-    letters = _letters(word)
-    if letters in WORDS:
-        return WORDS[letters]
-    starts = [start for start in WORDS if len(start) >= SHORTEST and letters.startswith(start)]
-    return next((WORDS[start] for start in starts if MORE.fullmatch(letters, len(start))), None)
-
-
-def says_splits(values: Iterable[object]) -> bool:
-    """Whether values are words for splits, train and another among them, whatever their column is called."""
-    texts = {_text(value) for value in values} - {""}
-    kinds = {split_of(text) if len(text) >= SHORTEST else None for text in texts}
-    return None not in kinds and "train" in kinds and len(kinds) > 1
+    return letters_of(name) in NAMES or _flag(name) is not None
 
 
 def by_folders(task: Task, column: str, paths: Sequence[object]) -> Divided:
     """The rows of each split, where a folder in all of their paths is called by it: train/ant/1.jpg, test/ant/2.jpg."""
     if task.split != AUTO:
         return Divided(None)
-    folders = [re.split(r"[\\/]", _text(path))[:-1] for path in paths]
+    folders = [re.split(r"[\\/]", text_of(path))[:-1] for path in paths]
     for depth in range(min(map(len, folders), default=0)):
         names = [parts[depth] for parts in folders]
         if says_splits(set(names)):
@@ -161,7 +131,7 @@ def _by_words(task: Task, column: str, values: list[str]) -> Divided:
     known = {value: value if value in named else split_of(value) for value in set(values)}
     # Once someone has said which values are what, the others are nobody's.
     is_said = bool(named & known.keys())
-    left_out = {value for value, split in known.items() if split is None and (is_said or _letters(value) in UNUSED)}
+    left_out = {value for value, split in known.items() if split is None and (is_said or letters_of(value) in UNUSED)}
     unused = [f"column {shorten(column, 60)}: {shorten(value, 40) or 'empty'}" for value in values if value in left_out]
     splits = ["" if value in left_out else known[value] for value in values]
     if unknown := Counter(value for value, split in zip(values, splits, strict=True) if split is None):
@@ -198,7 +168,7 @@ def _by_flags(flags: dict[str, list[str]], task: Task) -> Divided:
 
 def _divided(splits: list[str], columns: tuple[str, ...], unused: tuple) -> Divided:
     array = np.array(splits, object)
-    order = [*SPLITS, *sorted(set(splits) - set(SPLITS) - {""})]
+    order = [*SPLIT_NAMES, *sorted(set(splits) - set(SPLIT_NAMES) - {""})]
     rows = {split: found for split in order if len(found := np.flatnonzero(array == split))}
     shown = ", ".join(f"{split} {len(found):,}" for split, found in rows.items())
     which = f"column{'' if len(columns) == 1 else 's'} {', '.join(shorten(name, 60) for name in columns)}"
@@ -207,7 +177,7 @@ def _divided(splits: list[str], columns: tuple[str, ...], unused: tuple) -> Divi
 
 def _flag(name: str) -> str | None:
     """The split that a column says yes or no of, by its name."""
-    letters = _letters(name)
+    letters = letters_of(name)
     found = FLAG.fullmatch(letters)
     return WORDS.get(letters if letters in BARE else found[1] if found else "")
 
@@ -220,13 +190,3 @@ def _all_flags(values: list[str]) -> bool:
 def _is_mostly_yes(values: list[str]) -> bool:
     """As where is_valid says that a row is not broken."""
     return 2 * sum(value.lower() in YES for value in values) > len(values)
-
-
-def _letters(text: str) -> str:
-    return re.sub(r"[\W_]", "", text.lower())
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bytes):
-        value = value.decode(errors="replace")
-    return "" if value is None else str(value).strip()

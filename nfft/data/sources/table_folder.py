@@ -10,7 +10,7 @@ from nfft.data.sources.base import Opened
 from nfft.data.sources.columns import image_column, label_column
 from nfft.data.sources.dataset import open_table, read_table
 from nfft.data.sources.listing import Folder
-from nfft.data.sources.split_column import split_of
+from nfft.data.sources.split_words import split_of
 from nfft.data.sources.table_layout import is_metadata, tables_in
 from nfft.errors import UserError
 from nfft.text import shorten

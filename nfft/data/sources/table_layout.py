@@ -3,7 +3,7 @@
 from nfft.config.data_files import COLUMN_TABLES, ending
 from nfft.config.task import NONE, Task
 from nfft.data.sources.listing import Folder
-from nfft.data.sources.split_column import split_of
+from nfft.data.sources.split_words import split_of
 
 ENDINGS = (".csv", ".tsv", ".tab", ".jsonl", ".ndjson", ".parquet", ".pq")
 
@@ -31,7 +31,7 @@ def folder_of_tables(root: Folder) -> Folder | None:
 
 
 def is_metadata(name: str) -> bool:
-    """Whether a table bears the name that `datasets` knows."""
+    """Whether a file bears the name by which `datasets` knows a table of images, in any capitals."""
     return name.lower().startswith("metadata.")
 
 

@@ -17,6 +17,7 @@ from pyarrow import compute
 
 from nfft.config.data_files import JSON_TABLES, ending
 from nfft.errors import UserError
+from nfft.files import decode_json
 from nfft.text import shorten
 
 # By what cells may be kept apart; the first that fits is taken.
@@ -246,8 +247,8 @@ def _json_objects(text: str, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
     expected = 'one object a line, such as {"file_name": "a.jpg", "label": "ant"}'
     if text.lstrip().startswith("["):
         try:
-            entries: list[tuple[int, Any]] = list(enumerate(json.loads(text), 1))
-        except (ValueError, RecursionError) as error:
+            entries: list[tuple[int, Any]] = list(enumerate(decode_json(text), 1))
+        except ValueError as error:
             raise UserError(f"{name} is no JSON: {shorten(str(error), 100)}. Expected {expected}.") from error
     else:
         entries = []
@@ -256,8 +257,8 @@ def _json_objects(text: str, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
             if not line.strip():
                 continue
             try:
-                entries.append((number, json.loads(line)))
-            except (ValueError, RecursionError) as error:
+                entries.append((number, decode_json(line)))
+            except ValueError as error:
                 raise UserError(
                     f"{name}, line {number}: no JSON ({shorten(str(error), 100)}). Expected {expected}."
                 ) from error

@@ -91,6 +91,19 @@ def test_folders_in_an_archive_are_taken_as_folders_are(tmp_path: Path, files: d
         opened(pack(tmp_path / "photos.zip", files))
 
 
+@pytest.mark.parametrize("name", ["photos.zip", "photos.tar"])
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("ending", ["", ".image", ".jpg_large", ".0"])
+def test_pictures_without_an_ending_of_theirs_are_found_by_their_content(
+    tmp_path: Path, name: str, method: int, ending: str
+) -> None:
+    files = {file.replace(".png", ending): content for file, content in classes().items()}
+    others = {"a/notes": b"x" * 99, "a/empty": b"", "b/old.bak": png(3), "b/0.xmp": png(4)}
+    source = opened(pack(tmp_path / name, {**files, **others}, method))
+    assert pixels(source) == CLASSES
+    assert "not used: 2 files (no image: no ending), 1 file (no image: .bak)" in source.account.lines[-1]
+
+
 def test_a_class_in_an_archive_without_images_is_named(tmp_path: Path) -> None:
     source = opened(pack(tmp_path / "photos.zip", {**classes(), "c/0.heic": b"x"}))
     assert pixels(source) == CLASSES

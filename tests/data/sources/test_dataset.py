@@ -14,9 +14,10 @@ from PIL import Image
 from nfft.config.task import Task
 from nfft.data.decode import decode
 from nfft.data.sources.base import Table
-from nfft.data.sources.dataset import in_cache
+from nfft.data.sources.dataset_table import in_cache
 from nfft.data.sources.open import open_source
 from nfft.errors import UserError
+from nfft.files import locked
 
 
 def pixels(row: int) -> np.ndarray:
@@ -194,6 +195,34 @@ def test_a_data_set_of_the_hub_names_no_file_of_this_machine(tmp_path: Path, mon
     ):
         place = Path(in_cache(path))
         assert place.resolve().is_relative_to(tmp_path / "cache") and not place.exists()
+
+
+def test_the_next_to_read_a_table_removes_what_others_had_begun_when_they_were_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    tables = tmp_path / "cache" / "nfft" / "tables"
+    tables.mkdir(parents=True)
+    dead, alive = tables / ".a.arrow.01234567", tables / ".b.arrow.89abcdef"
+    dead.write_bytes(b"half")
+    with locked(alive):
+        assert_images(open_one(write_parquet(tmp_path / "t.parquet", {"image": BYTES, "label": [0, 1, 0, 1]})))
+        assert not dead.exists() and alive.exists()
+
+
+def test_the_next_to_hand_a_folder_on_removes_what_others_had_begun_when_they_were_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folders = tmp_path / "cache" / "nfft" / "folders"
+    dead, alive = folders / ".a.01234567", folders / ".b.89abcdef"
+    for folder in (dead, alive):
+        (folder / "data").mkdir(parents=True)
+    saved = tmp_path / "saved"
+    Dataset.from_dict({"image": BYTES, "label": [0, 1, 0, 1]}).save_to_disk(saved)
+    with locked(folders / f"{alive.name}.lock"):
+        assert len(open_one(saved)) == 4
+        assert not dead.exists() and alive.exists()
 
 
 def test_fingerprint_follows_files_beside_a_table(tmp_path: Path) -> None:
