@@ -73,21 +73,20 @@ def compare(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace, rows: list[ComparisonRow], cells: list[Cell], folder: Path) -> None:
     """Print what came out and write it down; with several numbers of shots as learning curves, with a card."""
-    from nfft.experiments.compare import table_of
-    from nfft.experiments.learning_curve import curves_of, table_of_curves
-    from nfft.experiments.report import write_comparison, write_curves
+    from nfft.experiments import compare, learning_curve, report
 
     title = f"{Path(options.task).stem} with {Path(options.model).name}"
-    print("\n" + in_columns(table_of(rows)))
-    curves = curves_of(rows, options.wanted) if len(options.several_shots) > 1 or options.wanted is not None else []
-    if len(options.several_shots) > 1:
-        write_curves(curves, rows, cells, folder, title, public_command())
-        print("\n" + in_columns(table_of_curves(curves)))
+    print("\n" + in_columns(compare.table_of(rows)))
+    several = len(options.several_shots) > 1
+    curves = learning_curve.curves_of(rows, options.wanted) if several or options.wanted is not None else []
+    if several:
+        report.write_curves(curves, rows, cells, folder, title, public_command())
+        print("\n" + in_columns(learning_curve.table_of_curves(curves)))
     else:
-        write_comparison(rows, folder, title, public_command())
+        report.write_comparison(rows, folder, title, public_command())
     if curves:
         print("\n" + "\n".join(curve.sentence for curve in curves))
-    card = "README.md, " if len(options.several_shots) > 1 else ""
+    card = "README.md, " if several else ""
     print(f"\nwritten to  {folder}/: {card}compare.md, compare.json, compare.png, and a folder a run")
 
 

@@ -1,6 +1,7 @@
 """Opens what a task has as its source: a file, a folder, a data set on the Hub, or data in memory."""
 
 from pathlib import Path
+from types import ModuleType
 
 from nfft.config import registry
 from nfft.config.data_files import ARCHIVES, SAVED, check_file, ending, special_kind
@@ -43,19 +44,14 @@ def _open(task: Task) -> Opened:
         return _open_folder(task, str(source), path)
     if path is not None and (path.is_file() or special_kind(path)):
         return _open_file(task, path)
-    # Importing `datasets` takes a second, for which folders of images need not wait.
-    from nfft.data.sources.dataset import open_dataset
-
-    return open_dataset(task)
+    return _datasets().open_dataset(task)
 
 
 def _open_file(task: Task, path: Path) -> Opened:
     check_file(path)
     if ending(path.name) in ARCHIVES:
         return open_archive(task, path)
-    from nfft.data.sources.dataset import open_table
-
-    return open_table(task, path)
+    return _datasets().open_table(task, path)
 
 
 def _open_folder(task: Task, source: str, path: Path) -> Opened:
@@ -66,10 +62,15 @@ def _open_folder(task: Task, source: str, path: Path) -> Opened:
     if not is_handed_on and (opened := _open_tables(task, source, folder)) is not None:
         return opened
     if is_handed_on or is_repository(folder):
-        from nfft.data.sources.dataset import open_repository
-
-        return open_repository(task, source, folder)
+        return _datasets().open_repository(task, source, folder)
     return _open_classes(task, source, folder)
+
+
+def _datasets() -> ModuleType:
+    # Importing `datasets` takes a second, for which folders of images need not wait.
+    from nfft.data.sources import dataset
+
+    return dataset
 
 
 def _open_tables(task: Task, source: str, folder: Folder) -> Opened | None:
