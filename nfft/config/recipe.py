@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from annotated_types import Interval, Le
 
 from nfft.config.fields import check_bounds, check_type, expectations, incidental
+from nfft.config.optimizer import OptimizerName, usual_settings
 from nfft.errors import UserError
 from nfft.optim.schedule import train_side
 
@@ -75,9 +76,12 @@ class Recipe:
     warmup_fraction: Annotated[float, Interval(ge=0, le=1)]
     batch_size: Annotated[int, Interval(ge=1), Le(1_000_000)]
 
-    # Optimization: SGD with Nesterov momentum. `clipping` is AGC's lambda; `sam_rho` the length of SAM's ascent,
+    # Optimization: SGD with Nesterov momentum, AdamW or Muon, whose own the rate is; `momentum` is AdamW's first beta.
+    # `weight_decay` is part of the gradient for SGD; the others take it off the weights, times the rate.
+    # `clipping` is AGC's lambda; `sam_rho` the length of SAM's ascent,
     # whose gradient is of the share `sam_share` of each part of a batch. A gain is clipped as a whole, and the decay of
     # the average warms up, unless one wants to see what timm's habits cost.
+    optimizer: OptimizerName = "sgd"
     lr: Annotated[float, Interval(ge=0), Le(1_000_000)]
     momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Interval(ge=0), Le(1_000_000)]
@@ -201,10 +205,13 @@ def _durations_refused(durations: Mapping[str, Any]) -> UserError:
 
 
 def change(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """`recipe` with `changes` (read already); a duration replaces any other."""
+    """`recipe` with `changes` (read already); a duration replaces any other, and an optimizer has a rate of its own."""
     changed = [name for name in DURATIONS if changes.get(name) is not None]
     if len(changed) > 1:
         raise _durations_refused({name: changes[name] for name in changed})
     if changed:
         changes = {**dict.fromkeys(DURATIONS), **changes}
+    if (name := changes.get("optimizer", recipe.optimizer)) != recipe.optimizer:
+        now = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "momentum": recipe.momentum}
+        changes = {**usual_settings(name, instead_of=recipe.optimizer, **now), **changes}
     return replace(recipe, **changes)

@@ -1,4 +1,4 @@
-"""One optimizer step: AGC, SGD, EMA."""
+"""One optimizer step: AGC, SGD or another optimizer, EMA."""
 
 import warnings
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class Update(Protocol):
 
 
 class SequentialUpdate:
-    """The paper's step, one part after the other: AGC, SGD with decay and Nesterov momentum, average of weights."""
+    """The paper's step, one part after the other: AGC, the optimizer's own step and decay, average of weights."""
 
     def __init__(
         self, network: nn.Module, optimizer: torch.optim.Optimizer, ema: Ema | None, whole_gains: bool = True
@@ -55,14 +55,17 @@ def fastest_update(
     """The fastest update where `network` is: on a GPU a fused one, in one pass over memory, the same to rounding.
 
     Args:
-        optimizer: SGD, with Nesterov's momentum or none; its state holds the momentum either way.
-        scaled: whether there is a loss scaler, which skips steps of SGD from outside.
+        optimizer: only of SGD, with Nesterov's momentum or none, is there a fused update; its state holds the momentum
+            either way.
+        scaled: whether there is a loss scaler, which skips steps of the optimizer from outside.
         whole_gains: as for `clip_gradients`.
     """
     sequential = SequentialUpdate(network, optimizer, ema, whole_gains)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     on_gpu = all(parameter.device.type == "cuda" for parameter in trained)
-    if scaled or not whole_gains or not on_gpu or find_spec("triton") is None:
+    # accelerate wraps it.
+    is_sgd = isinstance(getattr(optimizer, "optimizer", optimizer), torch.optim.SGD)
+    if scaled or not whole_gains or not on_gpu or not is_sgd or find_spec("triton") is None:
         return sequential
     from nfft.optim.step_triton import FusedUpdate, fits
 

@@ -13,7 +13,15 @@ USABLE = 0.6
 
 
 def fewest_parts(
-    network: nn.Module, *, side: int, share: int, least: int = 1, even: bool, bytes_each: int, device: torch.device
+    network: nn.Module,
+    *,
+    side: int,
+    share: int,
+    least: int = 1,
+    even: bool,
+    bytes_each: int,
+    device: torch.device,
+    copies: int = COPIES,
 ) -> int:
     """The fewest equal parts of a process's `share` of a batch whose training step should fit.
 
@@ -25,9 +33,10 @@ def fewest_parts(
         even: whether a part needs an even number of images, because neighbours are mixed.
         bytes_each: of an activation: 4, or 2 in half precision.
         device: of the network.
+        copies: of the weights that a step holds.
     """
     weights = sum(parameter.numel() for parameter in network.parameters()) * 4
-    room = USABLE * memory_of(device) - COPIES * weights
+    room = USABLE * memory_of(device) - copies * weights
     fitting = max(1, int(room / (saved_values(network, side) * bytes_each)))
     possible = [n for n in range(1, share + 1) if share % n == 0 and share // n >= least]
     possible = [n for n in possible if not (even and share // n % 2)]

@@ -14,6 +14,7 @@ from nfft.config.recipe import Recipe
 from nfft.data.loader import Batch
 from nfft.errors import UserError
 from nfft.optim.ema import Ema
+from nfft.optim.optimizers import make_optimizer
 from nfft.optim.param_groups import classifier, optimizer_groups
 from nfft.optim.sam import perturbed
 from nfft.optim.step import Update, fastest_update
@@ -27,7 +28,7 @@ class Training:
     Attributes:
         network: the bare network.
         model: the same, wrapped by accelerate for precision and processes.
-        optimizer: SGD, wrapped by accelerate for the scaler of fp16.
+        optimizer: the recipe's, wrapped by accelerate for the scaler of fp16.
         ema: the average of the weights, or None.
         update: AGC, a step of the optimizer and one of the average.
         objective: what the steps minimize.
@@ -45,30 +46,44 @@ class Training:
     step: int = 0
 
     def state(self) -> dict[str, Tensor]:
-        """What it goes on from: `model.` weights and buffers, `momentum.` and `ema.`, by name."""
-        momentum = {
-            name: self.optimizer.state.get(parameter, {}).get("momentum_buffer")
+        """What it goes on from, by name: `model.` weights and buffers, `optimizer.` and what it is, `ema.`."""
+        kept = {
+            f"optimizer.{kind}.{name}": value
             for name, parameter in self.network.named_parameters()
+            for kind, value in self.optimizer.state.get(parameter, {}).items()
+            if isinstance(value, Tensor)
         }
         average = self.ema.average if self.ema is not None else {}
         return {
             **{f"model.{name}": tensor for name, tensor in self.network.state_dict().items()},
-            **{f"momentum.{name}": tensor for name, tensor in momentum.items() if tensor is not None},
+            **kept,
             **{f"ema.{name}": tensor for name, tensor in average.items()},
         }
 
     def load(self, state: Mapping[str, Tensor], step: int) -> None:
         """Go on from what `state` returned after so many steps."""
         self.network.load_state_dict({name: state[f"model.{name}"] for name in self.network.state_dict()})
-        for name, parameter in self.network.named_parameters():
-            if f"momentum.{name}" in state:
-                buffer = torch.empty_like(parameter).copy_(state[f"momentum.{name}"])
-                self.optimizer.state[parameter] = {"momentum_buffer": buffer}
+        parameters = dict(self.network.named_parameters())
+        for key, tensor in state.items():
+            owner, _, rest = key.partition(".")
+            # As earlier releases called what SGD keeps.
+            kind, _, name = f"momentum_buffer.{rest}".partition(".") if owner == "momentum" else rest.partition(".")
+            if owner in ("momentum", "optimizer"):
+                own = self.optimizer.state.setdefault(parameters[name], {})
+                own[kind] = self._placed(kind, tensor, parameters[name])
         if self.ema is not None:
             for name, tensor in self.ema.average.items():
                 tensor.copy_(state[f"ema.{name}"])
             self.ema.step = step
         self.step = step
+
+    def _placed(self, kind: str, tensor: Tensor, parameter: Tensor) -> Tensor:
+        """What the optimizer keeps of a parameter, where and in which order in memory it keeps it."""
+        if kind == "step":
+            # Steps are counted on the CPU, unless one pass over memory does everything.
+            on_device = any(group.get("fused") for group in self.optimizer.param_groups)
+            return tensor.to(parameter.device if on_device else "cpu", copy=True)
+        return torch.empty_like(parameter).copy_(tensor)
 
 
 def prepare_training(
@@ -81,11 +96,12 @@ def prepare_training(
     """
     method = method or Method()
     network.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.SGD(
+    optimizer = make_optimizer(
+        recipe.optimizer,
+        network,
         optimizer_groups(network, recipe.weight_decay, method.scales(network)),
         lr=recipe.lr,
         momentum=recipe.momentum,
-        nesterov=recipe.momentum > 0,
         # Decay, momentum and step in one pass over memory. With a loss scaler, steps are skipped from outside.
         fused=accelerator.scaler is None and accelerator.device.type in ("cpu", "cuda"),
     )

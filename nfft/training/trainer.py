@@ -32,7 +32,7 @@ from nfft.text import shorten
 from nfft.training.base import BaseTrainer, Effort, Outcome
 from nfft.training.budget import TRIAL_STEPS, WRITING_SECONDS, Pace, fitted, mean_pixels, rehearsal, usual_seconds
 from nfft.training.checkpointing import latest_checkpoint, prune, save_checkpoint
-from nfft.training.memory import fewest_parts, learns_from_one
+from nfft.training.memory import COPIES, fewest_parts, learns_from_one
 from nfft.training.plan import Plan
 from nfft.training.step import optimizer_step, prepare_training, step_seed
 from nfft.training.tracking import Tracker
@@ -143,7 +143,7 @@ class Trainer(BaseTrainer):
             # Dropout depends on (seed, step, process) alone, so a resumed run draws the same.
             torch.manual_seed(step_seed(seed, training.step, accelerator.process_index))
 
-            # ---- one step of the optimizer: forward, backward, AGC, SGD, average
+            # ---- one step of the optimizer: forward, backward, AGC, optimizer, average
             lr = learning_rate(training.step, peak=recipe.lr, total_steps=total_steps, warmup_steps=warmup_steps)
             for group in training.optimizer.param_groups:
                 group["lr"] = lr * group["scale"]
@@ -368,6 +368,8 @@ class Trainer(BaseTrainer):
             even=recipe.mixup is not None or recipe.cutmix,
             bytes_each=4 if self.accelerator.mixed_precision == "no" else 2,
             device=self.accelerator.device,
+            # AdamW keeps squares as well.
+            copies=COPIES + (recipe.optimizer == "adamw"),
         )
         # Processes may have unequal memory, and must cut a batch alike.
         return int(self.accelerator.gather(torch.tensor([mine], device=self.accelerator.device)).max())
