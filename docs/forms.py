@@ -18,8 +18,12 @@ def prose(thing: Any) -> str:
 
 
 def attributes(kind: type) -> dict[str, str]:
-    """What the docstring of a class says of each of its fields; one entry may be of several."""
-    _, _, text = (inspect.getdoc(kind) or "").partition("Attributes:\n")
+    """What the docstrings of a class and its bases say of each of its fields; one entry may be of several."""
+    return {name: text for base in reversed(kind.__mro__) for name, text in _own_attributes(base).items()}
+
+
+def _own_attributes(kind: type) -> dict[str, str]:
+    _, _, text = inspect.cleandoc(vars(kind).get("__doc__") or "").partition("Attributes:\n")
     depth = len(text) - len(text.lstrip())
     said: dict[str, str] = {}
     names: list[str] = []

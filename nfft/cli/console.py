@@ -122,7 +122,7 @@ def announce(start: Start) -> None:
     if start.replaced_classes is not None:
         head = f"; new classifier in place of that for {start.replaced_classes:,} classes"
     print(f"model   {model.name}: {model.architecture}, {model.parameters / 1e6:.2f} M parameters{head}")
-    if method.name != "full":
+    if method.name != "full" or any(value is not None for value in method.settings.values()):
         settings = " ".join(f"{name}={_shown(value)}" for name, value in method.settings.items() if value is not None)
         share = f"{model.trained / model.parameters:.1%}"
         print(f"method  {method.name}: trains {model.trained:,} parameters ({share}) {settings}".rstrip())
@@ -149,7 +149,9 @@ def farewell(folder: Path, results: Results) -> None:
     if "ema" in results.candidates:
         compared = " against ".join(f"{name} {scores.top1:.2%}" for name, scores in results.candidates.items())
         print(f"\nkept the {results.weights} weights: validation top-1 {compared}")
-    training = results.training
+    training, start = results.training, results.head_start
+    if start is not None:
+        print(f"began with the classifier for l2 {start.l2:g}: validation top-1 {start.validation.top1:.2%}")
     if training.l2 is not None:
         print(f"\nkept the classifier for l2 {training.l2:g}, of the lowest loss on validation")
     for scores in (results.validation, results.test):

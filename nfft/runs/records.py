@@ -376,6 +376,21 @@ class StagesRecord(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeadStartRecord(Record):
+    """A classifier that was fitted to the checkpoint's features before the first step.
+
+    Attributes:
+        l2: its penalty.
+        validation: its scores there, with those features.
+        seconds: that it took; they are among those of `training`.
+    """
+
+    l2: float
+    validation: Candidate
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Results(Record):
     """results.json: which weights were kept, and how good they are.
 
@@ -385,6 +400,7 @@ class Results(Record):
         validation, test: scores of the weights that were kept; `test` is null where the task has no such split.
         training: what it took.
         stages: of a classifier that sees several stages of the network; left out where the last layer is all.
+        head_start: the classifier that training began with, where `method.start=probe` fitted one.
         files: SHA-256 of the network and the plots, by name, as they were written; left out by earlier releases.
     """
 
@@ -394,6 +410,7 @@ class Results(Record):
     test: Scores | None
     training: TrainingRecord
     stages: StagesRecord | None = dataclasses.field(default=None, metadata=OMITTED)
+    head_start: HeadStartRecord | None = dataclasses.field(default=None, metadata=OMITTED)
     files: dict[str, str] | None = dataclasses.field(default=None, metadata=OMITTED)
 
     @property

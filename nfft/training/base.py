@@ -52,6 +52,23 @@ class LastLayer:
 
 
 @dataclass(frozen=True)
+class HeadStart:
+    """What came of the classifier that a run starts from.
+
+    Attributes:
+        l2: its penalty.
+        top1, loss: of it on validation, with the features of the checkpoint.
+        images, seconds: what it took.
+    """
+
+    l2: float
+    top1: float
+    loss: float
+    images: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a run ends with, the network aside.
 
@@ -61,6 +78,7 @@ class Outcome:
         test: those of the weights that were kept; None where there is no test split.
         effort: what training took.
         last_layer: a second classifier, which loaders other than nfft have.
+        head_start: the classifier that the first step found, where one was fitted.
     """
 
     weights: str
@@ -68,6 +86,7 @@ class Outcome:
     test: Predictions | None
     effort: Effort
     last_layer: LastLayer | None = None
+    head_start: HeadStart | None = None
 
 
 class BaseTrainer(ABC):

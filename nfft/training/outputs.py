@@ -10,7 +10,7 @@ from nfft.reporting.plots.figure import save_figure
 from nfft.reporting.plots.penalties import plot_penalties
 from nfft.reporting.publish import write_card
 from nfft.runs.folder import CONFUSION, CURVES, METRICS, NETWORK, read_metrics, write_results
-from nfft.runs.records import Results, RunRecord, SolutionMetrics
+from nfft.runs.records import Results, RunRecord
 from nfft.training.base import BaseTrainer
 
 
@@ -27,8 +27,7 @@ def write_outputs(trainer: BaseTrainer, record: RunRecord, results: Results) -> 
     )
     title = f"{record.model.name} on {record.task.name}"
     metrics = read_metrics(folder)
-    is_solved = any(isinstance(line, SolutionMetrics) for line in metrics)
-    save_figure((plot_penalties if is_solved else plot_curves)(metrics, title), folder / CURVES)
+    save_figure((plot_penalties if results.training.is_solved else plot_curves)(metrics, title), folder / CURVES)
     save_figure(plot_confusion(results.quoted, f"{title}, {results.quoted.split}"), folder / CONFUSION)
     write_card(folder, results=results)
     sync(folder / METRICS)

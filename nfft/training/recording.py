@@ -20,6 +20,7 @@ from nfft.runs.records import (
     Candidate,
     DataRecord,
     HardwareRecord,
+    HeadStartRecord,
     MethodRecord,
     ModelRecord,
     PicturesRecord,
@@ -146,7 +147,7 @@ def results_of(trainer: BaseTrainer) -> Results | None:
     def candidate(predictions: Predictions) -> Candidate:
         return Candidate(top1=predictions.top1, loss=predictions.loss)
 
-    last = outcome.last_layer
+    last, start = outcome.last_layer, outcome.head_start
     return Results(
         weights=outcome.weights,
         candidates={name: candidate(predictions) for name, predictions in outcome.validation.items()},
@@ -165,5 +166,10 @@ def results_of(trainer: BaseTrainer) -> Results | None:
             l2=last.l2,
             validation=candidate(last.validation),
             test=candidate(last.test) if last.test is not None else None,
+        ),
+        head_start=None
+        if start is None
+        else HeadStartRecord(
+            l2=start.l2, validation=Candidate(top1=start.top1, loss=start.loss), seconds=start.seconds
         ),
     )

@@ -1,6 +1,7 @@
 """The paper's training of a network: the loop, with evaluation, checkpoints and resumption around each step."""
 
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -26,12 +27,13 @@ from nfft.errors import LocalError, UserError
 from nfft.evaluation.metrics import Predictions
 from nfft.files import sync
 from nfft.optim.schedule import learning_rate
-from nfft.runs.folder import CHECKPOINTS, METRICS
+from nfft.runs.folder import CHECKPOINTS, FEATURES, METRICS
 from nfft.runs.records import StepMetrics, ValidationMetrics
 from nfft.text import shorten
-from nfft.training.base import BaseTrainer, Effort, Outcome
+from nfft.training.base import BaseTrainer, Effort, HeadStart, Outcome
 from nfft.training.budget import TRIAL_STEPS, WRITING_SECONDS, Pace, fitted, mean_pixels, rehearsal, usual_seconds
 from nfft.training.checkpointing import latest_checkpoint, prune, save_checkpoint
+from nfft.training.head_start import fit_classifier, put_classifier
 from nfft.training.memory import COPIES, fewest_parts, learns_from_one
 from nfft.training.plan import Plan
 from nfft.training.step import optimizer_step, prepare_training, step_seed
@@ -84,10 +86,18 @@ class Tally:
 
 
 class Trainer(BaseTrainer):
-    """One run of `plan`, step by step."""
+    """One run of `plan`, step by step.
 
-    def __init__(self, plan: Plan, accelerator: Accelerator, folder: Path) -> None:
+    Args:
+        probes_first: whether the classifier is fitted to the checkpoint's features before the first step.
+    """
+
+    probes_first = False
+    head_start: HeadStart | None = None
+
+    def __init__(self, plan: Plan, accelerator: Accelerator, folder: Path, *, probes_first: bool = False) -> None:
         super().__init__(plan, accelerator, folder)
+        self.probes_first = probes_first
         recipe = plan.recipe
         self.check_side("train_resolution")
         if recipe.first_resolution is not None:
@@ -109,6 +119,8 @@ class Trainer(BaseTrainer):
         self.saved_at = self.measured_at = self.began
 
     def fit(self, tracker: Tracker, stop_requested: Callable[[], bool]) -> bool:
+        if self.probes_first and self.step == 0 and not self._fit_classifier(tracker, stop_requested):
+            return False
         try:
             return self._fit(tracker, stop_requested)
         except Diverged as error:
@@ -120,6 +132,18 @@ class Trainer(BaseTrainer):
                 f"take it in more parts with --set accumulation_steps={2 * self.plan.recipe.parts}, or use "
                 "--set gradient_checkpointing=true."
             ) from error
+
+    def _fit_classifier(self, tracker: Tracker, stop_requested: Callable[[], bool]) -> bool:
+        """Fit the classifier alone; False when a stop was asked for, and the features so far are kept."""
+        began = time.monotonic()
+        found = fit_classifier(self.plan, self.accelerator, self.folder, tracker, stop_requested)
+        if found is None:
+            return False
+        self.head_start, weight, bias = found
+        # What an interrupted run has left took its time, too.
+        self.began -= max(0.0, self.head_start.seconds - (time.monotonic() - began))
+        put_classifier(self.network, self.training.ema, weight, bias)
+        return True
 
     def _fit(self, tracker: Tracker, stop_requested: Callable[[], bool]) -> bool:
         training, recipe, accelerator = self.training, self.plan.recipe, self.accelerator
@@ -284,12 +308,16 @@ class Trainer(BaseTrainer):
             "seconds": self.seconds,
             "scaler": scaler.state_dict() if scaler is not None else None,
             "tally": vars(self.tally),
+            "head_start": vars(self.head_start) if self.head_start is not None else None,
             "run": self.record.to_json() if self.record is not None else None,
         }
         # Its lines up to here are written but once.
         sync(self.folder / METRICS)
         self.saved = save_checkpoint(self.folder / CHECKPOINTS, self.step, self.training.state(), facts)
         self.saved_at = time.monotonic()
+        if self.head_start is not None:
+            # The checkpoint has what came of them.
+            shutil.rmtree(self.folder / FEATURES, ignore_errors=True)
 
     def restore(self) -> list[str]:
         """Take up the newest whole checkpoint; returns lines about damaged ones.
@@ -308,6 +336,7 @@ class Trainer(BaseTrainer):
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(saved.facts["scaler"])
             self.tally = msgspec.convert(saved.facts.get("tally", {}), Tally)
+            self.head_start = msgspec.convert(saved.facts.get("head_start"), HeadStart | None)
             self.began -= saved.facts["seconds"]
         except (KeyError, TypeError, ValueError, OverflowError, msgspec.ValidationError) as error:
             raise UserError(
@@ -326,14 +355,15 @@ class Trainer(BaseTrainer):
             self.network.load_state_dict(self.training.ema.average)
         test = self.plan.data.test
         tested = self.predict(test, ["raw"])["raw"] if test is not None else None
-        return Outcome(best, validation, tested, self._effort())
+        return Outcome(best, validation, tested, self._effort(), head_start=self.head_start)
 
     def _effort(self) -> Effort:
-        steps, tally = self.plan.total_steps, self.tally
+        steps, tally, start = self.plan.total_steps, self.tally, self.head_start
         return Effort(
             steps=steps,
-            images=steps * self.plan.recipe.batch_size,
-            seconds=tally.seconds / tally.steps * steps if tally.steps else self.seconds,
+            images=steps * self.plan.recipe.batch_size + (start.images if start is not None else 0),
+            seconds=(tally.seconds / tally.steps * steps if tally.steps else self.seconds)
+            + (start.seconds if start is not None else 0),
             clipped=tally.clipped / tally.steps if tally.steps else None,
         )
 
@@ -387,7 +417,9 @@ class Trainer(BaseTrainer):
             step = usual_seconds(self._trial_steps(recipe), recipe, processes) * mean_pixels(recipe)
         at_the_end = len(self.candidates) * len(validation) + (len(test) if test is not None else 0)
         pace = Pace(step=step, score=image * len(validation), end=image * at_the_end + WRITING_SECONDS)
-        return fitted(recipe, pace, self.plan.config.began.seconds)
+        # Solving for a classifier takes less than the features do, but where a few images have many classes.
+        first = 1.5 * image * (len(self.plan.data.train) + len(validation)) if self.probes_first else 0
+        return fitted(recipe, pace, self.plan.config.began.seconds + first)
 
     def _trial_steps(self, recipe: Recipe) -> Iterator[Callable[[], Any]]:
         """Steps at a rate of 0, of the largest images, each to the end of what it launches."""

@@ -252,7 +252,9 @@ def test_scaled_gradients_are_clipped_after_unscaling(accelerator: Accelerator, 
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"ema_decay": None}, {"momentum": 0.0}], ids=["all", "no average", "no momentum"]
+    "changes",
+    [{}, {"ema_decay": None}, {"momentum": 0.0}, {"optimizer": "adamw"}, {"optimizer": "muon"}],
+    ids=["all", "no average", "no momentum", "AdamW", "Muon"],
 )
 def test_taken_up_in_the_middle_it_ends_as_one_that_never_stopped(accelerator: Accelerator, changes: dict) -> None:
     recipe = replace(RECIPE, **changes)
@@ -273,6 +275,40 @@ def test_taken_up_in_the_middle_it_ends_as_one_that_never_stopped(accelerator: A
     ends = again.state()
     for name, tensor in whole.state().items():
         assert torch.equal(ends[name], tensor), name
+
+
+def test_a_checkpoint_of_an_earlier_release_is_taken_up(accelerator: Accelerator) -> None:
+    whole, _ = run(accelerator, make_batches(3), replace(RECIPE, total_steps=3))
+    now = whole.state()
+    earlier = {name.replace("optimizer.momentum_buffer.", "momentum."): tensor for name, tensor in now.items()}
+    assert {name for name in earlier if name.startswith("momentum.")} == {
+        f"momentum.{name}" for name, _ in whole.network.named_parameters()
+    }
+    again = prepare_training(Tiny(), RECIPE, accelerator)
+    again.load(earlier, 3)
+    assert again.state().keys() == now.keys()
+    assert all(torch.equal(tensor, now[name]) for name, tensor in again.state().items())
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_parts_of_a_batch_and_scaled_gradients_take_any_optimizers_step(
+    accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    recipe = replace(RECIPE, total_steps=4, optimizer=name, lr=0.05, sam_rho=0.0)
+    batches = make_batches(4)
+    plain, _ = run(accelerator, batches, recipe)
+    parts = [part for batch in batches for part in cut(batch, 2)]
+    accumulated, _ = run(accelerator, parts, replace(recipe, accumulation_steps=2))
+    monkeypatch.setattr(accelerator, "scaler", torch.amp.GradScaler("cpu", init_scale=2.0**12))
+    monkeypatch.setattr(accelerator, "native_amp", True)
+    monkeypatch.setattr(accelerator.state, "_mixed_precision", "fp16")
+    scaled = prepare_training(Tiny(), recipe, accelerator)
+    # The autocast of fp16 is for a GPU.
+    scaled.model = scaled.network
+    steps_of(scaled, iter(batches), recipe, accelerator, total_steps=4)
+    for parameter, tensor in plain.network.named_parameters():
+        for other in (accumulated, scaled):
+            torch.testing.assert_close(other.network.get_parameter(parameter), tensor, rtol=1e-4, atol=1e-4)
 
 
 def test_a_device_that_runs_ahead_tells_the_same_and_saves_nothing_that_diverged(
