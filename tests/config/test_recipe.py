@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
@@ -369,3 +369,38 @@ def test_imagenet_distorts_other_networks_by_their_size(side: int, magnitude: fl
     assert recipe.randaugment == pytest.approx(magnitude)
     assert (recipe.train_resolution, recipe.test_resolution) == (side, side + 64)
     assert not blanks(magnitude, side)
+
+
+def of_auto(**facts: Any) -> Recipe:
+    known = {"images": 2640, "classes": 5, "side": 400, "train_side": 48, "test_side": 48, "pretrained": True}
+    return registry.recipe("auto")(Facts(**{**known, "architecture": "test_nfnet", **facts}))
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_another_optimizer_has_a_rate_of_its_own(name: str) -> None:
+    sgd = of_auto()
+    assert sgd.optimizer == "sgd" and change(sgd, {"optimizer": "sgd"}) == sgd
+    other = change(sgd, {"optimizer": name})
+    assert other.lr < sgd.lr / 10
+    # A weight without gradient shrinks as much a step; SGD's momentum adds it up.
+    assert other.lr * other.weight_decay == pytest.approx(sgd.lr * sgd.weight_decay / (1 - sgd.momentum))
+    assert {**asdict(other), "lr": 0, "weight_decay": 0, "momentum": 0, "optimizer": ""} == {
+        **asdict(sgd), "lr": 0, "weight_decay": 0, "momentum": 0, "optimizer": "",
+    }  # fmt: skip
+    assert change(other, {"optimizer": "sgd"}) == sgd
+    # Four times SGD's rate, as for a batch four times as large, is twice of it.
+    faster = change(replace(sgd, lr=4 * sgd.lr), {"optimizer": name})
+    assert faster.lr == pytest.approx(2 * other.lr)
+
+
+def test_a_rate_that_is_given_is_the_optimizers_own() -> None:
+    given = change(of_auto(), {"optimizer": "adamw", "lr": 0.004})
+    assert (given.lr, given.weight_decay) == (0.004, change(of_auto(), {"optimizer": "adamw"}).weight_decay)
+    still = change(replace(of_auto(), lr=0.0), {"optimizer": "adamw", "weight_decay": 0.3})
+    assert (still.lr, still.weight_decay) == (0.0, 0.3)
+    assert change(given, {"optimizer": "adamw", "dropout": 0.1}).lr == 0.004
+
+
+def test_an_optimizer_that_there_is_not() -> None:
+    with pytest.raises(UserError, match=r"optimizer must be sgd or adamw or muon; got 'lamb'\."):
+        read_changes(Recipe, {"optimizer": "lamb"}, whose="recipe")

@@ -1,10 +1,12 @@
 """Every method: what it trains, that it learns, resumes and comes back from what it saved."""
 
+import itertools
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
@@ -32,8 +34,6 @@ def no_accelerator_is_left() -> None:
 
 
 def prepared(name: str, architecture: str = "nfnet-nano", **settings: object) -> torch.nn.Module:
-    from dataclasses import replace
-
     network = build_network(find_checkpoint(architecture, {}), CLASSES, dropout=0, stochastic_depth=0)
     replace(registry.method(name), **settings).prepare(network)
     return network
@@ -60,9 +60,37 @@ def test_what_each_trains() -> None:
             for name in trained(prepared("last-stages"))} == stages  # fmt: skip
     assert {name.split(".")[0] for name in trained(prepared("last-stages", stages=0))} == {"head"}
     assert trained(prepared("last-stages", stages=4)) == {name for name in every if not name.startswith("stem")}
-    for wrong in (-1, 5):
+    assert trained(prepared("freeze-stem")) == trained(prepared("last-stages", stages=4))
+    assert {name.split(".")[0] for name in trained(prepared("first-stages", stages=0))} == {"stem", "head"}
+    for name, wrong in itertools.product(("last-stages", "first-stages", "freeze-stem"), (-1, 5)):
         with pytest.raises(UserError, match=r"method\.stages must be from 0 to 4"):
-            prepared("last-stages", stages=wrong)
+            prepared(name, stages=wrong)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    ["test_nfnet", "dm_nfnet_f0", "nfnet_f0", "eca_nfnet_l0", "nf_regnet_b0", "nf_resnet26", "bn_resnet26"],
+)
+def test_first_and_last_stages_are_the_whole_of_every_family(architecture: str) -> None:
+    def parts(name: str, stages: int) -> set[str]:
+        with torch.device("meta"):
+            network = timm.create_model(architecture, num_classes=3)
+        replace(registry.method(name), stages=stages).prepare(network)
+        return trained(network)
+
+    with torch.device("meta"):
+        network = timm.create_model(architecture, num_classes=3)
+    every = {name for name, _ in network.named_parameters()}
+    head = {name for name, parameter in network.named_parameters() if any(
+        parameter is each for each in classifier(network).parameters())}  # fmt: skip
+    sizes = []
+    for stages in range(5):
+        early, late = parts("first-stages", stages), parts("freeze-stem", stages)
+        assert early | late == every
+        assert early & late == head
+        assert late == parts("last-stages", 4 - stages)
+        sizes.append(len(early))
+    assert sizes == sorted(set(sizes))
 
 
 def test_layer_decay_slows_what_is_far_from_the_classifier() -> None:
