@@ -33,8 +33,8 @@ STUDY = Study(
     ),
     row_label="Top-1 %",
     paper=(
-        "The paper fine-tunes every layer. [Lee et al.](https://arxiv.org/abs/2210.11466) find the first layers the best "
-        "to train where pictures are distorted, and others where classes change."
+        "The paper fine-tunes every layer. [Lee et al.](https://arxiv.org/abs/2210.11466) find the first layers the "
+        "best to train where pictures are distorted, and others where classes change."
     ),
     budget="72 runs of about a minute of one CPU core each.",
 )
