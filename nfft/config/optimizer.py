@@ -25,8 +25,8 @@ class Usual:
 # The rates are the best of a small trial on digits: LOG.md has it.
 USUAL: dict[OptimizerName, Usual] = {
     "sgd": Usual(lr=0.1, power=1.0, momentum=0.9),
-    "adamw": Usual(lr=1e-3, power=0.5, momentum=0.9),
-    "muon": Usual(lr=1e-3, power=0.5, momentum=0.95),
+    "adamw": Usual(lr=3e-3, power=0.5, momentum=0.9),
+    "muon": Usual(lr=0.01, power=0.5, momentum=0.95),
 }
 
 

@@ -381,16 +381,17 @@ def test_another_optimizer_has_a_rate_of_its_own(name: str) -> None:
     sgd = of_auto()
     assert sgd.optimizer == "sgd" and change(sgd, {"optimizer": "sgd"}) == sgd
     other = change(sgd, {"optimizer": name})
-    assert other.lr < sgd.lr / 10
+    assert 0 < other.lr < sgd.lr
     # A weight without gradient shrinks as much a step; SGD's momentum adds it up.
-    assert other.lr * other.weight_decay == pytest.approx(sgd.lr * sgd.weight_decay / (1 - sgd.momentum))
+    assert other.lr * other.weight_decay == pytest.approx(sgd.lr * sgd.weight_decay / (1 - sgd.momentum), rel=0.01)
     assert {**asdict(other), "lr": 0, "weight_decay": 0, "momentum": 0, "optimizer": ""} == {
         **asdict(sgd), "lr": 0, "weight_decay": 0, "momentum": 0, "optimizer": "",
     }  # fmt: skip
-    assert change(other, {"optimizer": "sgd"}) == sgd
+    back = change(other, {"optimizer": "sgd"})
+    assert (back.lr, back.weight_decay) == (sgd.lr, pytest.approx(sgd.weight_decay, rel=0.01))
     # Four times SGD's rate, as for a batch four times as large, is twice of it.
     faster = change(replace(sgd, lr=4 * sgd.lr), {"optimizer": name})
-    assert faster.lr == pytest.approx(2 * other.lr)
+    assert faster.lr == pytest.approx(2 * other.lr, rel=0.01)
 
 
 def test_a_rate_that_is_given_is_the_optimizers_own() -> None:
