@@ -72,14 +72,13 @@ def test_what_each_trains() -> None:
     ["test_nfnet", "dm_nfnet_f0", "nfnet_f0", "eca_nfnet_l0", "nf_regnet_b0", "nf_resnet26", "bn_resnet26"],
 )
 def test_first_and_last_stages_are_the_whole_of_every_family(architecture: str) -> None:
+    with torch.device("meta"):
+        network = timm.create_model(architecture, num_classes=3)
+
     def parts(name: str, stages: int) -> set[str]:
-        with torch.device("meta"):
-            network = timm.create_model(architecture, num_classes=3)
         replace(registry.method(name), stages=stages).prepare(network)
         return trained(network)
 
-    with torch.device("meta"):
-        network = timm.create_model(architecture, num_classes=3)
     every = {name for name, _ in network.named_parameters()}
     head = {name for name, parameter in network.named_parameters() if any(
         parameter is each for each in classifier(network).parameters())}  # fmt: skip

@@ -308,7 +308,8 @@ def test_parts_of_a_batch_and_scaled_gradients_take_any_optimizers_step(
     steps_of(scaled, iter(batches), recipe, accelerator, total_steps=4)
     for parameter, tensor in plain.network.named_parameters():
         for other in (accumulated, scaled):
-            torch.testing.assert_close(other.network.get_parameter(parameter), tensor, rtol=1e-4, atol=1e-4)
+            # AdamW divides by what may be next to nothing, and so enlarges rounding.
+            torch.testing.assert_close(other.network.get_parameter(parameter), tensor, rtol=0, atol=1e-3)
 
 
 def test_a_device_that_runs_ahead_tells_the_same_and_saves_nothing_that_diverged(
