@@ -93,9 +93,9 @@ class Recipe:
     dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     stochastic_depth: Annotated[float, Interval(ge=0, lt=1)] = 0.0
 
-    # With --teacher alone: the share of its probabilities in the targets of labelled images (None: half, or nothing
-    # where there are unlabelled ones, whose targets they are), by what its logits are divided before (None: 1), and how
-    # probable its first class must be for an unlabelled image to be trained on (None: no matter).
+    # What is learned from --teacher: the share of its probabilities in the targets of images with labels (None is half,
+    # or 0 where there are images without, whose targets they are); by what its logits are divided first (None is 1);
+    # and how probable its first class must be for an image without a label to be used (None is any).
     distill_weight: Annotated[float, Interval(ge=0, le=1)] | None = None
     distill_temperature: Annotated[float, Interval(gt=0), Le(1_000)] | None = None
     distill_confidence: Annotated[float, Interval(ge=0, lt=1)] | None = None

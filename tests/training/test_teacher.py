@@ -14,11 +14,13 @@ from safetensors.torch import load_file
 
 import nfft
 from nfft.cli import compare, finetune
+from nfft.config.run_config import RunConfig
 from nfft.experiments.cells import arguments, config_of
 from nfft.models.build import build_network
 from nfft.models.checkpoint import random_checkpoint
 from nfft.models.saving import save_network
 from nfft.models.transforms import squash_preprocessing
+from nfft.training.preview import preview
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
 FEW = ["--model", "scratch:test_nfnet", "--batch-size", "4", "--set", "threads=1", "--set", "workers=0"]
@@ -205,6 +207,15 @@ def test_arrays_with_labels_and_files_without(tmp_path: Path, more: Path) -> Non
         output_dir=tmp_path / "run", threads=1, workers=0, evaluations=1,
     )  # fmt: skip
     assert (run.record.data.train, run.record.data.unlabelled.images) == (18, 6)
+
+
+def test_a_look_shows_images_without_labels(photos: Path, more: Path, teacher: Path) -> None:
+    settings = {"task.unlabelled": str(more), "batch_size": 16, "total_steps": 1, "mixup": 1.0}
+    config = RunConfig(task=str(photos), model="scratch:test_nfnet", teacher=str(teacher), settings=settings)
+    plan, figure = preview(config, 16)
+    captions = " ".join(axes.get_xlabel() for axes in figure.axes)
+    assert len(plan.data.learned) == len(plan.data.train) + 6
+    assert "no label" in captions and "ant" in captions
 
 
 @pytest.mark.slow
