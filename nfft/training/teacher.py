@@ -21,7 +21,7 @@ from tqdm import tqdm
 from nfft.config.recipe import DISTILLING, Recipe
 from nfft.config.task import Task
 from nfft.data.loader import EvaluationImages
-from nfft.data.sources.account import Account, Unused
+from nfft.data.sources.account import Account, counted
 from nfft.data.splits import Data, Split
 from nfft.errors import UserError
 from nfft.evaluation.predictor import Predictor
@@ -72,7 +72,7 @@ def teacher_of(name: str | None, task: Task, classes: list[str]) -> Teacher | No
         return Teacher(checkpoint, labels, np.arange(len(classes)), (note,))
     if Counter(labels) != Counter(classes):
         missing = [each for each in classes if each not in labels]
-        extra = [each for each in labels if each not in classes]
+        extra = [*(Counter(labels) - Counter(classes)).elements()]
         differing = f"it does not know {_some(missing)}" if missing else f"it knows {_some(extra)} as well"
         raise UserError(
             f"--teacher {shorten(name, 200)}: expected one that tells the {len(classes)} classes of task {task.name} "
@@ -207,12 +207,12 @@ def learned_from(lesson: Lesson, data: Data, recipe: Recipe) -> tuple[Data, Soft
     targets = torch.where(answers[:count].isfinite().all(1, keepdim=True), mixed, labels)
     if data.unlabelled is None:
         return data, SoftCrossEntropy(targets)
-    sure = lesson.logits[count:].softmax(1).max(1)
-    is_used = (sure.values >= (recipe.distill_confidence or 0)).numpy()
-    unlabelled = replace(data.unlabelled, labels=sure.indices.numpy()).keep(is_used) if is_used.any() else None
+    confidence, first = lesson.logits[count:].softmax(1).max(1)
+    is_read = confidence.isfinite().numpy()
+    is_used = is_read & (confidence.numpy() >= (recipe.distill_confidence or 0))
+    unlabelled = replace(data.unlabelled, labels=first.numpy()).keep(is_used) if is_used.any() else None
+    unsure = f"the teacher is less than {recipe.distill_confidence or 0:g} sure of it"
+    left_out = [f"unlabelled: {unsure if read else 'cannot be read'}" for read in is_read[~is_used]]
+    account = data.account + Account(counted("file", left_out))
     table = torch.cat([targets, answers[count:][torch.from_numpy(is_used)]])
-    if is_used.all():
-        return replace(data, unlabelled=unlabelled), SoftCrossEntropy(table)
-    why = f"unlabelled: the teacher is less than {recipe.distill_confidence:g} sure of it"
-    left_out = Account((Unused("file", why, int((~is_used).sum())),))
-    return replace(data, unlabelled=unlabelled, account=data.account + left_out), SoftCrossEntropy(table)
+    return replace(data, unlabelled=unlabelled, account=account), SoftCrossEntropy(table)

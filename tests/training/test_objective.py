@@ -80,6 +80,12 @@ def test_images_that_the_teacher_is_unsure_of_are_left_out_and_counted() -> None
     assert len(data.learned) == len(objective.table) == LABELED + 3
     assert data.unlabelled.rows.tolist() == np.flatnonzero(sure >= np.sort(sure)[2]).tolist()
     assert "2 files (unlabelled: the teacher is less than" in data.account.lines[0]
+    torn = lesson()
+    torn.logits[[0, LABELED + 1]] = torch.nan  # the files went away
+    data, objective = learned_from(torn, data_of(), RECIPE)
+    assert data.unlabelled.rows.tolist() == [0, 2, 3, 4] and objective.table.isfinite().all()
+    assert objective.table[0].tolist() == pytest.approx([0.925, 0.025, 0.025, 0.025])
+    assert data.account.lines == ["not used: 1 file (unlabelled: cannot be read)"]
     data, objective = learned_from(lesson(), data_of(), replace(RECIPE, distill_confidence=0.99999))
     assert data.unlabelled is None and len(data.learned) == len(objective.table) == LABELED
 
