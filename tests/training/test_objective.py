@@ -107,5 +107,5 @@ def test_the_target_is_that_of_the_image_that_stands_in() -> None:
     data = data_of()
     data.learned.images.second[0] = b"broken meanwhile"
     images = TrainImages(data.learned, RECIPE, 0)
-    batch = Collate(RECIPE)([images[Key(0, LABELED, place)] for place in range(2)])
+    batch = Collate(RECIPE)([images[Key(0, LABELED, place, 8)] for place in range(2)])
     assert batch.indices.tolist() == [LABELED + 1] * 2
