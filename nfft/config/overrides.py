@@ -91,13 +91,13 @@ def read_config(config: RunConfig) -> ResolvedConfig:
     # A recipe is made for the batch size, and computes with it.
     check_settings(changes)
     method = with_settings(registry.method(config.method), settings["method"], "method")
+    task = registry.task(config.task) if isinstance(config.task, str) else config.task
+    task = with_settings(task, settings["task"], "task")
+    _check_teacher(config, task, method)
     if unheeded := [name for name in changes if not method.heeds(name)]:
         raise UserError(
             f"{unheeded[0]} has no part in --method {config.method}. Leave it out, or use another --method."
         )
-    task = registry.task(config.task) if isinstance(config.task, str) else config.task
-    task = with_settings(task, settings["task"], "task")
-    _check_teacher(config, task, method)
     return ResolvedConfig(recipe, changes, method, task)
 
 

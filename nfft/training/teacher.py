@@ -129,7 +129,7 @@ class Lesson:
         """Write it into the run folder, unless it is from there."""
         if not self.is_kept:
             make_folder(folder / CHECKPOINTS)
-            write_tensors(folder / CHECKPOINTS / LOGITS, {f"logits.{self.key}": self.logits})
+            write_tensors(folder / CHECKPOINTS / LOGITS, {f"{self.key}.{_digest(self.logits)}": self.logits})
 
 
 def lesson_of(
@@ -147,16 +147,28 @@ def lesson_of(
     known += [fingerprint, [(split.name, len(split)) for split in asked]]
     key = hashlib.sha256(repr(known).encode()).hexdigest()
     logits = torch.full((len(data.learned), len(teacher.places)), torch.nan)
-    with suppress(OSError, SafetensorError, KeyError), safe_open(folder / CHECKPOINTS / LOGITS, framework="pt") as file:
-        kept = file.get_tensor(f"logits.{key}")
-        if kept.shape == logits.shape and kept.dtype == logits.dtype:
-            return Lesson(kept, key, is_kept=True)
+    if (kept := _kept(folder, key)) is not None and kept.shape == logits.shape:
+        return Lesson(kept, key, is_kept=True)
     predictor, network = _ready(teacher, accelerator, workers)
     for split in asked:
         first = 0 if split is data.train else len(data.train)
         shown = replace(split, rendering=teacher.checkpoint.rendering.changed_by(task))
         logits[first : first + len(split)] = _logits(predictor, network, shown, teacher)
     return Lesson(logits, key, is_kept=False)
+
+
+def _kept(folder: Path, key: str) -> Tensor | None:
+    """What an earlier process of the run has kept; None where it is not there, of something else, or damaged."""
+    with suppress(OSError, SafetensorError), safe_open(folder / CHECKPOINTS / LOGITS, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118
+            tensor = file.get_tensor(name)
+            if tensor.dtype == torch.float32 and name == f"{key}.{_digest(tensor)}":
+                return tensor
+    return None
+
+
+def _digest(logits: Tensor) -> str:
+    return hashlib.sha256(f"{list(logits.shape)}".encode() + logits.numpy().tobytes()).hexdigest()
 
 
 def _ready(teacher: Teacher, accelerator: Accelerator, workers: int) -> tuple[Predictor, Any]:

@@ -9,7 +9,7 @@ import torch
 
 from nfft.data.loader import Batch, Collate, Key, TrainImages, train_loader
 from nfft.data.splits import NO_LABEL, Data, Split
-from nfft.training.objective import SoftCrossEntropy
+from nfft.training.objective import CrossEntropy, SoftCrossEntropy
 from nfft.training.teacher import Lesson, learned_from
 
 CLASSES, LABELED, UNLABELED = 4, 6, 5
@@ -52,6 +52,16 @@ def test_targets_are_labels_and_what_the_teacher_says() -> None:
         *(np.arange(LABELED) % CLASSES),
         *lesson().logits[LABELED:].argmax(1).tolist(),
     ]
+
+
+def test_a_teacher_without_weight_leaves_the_loss_of_labels() -> None:
+    data, objective = learned_from(lesson(), replace(data_of(), unlabelled=None), replace(RECIPE, distill_weight=0.0))
+    logits, index = torch.randn(LABELED, CLASSES), torch.arange(LABELED)
+    labels = torch.from_numpy(data.train.labels)
+    batch = Batch(torch.empty(0), labels, labels, torch.ones(LABELED), index, [], index)
+    usual = CrossEntropy(CLASSES, RECIPE.label_smoothing)
+    losses = [each.loss(logits, each.targets(batch, torch.device("cpu"))) for each in (objective, usual)]
+    torch.testing.assert_close(*losses)
 
 
 def test_loss_and_gradient_of_mixed_targets() -> None:
