@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,8 @@ from nfft.data.splits import draw_shots, load_data
 from nfft.intervals import interval
 
 LABELS = "labels alone"
+# Data sets have some of their test images in train, which would be refused among those without labels.
+NO_LEAKS = ["--set", "task.leaks=drop"]
 # The word in place of which the folder of images without labels is put.
 OTHERS = ["--set", "task.unlabelled={}"]
 ROWS = {
@@ -55,7 +58,7 @@ def main() -> None:
         scores: dict[str, list[float]] = {row: [] for row in ["teacher", *ROWS]}
         for seed in range(options.seeds):
             others = write_others(folder / f"others-{seed}", task, options.shots, seed, options.most)
-            common = ["--task", task, "--shots", str(options.shots), "--seed", str(seed), *settings]
+            common = ["--task", task, *NO_LEAKS, "--shots", str(options.shots), "--seed", str(seed), *settings]
             teacher = folder / f"teacher-{seed}"
             teacher_steps = options.teacher_steps or options.steps
             scores["teacher"].append(top1(teacher, [*common, "--steps", teacher_steps]))
@@ -92,7 +95,7 @@ def write_others(folder: Path, task: str, shots: int, seed: int, most: int) -> P
     """The training images that the seed does not draw, in a folder that says nothing of what they are."""
     if folder.is_dir():
         return folder
-    data = load_data(registry.task(task))
+    data = load_data(replace(registry.task(task), leaks="drop"))
     drawn = set(draw_shots(data, shots, seed).train.rows.tolist())
     left = [index for index, row in enumerate(data.train.rows.tolist()) if row not in drawn]
     chosen = np.random.default_rng(seed).permutation(left)[:most]
