@@ -62,7 +62,8 @@ def record(name: str) -> str:
 
 def _mark(field: dataclasses.Field, hint: Any) -> str:
     """A mark at a field that has to be the same in a resumption; records within have marks of their own."""
-    return "" if field.metadata.get("incidental") or dataclasses.is_dataclass(hint) else "●"
+    has_own = any(dataclasses.is_dataclass(kind) for kind in (hint, *typing.get_args(hint)))
+    return "" if field.metadata.get("incidental") or has_own else "●"
 
 
 # Settings

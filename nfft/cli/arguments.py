@@ -47,6 +47,12 @@ def add_run(parser: argparse.ArgumentParser, *, several_shots: bool = False) -> 
         metavar="NAME=VALUE",
         help="an argument of the timm architecture, with scratch: only; may be repeated",
     )
+    what.add_argument(
+        "--teacher",
+        metavar="MODEL",
+        help="a run's folder, or another model that tells the task's classes apart: its probabilities are learned "
+        "beside the labels, and are the targets of the images in --set task.unlabelled=FOLDER",
+    )
     if several_shots:
         what.add_argument(
             "--shots", type=counts, default=[], dest="several_shots", metavar="K,K",

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from nfft.config.recipe import matters
 from nfft.runs.folder import NETWORK
 from nfft.runs.records import FeatureMetrics, Metrics, Results, SolutionMetrics, StepMetrics, ValidationMetrics
+from nfft.text import shorten
 from nfft.training.tracking import Start
 
 PLAIN_SECONDS = 10.0
@@ -118,10 +119,15 @@ def announce(start: Start) -> None:
     images = {"train": data.train, "validation": data.validation, "test": data.test}
     counts = ", ".join(f"{count:,} {name}" for name, count in images.items() if count)
     print(f"task    {record.task.name}: {counts} images, {len(data.classes)} classes")
+    if (more := data.unlabelled) is not None:
+        each = f"{more.images / data.train:.3g} for each that has one"
+        print(f"        and {more.images:,} without labels from {shorten(more.folder, 60)}, {each}")
     head = ""
     if start.replaced_classes is not None:
         head = f"; new classifier in place of that for {start.replaced_classes:,} classes"
     print(f"model   {model.name}: {model.architecture}, {model.parameters / 1e6:.2f} M parameters{head}")
+    if record.teacher is not None:
+        print(f"teacher {record.teacher.name}, weights {str(record.teacher.fingerprint)[:12]}")
     if method.name != "full" or any(value is not None for value in method.settings.values()):
         settings = " ".join(f"{name}={_shown(value)}" for name, value in method.settings.items() if value is not None)
         share = f"{model.trained / model.parameters:.1%}"

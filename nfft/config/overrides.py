@@ -91,12 +91,29 @@ def read_config(config: RunConfig) -> ResolvedConfig:
     # A recipe is made for the batch size, and computes with it.
     check_settings(changes)
     method = with_settings(registry.method(config.method), settings["method"], "method")
+    task = registry.task(config.task) if isinstance(config.task, str) else config.task
+    task = with_settings(task, settings["task"], "task")
+    _check_teacher(config, task, method)
     if unheeded := [name for name in changes if not method.heeds(name)]:
         raise UserError(
             f"{unheeded[0]} has no part in --method {config.method}. Leave it out, or use another --method."
         )
-    task = registry.task(config.task) if isinstance(config.task, str) else config.task
-    return ResolvedConfig(recipe, changes, method, with_settings(task, settings["task"], "task"))
+    return ResolvedConfig(recipe, changes, method, task)
+
+
+def _check_teacher(config: RunConfig, task: Task, method: Method) -> None:
+    """See that there is a teacher where one is needed, and a method that learns from it."""
+    if config.teacher is not None and not method.heeds("distill_weight"):
+        raise UserError(
+            f"--method {config.method} learns from labels alone: --teacher has no part in it. Leave it out, or use "
+            "another --method."
+        )
+    if task.unlabelled is not None and config.teacher is None:
+        raise UserError(
+            f"task.unlabelled={shorten(task.unlabelled, 200)}: images without labels need a teacher that says what "
+            "they may show. Train one on those with labels (nfft finetune without task.unlabelled), then name its "
+            "folder with --teacher."
+        )
 
 
 def read_task(name: str, changes: Mapping[str, Any]) -> Task:

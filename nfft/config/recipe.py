@@ -97,6 +97,13 @@ class Recipe:
     dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     stochastic_depth: Annotated[float, Interval(ge=0, lt=1)] = 0.0
 
+    # What is learned from --teacher: the share of its probabilities in the targets of images with labels (None is half,
+    # or 0 where there are images without, whose targets they are); by what its logits are divided first (None is 1);
+    # and how probable its first class must be for an image without a label to be used (None is any).
+    distill_weight: Annotated[float, Interval(ge=0, le=1)] | None = None
+    distill_temperature: Annotated[float, Interval(gt=0), Le(1_000)] | None = None
+    distill_confidence: Annotated[float, Interval(ge=0, lt=1)] | None = None
+
     # Images. Crops cover at least crop_area of the picture, at aspect ratios up to crop_aspect.
     # Training begins at first_resolution, if there is one, and has train_resolution after growth_fraction of its steps.
     train_resolution: Annotated[int, Interval(ge=8, le=4096)]
@@ -180,6 +187,9 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             check_type(name, settings[name], expected)
             check_bounds(name, settings[name], expected, mend=f"Change it with --set {name}=...")
 
+
+# Of a run that learns from a teacher.
+DISTILLING = ("distill_weight", "distill_temperature", "distill_confidence")
 
 # Settings that say how something is done, and those that say whether it is.
 _DETAILS = {

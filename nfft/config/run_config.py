@@ -29,6 +29,7 @@ class RunConfig:
         model_args: arguments of timm's constructor, for "scratch:" only.
         settings: by name, as text or as values; of the recipe or, as "task.NAME" and "method.NAME", of the task and
             the method.
+        teacher: a checkpoint's name, as `--teacher` takes it, whose probabilities are learned beside the labels.
         seed: of order, augmentation and new weights.
         shots: training images of each class, drawn by the seed; all when absent.
         precision: one of PRECISIONS.
@@ -49,6 +50,7 @@ class RunConfig:
     method: str = "full"
     model_args: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    teacher: str | None = None
     seed: Annotated[int, Interval(ge=0, le=LARGEST_SEED)] = 0
     shots: Annotated[int, Interval(ge=1)] | None = None
     precision: str = "auto"

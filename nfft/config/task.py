@@ -47,6 +47,8 @@ class Task:
         validation_fraction, test_fraction: share of train held out, stratified, where the data has no
             such split. No test is held out by default.
         train_images: use about this many training images, the same share of every class; all when absent.
+        unlabelled: a folder of more images to train on, at any depth, of which nothing says what they are: the run's
+            `--teacher` does. Images that validation or test have, too, are refused, or left out with leaks=drop.
         max_broken_fraction: more unreadable images than this share, of those looked at before it, stop a run.
         check: how pictures are compared when a run is taken up again: "sample" takes names, sizes and the content of
             some, "all" reads all.
@@ -75,6 +77,7 @@ class Task:
     validation_fraction: Annotated[float, Interval(ge=1e-6, le=1)] = 0.1
     test_fraction: Annotated[float, Interval(ge=0, le=1)] = 0.0
     train_images: Annotated[int, Interval(ge=2)] | None = None
+    unlabelled: str | None = None
     max_broken_fraction: Annotated[float, Interval(ge=0, le=1)] = 0.01
     check: str = "sample"
     background: str | None = None

@@ -14,6 +14,7 @@ from nfft.data.duplicates import duplicates
 from nfft.data.sources.account import NOTHING_UNUSED, Account, counted, few_of
 from nfft.data.sources.base import Files
 from nfft.errors import UserError
+from nfft.text import shorten
 
 if TYPE_CHECKING:
     from nfft.data.splits import Data, Split
@@ -52,6 +53,52 @@ def heed_leaks(task: Task, data: "Data") -> "Data":
     elif leaks:
         said += Account(details=("--set task.leaks=drop leaves these out of training, task.leaks=refuse stops",))
     return replace(data, account=data.account + said + labels)
+
+
+def heed_unlabelled(task: Task, data: "Data") -> "Data":
+    """The data without unlabelled images that are training images, too, and what there is to say of that.
+
+    Raises:
+        UserError: when some are in validation or test, too, unless the task drops what is there twice; or all are.
+    """
+    if data.unlabelled is None:
+        return data
+    images = _Images(data.splits)
+    sizes = [size for split in data.splits for size in split.statuses()[:, 0].tolist()]
+    twice: dict[str, list[tuple[int, str]]] = {name: [] for name in reversed(ORDER)}
+    for group in duplicates(images, sizes, _key(data.splits)):
+        others = {split.name: (split, index) for split, index in map(images.places.__getitem__, group)}
+        _, mine = others.pop("unlabelled", (None, None))
+        name = max(others, key=ORDER.index, default=None)
+        if mine is None or name is None:
+            continue
+        for split, index in map(images.places.__getitem__, group):
+            if split.name == "unlabelled":
+                twice[name].append((index, f"{_where(task, split, index)} = {_where(task, *others[name])}"))
+    _check_scored(task, {name: twice[name] for name in ("test", "validation")})
+    kept = np.ones(len(data.unlabelled), bool)
+    kept[[index for found in twice.values() for index, _ in found]] = False
+    if not kept.any():
+        raise UserError(
+            f"task {task.name}: all images in task.unlabelled={shorten(str(task.unlabelled), 200)} are in the task's "
+            "own splits, too: none is left to learn from. Name a folder of others."
+        )
+    dropped = [f"unlabelled: also in {name}" for name, found in twice.items() for _ in found]
+    account = data.account + Account(counted("file", dropped))
+    return replace(data, unlabelled=data.unlabelled.keep(kept), account=account)
+
+
+def _check_scored(task: Task, twice: dict[str, list[tuple[int, str]]]) -> None:
+    """See that none of the images that scores are of is trained on by the way of unlabelled ones."""
+    found = {name: names for name, names in twice.items() if names}
+    if not found or task.leaks == "drop":
+        return
+    counts = " and ".join(f"{len(names):,} of {name}" for name, names in found.items())
+    names = few_of([name for names in found.values() for _, name in names])
+    raise UserError(
+        f"task {task.name}: the unlabelled images have {counts} among them ({names}), on which the score would be "
+        "flattered. Take them out of that folder, or leave them out with --set task.leaks=drop."
+    )
 
 
 class _Images(Sequence):

@@ -55,8 +55,9 @@ class Batch:
         labels: (n,), int64.
         partners: (n,), the class mixed in; equal to `labels` where nothing is.
         ratios: (n,), float32, the share of the image's own class.
-        indices: (n,), index in the split.
+        indices: (n,), index in the split, of the image that is seen.
         broken: images that could not be read: replaced in training, left out in scoring.
+        partner_indices: (n,), of the image mixed in; equal to `indices` where none is. In training alone.
     """
 
     images: Tensor
@@ -65,6 +66,7 @@ class Batch:
     ratios: Tensor
     indices: Tensor
     broken: list[BrokenImage]
+    partner_indices: Tensor | None = None
 
     def pin_memory(self) -> "Batch":
         for name in ("images", "labels", "partners", "ratios"):
@@ -143,6 +145,7 @@ class Sample(NamedTuple):
     Attributes:
         view: (side, side, 3), uint8.
         label: its class.
+        seen: index of the image in the split.
         key: which sample of the run it is.
         rng: what is still to be drawn for it comes from here.
         broken: set where the image could not be read and another one stands in.
@@ -150,6 +153,7 @@ class Sample(NamedTuple):
 
     view: np.ndarray
     label: int
+    seen: int
     key: Key
     rng: np.random.Generator
     broken: BrokenImage | None
@@ -176,7 +180,7 @@ class TrainImages(Dataset[Sample]):
             except UnreadableImage as error:
                 broken = broken or BrokenImage(key.index, str(error))
                 continue
-            return Sample(view, int(self.split.labels[index]), key, rng, broken)
+            return Sample(view, int(self.split.labels[index]), index, key, rng, broken)
         raise LocalError("no image of the training split can be read any more: is their disk still there?")
 
 
@@ -197,11 +201,12 @@ class Collate:
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
         views, labels = [sample.view for sample in samples], np.array([sample.label for sample in samples])
-        partners, ratios = labels, np.ones(len(samples), np.float32)
+        indices = np.array([sample.seen for sample in samples])
+        partners, partner_indices, ratios = labels, indices, np.ones(len(samples), np.float32)
         if self.recipe.mixup is not None or self.recipe.cutmix:
             partner = np.arange(len(samples)) ^ 1
             mixed = [self._mix(sample, samples[other].view) for sample, other in zip(samples, partner, strict=True)]
-            views, partners = [view for view, _ in mixed], labels[partner]
+            views, partners, partner_indices = [view for view, _ in mixed], labels[partner], indices[partner]
             ratios = np.array([ratio for _, ratio in mixed], np.float32)
         if self.recipe.randaugment is not None:
             for view, sample in zip(views, samples, strict=True):
@@ -211,8 +216,9 @@ class Collate:
             labels=torch.from_numpy(labels),
             partners=torch.from_numpy(partners),
             ratios=torch.from_numpy(ratios),
-            indices=torch.tensor([sample.key.index for sample in samples]),
+            indices=torch.from_numpy(indices),
             broken=[sample.broken for sample in samples if sample.broken is not None],
+            partner_indices=torch.from_numpy(partner_indices),
         )
 
     def _mix(self, sample: Sample, partner: np.ndarray) -> tuple[np.ndarray, float]:

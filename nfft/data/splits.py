@@ -4,6 +4,7 @@ import hashlib
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,16 @@ from nfft.data.decode import RawImage
 from nfft.data.leaks import heed_leaks
 from nfft.data.rendering import PLAIN, Rendering
 from nfft.data.sources.account import NOTHING_UNUSED, Account, Unused, few_of
-from nfft.data.sources.base import ABSENT, Files, Table, status_of
+from nfft.data.sources.base import ABSENT, Files, Joined, Table, images_fingerprint, status_of
 from nfft.data.sources.memory import content_hash, is_in_memory
 from nfft.data.sources.open import open_source
 from nfft.data.sources.split_words import SPLIT_NAMES
+from nfft.data.sources.unlabelled import open_unlabelled
 from nfft.errors import UserError, nearest
 from nfft.text import shorten
 
+# In place of the class of an image.
+NO_LABEL = -1
 # As in arXiv 2109.01134 (CoOp).
 VALIDATION_SHOTS = 4
 # The last word of a seed says what it is for, as in the loader.
@@ -31,10 +35,10 @@ class Split:
     """Images with their classes.
 
     Attributes:
-        name: "train", "validation" or "test".
+        name: "train", "validation", "test" or "unlabelled".
         images: raw images by row, as bytes, paths or arrays.
         rows: which rows of `images` belong here, shape (n,).
-        labels: the class of each, shape (n,), int64.
+        labels: the class of each, shape (n,), int64; NO_LABEL where nothing says it.
         fingerprint: changes when the images do; None where none can be broken.
         rendering: how its images are shown.
     """
@@ -77,6 +81,7 @@ class Data:
     Attributes:
         test: None where the data has none.
         account: what of the data is not used, and what was taken for granted.
+        unlabelled: more images to train on, without labels.
     """
 
     classes: list[str]
@@ -84,6 +89,7 @@ class Data:
     validation: Split
     test: Split | None
     account: Account = NOTHING_UNUSED
+    unlabelled: Split | None = None
 
     def __post_init__(self) -> None:
         for split in self.splits:
@@ -92,7 +98,13 @@ class Data:
 
     @property
     def splits(self) -> list[Split]:
-        return [split for split in (self.train, self.validation, self.test) if split is not None]
+        every = (self.train, self.validation, self.test, self.unlabelled)
+        return [split for split in every if split is not None]
+
+    @cached_property
+    def learned(self) -> Split:
+        """All images that are trained on: those with labels, then those without."""
+        return self.train if self.unlabelled is None else _joined(self.train, self.unlabelled)
 
 
 def load_data(task: Task) -> Data:
@@ -128,6 +140,41 @@ def load_data(task: Task) -> Data:
     data = heed_leaks(task, replace(_hold_out(task, classes, splits), account=account))
     check_classes(task, classes, {split.name: split for split in data.splits})
     return data
+
+
+def with_unlabelled(task: Task, data: Data) -> Data:
+    """The data with the images that the task has as `unlabelled`; the same where it has none.
+
+    `nfft.data.leaks.heed_unlabelled` looks for those that are elsewhere, too.
+
+    Raises:
+        UserError: when there is no such folder, or nothing in it.
+    """
+    if task.unlabelled is None:
+        return data
+    images, account = open_unlabelled(task)
+    nothing = np.full(len(images), NO_LABEL)
+    fingerprint = images_fingerprint(images, hashlib.sha256())
+    split = Split("unlabelled", images, np.arange(len(images)), nothing, fingerprint, data.train.rendering)
+    return replace(data, unlabelled=split, account=data.account + account)
+
+
+def _joined(first: Split, second: Split) -> Split:
+    """The images of one split and then those of another, shown as the first are."""
+    images: Sequence[RawImage] = Joined(first.images, second.images)
+    if isinstance(first.images, Files) and isinstance(second.images, Files):
+        images = Files([*first.images, *second.images])
+    digest = hashlib.sha256()
+    for split in (first, second):
+        # Where none can be broken, the pixels tell data apart.
+        digest.update((split.fingerprint or images_fingerprint(split.images, hashlib.sha256())).encode())
+    return replace(
+        first,
+        images=images,
+        rows=np.concatenate([first.rows, len(first.images) + second.rows]),
+        labels=np.concatenate([first.labels, second.labels]),
+        fingerprint=digest.hexdigest(),
+    )
 
 
 def load_whole_data(task: Task) -> tuple[list[str], Split, Account]:

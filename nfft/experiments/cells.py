@@ -65,9 +65,12 @@ class Failed:
 
 
 # What of a run's settings are options of `nfft finetune`; any other is given with its --set.
-OPTIONS = ("task", "model", "model_arg", "recipe", "method", "steps", "epochs", "minutes", "batch_size", "lr", "shots")
+OPTIONS = (
+    "task", "model", "model_arg", "recipe", "method", "steps", "epochs", "minutes", "batch_size", "lr", "shots",
+    "teacher",
+)  # fmt: skip
 # Those that are no settings of the recipe, the task or the method; and the setting that has another name.
-DESCRIBING = ("task", "model", "model_arg", "recipe", "method", "shots")
+DESCRIBING = ("task", "model", "model_arg", "recipe", "method", "shots", "teacher")
 NAMES = {"steps": "total_steps"}
 # Each is in place of the others.
 DURATIONS = ("steps", "total_steps", "epochs", "minutes")
@@ -166,7 +169,7 @@ def arguments(settings: Settings, seed: int) -> tuple[str, ...]:
 def config_of(settings: Settings, seed: int) -> RunConfig:
     """The same as a run understands it."""
     own: dict[str, Any] = {
-        name: str(settings[name]) for name in ("task", "model", "recipe", "method") if name in settings
+        name: str(settings[name]) for name in ("task", "model", "recipe", "method", "teacher") if name in settings
     }
     model_args = read_model_args([settings["model_arg"]] if "model_arg" in settings else [])
     rest = {NAMES.get(name, name): _text(value) for name, value in settings.items() if name not in DESCRIBING}

@@ -57,6 +57,8 @@ def cells_of(
     read_changes(Recipe, of[""], whose="recipe")
     shared = ["--task", config.task_name, "--model", config.model, "--recipe", config.recipe]
     shared += ["--precision", config.precision]
+    if config.teacher is not None:
+        shared += ["--teacher", config.teacher]
     if config.shots is not None:
         shared += ["--shots", str(config.shots)]
     for argument in model_args:

@@ -57,11 +57,13 @@ def check_models(cells: Sequence[Cell], folder: Path) -> None:
     if not left:
         return
     # It takes torch and timm, which whoever mistypes something else is not to wait for.
-    from nfft.models.resolve import find_checkpoint
+    from nfft.models.resolve import find_checkpoint, find_teacher
 
     models = {(config.model, json.dumps(dict(config.model_args), sort_keys=True)): config for config in left}
     for config in models.values():
         find_checkpoint(config.model, dict(config.model_args))
+    for teacher in {config.teacher for config in left if config.teacher is not None}:
+        find_teacher(teacher)
 
 
 def check_shots(cells: Sequence[Cell], folder: Path) -> None:

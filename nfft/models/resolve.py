@@ -50,6 +50,22 @@ def find_checkpoint(name: str, model_args: dict[str, Any], access: HubAccess | N
     return replace(checkpoint, base=base)
 
 
+def find_teacher(name: str) -> Checkpoint:
+    """The checkpoint called `name`, for its answers.
+
+    Raises:
+        UserError: as `find_checkpoint` does, and for one without weights.
+    """
+    if name.startswith("scratch:"):
+        raise UserError(f"--teacher {name}: it has no weights, and knows nothing. Name the folder of a run.")
+    try:
+        return find_checkpoint(name, {})
+    except UserError as error:
+        said = str(error)
+        of_option = said.startswith("--model ")
+        raise UserError(said.replace("--model", "--teacher", 1) if of_option else f"--teacher: {said}") from error
+
+
 def _find(name: str, model_args: dict[str, Any], access: HubAccess | None = None) -> Checkpoint:
     if name.startswith("scratch:"):
         return random_checkpoint(name.removeprefix("scratch:"), model_args)

@@ -166,6 +166,7 @@ def _clean(folder: Path) -> None:
             path.unlink(missing_ok=True)
     remove_unfinished((folder / EVAL_RESULTS).parent, lambda name: name == Path(EVAL_RESULTS).name)
     remove_unfinished(folder / FEATURES, lambda name: name.endswith(".json"))
+    remove_unfinished(folder / CHECKPOINTS, lambda name: name.endswith(".safetensors"))
     earlier = [path for path in folder.iterdir() if re.fullmatch(r"\.saving-\w{8}", path.name)]  # of release 0.2
     checkpoints = folder / CHECKPOINTS
     steps = [*checkpoints.iterdir()] if checkpoints.is_dir() else []

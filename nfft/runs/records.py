@@ -131,6 +131,32 @@ class PicturesRecord(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnlabelledRecord(Record):
+    """Images without labels that were trained on, too.
+
+    Attributes:
+        folder: its name.
+        images: how many; those that are not used are among the others of the data that are not.
+    """
+
+    folder: str = incidental()
+    images: Count = labeled("unlabelled images")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherRecord(Record):
+    """Whose probabilities were learned beside the labels.
+
+    Attributes:
+        name: of a folder, the last part.
+        fingerprint: SHA-256 of its weights.
+    """
+
+    name: str = incidental()
+    fingerprint: str | None = labeled("teacher's weights fingerprint")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataRecord(Record):
     """How many images were trained on, and which.
 
@@ -144,6 +170,7 @@ class DataRecord(Record):
         rendering: what transparent pictures lie on, and which values are black and white, where other than usual.
         fingerprint: SHA-256 of classes, labels, and sizes of images.
         pictures: their fingerprint; null in runs of earlier releases.
+        unlabelled: images without labels; left out where there are none.
     """
 
     classes: tuple[str, ...] = incidental()
@@ -157,6 +184,7 @@ class DataRecord(Record):
     rendering: dict[str, Any] = listed("rendering ", default_factory=dict)
     fingerprint: str = labeled("data fingerprint")
     pictures: PicturesRecord | None = incidental(default=None)
+    unlabelled: UnlabelledRecord | None = dataclasses.field(default=None, metadata=OMITTED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +210,7 @@ class RunRecord(Record):
         command: what was typed, without paths of the machine.
         started: in UTC, ISO 8601.
         task, recipe, method, data, model: what was trained on what, and how.
+        teacher: whose probabilities were learned, too; left out where there is none.
         seed: of order, augmentation and new weights.
         precision: "fp32", "bf16" or "fp16".
         processes, threads: that trained together, and of a CPU in each.
@@ -197,6 +226,7 @@ class RunRecord(Record):
     data: DataRecord
     seed: int
     model: ModelRecord
+    teacher: TeacherRecord | None = dataclasses.field(default=None, metadata=OMITTED)
     precision: str
     processes: Count
     threads: Count = incidental()

@@ -48,8 +48,37 @@ class CrossEntropy:
         return F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
 
     def accuracy(self, logits: Tensor, batch: Batch) -> Tensor:
-        labels = batch.labels.to(logits.device, non_blocking=True)
-        return (logits.argmax(1) == labels).float().mean()
+        return share_of_hits(logits, batch)
+
+
+@dataclass(frozen=True)
+class SoftCrossEntropy:
+    """Cross-entropy with a target of its own for each image, which need not be one class.
+
+    Attributes:
+        table: (images, classes), on the CPU: class probabilities of each image of the split, by its index there.
+    """
+
+    table: Tensor
+
+    def targets(self, batch: Batch, device: torch.device) -> Tensor:
+        """Class probabilities: each image's own by its ratio, its partner's by the rest."""
+        assert batch.partner_indices is not None
+        own, partners = self.table[batch.indices], self.table[batch.partner_indices]
+        ratios = batch.ratios[:, None]
+        return (own * ratios + partners * (1 - ratios)).to(device, non_blocking=True)
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(logits, targets)
+
+    def accuracy(self, logits: Tensor, batch: Batch) -> Tensor:
+        return share_of_hits(logits, batch)
+
+
+def share_of_hits(logits: Tensor, batch: Batch) -> Tensor:
+    """The share of images whose own class has the largest logit."""
+    labels = batch.labels.to(logits.device, non_blocking=True)
+    return (logits.argmax(1) == labels).float().mean()
 
 
 def objective_of(recipe: Recipe, classes: int) -> Objective:

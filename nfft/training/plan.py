@@ -13,14 +13,16 @@ from nfft.config.recipe import Facts, Recipe, change
 from nfft.config.run_config import RunConfig
 from nfft.config.task import Task
 from nfft.data import randaugment
+from nfft.data.leaks import heed_unlabelled
 from nfft.data.scan import notes_on, rendering_for, scan_split
 from nfft.data.sources.account import Account
-from nfft.data.splits import Data, Split, check_classes, draw_shots, load_data
+from nfft.data.splits import Data, Split, check_classes, draw_shots, load_data, with_unlabelled
 from nfft.errors import UserError
 from nfft.models.build import keeps_classifier
 from nfft.models.checkpoint import Checkpoint
 from nfft.models.resolve import find_checkpoint
 from nfft.runs.records import Skipped
+from nfft.training.teacher import Teacher, settled, teacher_of
 
 LISTED = 20
 
@@ -36,6 +38,7 @@ class Plan:
         fingerprint: hash of classes, labels and the sizes that were looked at: another value is other data.
         checkpoint: without a classifier over several stages.
         had_stages: whether it had one.
+        teacher: whose probabilities are learned, too.
     """
 
     config: RunConfig
@@ -48,15 +51,16 @@ class Plan:
     recipe: Recipe
     method: Method
     had_stages: bool = False
+    teacher: Teacher | None = None
 
     @property
     def total_steps(self) -> int:
-        return self.recipe.steps(len(self.data.train))
+        return self.recipe.steps(len(self.data.learned))
 
     @property
     def notes(self) -> list[str]:
         """Lines about what is allowed and seldom meant."""
-        lines = self.data.account.lines
+        lines = [*self.data.account.lines, *(self.teacher.notes if self.teacher is not None else ())]
         classes = self.data.classes
         if self.had_stages:
             lines.append(
@@ -93,11 +97,14 @@ def make_plan(config: RunConfig, *, keeps: bool = False) -> Plan:
     found = find_checkpoint(config.model, dict(config.model_args))
     checkpoint, had_stages = found.plain, found.stages is not None
     method.check_checkpoint(config.method, checkpoint)
-    data, skipped, sizes, fingerprint = _readable(task, load_data(task), keeps and method.heeds("total_steps"))
+    data = with_unlabelled(task, load_data(task))
+    data, skipped, sizes, fingerprint = _readable(task, data, keeps and method.heeds("total_steps"))
     if config.shots is not None:
         data = draw_shots(data, config.shots, config.seed)
+    data = heed_unlabelled(task, data)
+    teacher = teacher_of(config.teacher, task, data.classes)
     facts = Facts(
-        images=len(data.train),
+        images=len(data.learned),
         classes=len(data.classes),
         side=round(float(np.median(np.sqrt(sizes.prod(axis=1))))),
         architecture=checkpoint.architecture,
@@ -110,10 +117,11 @@ def make_plan(config: RunConfig, *, keeps: bool = False) -> Plan:
     recipe = resolved.recipe(facts)
     recipe = replace(recipe, lr=recipe.lr * method.lr_factor)
     recipe = change(change(recipe, read_changes(Recipe, task.suggests, whose="recipe")), changes)
+    recipe = settled(recipe, teacher, data)
     if method.heeds("batch_size"):
-        _check_batch(recipe, len(data.train))
-    pixels = int(sizes.prod(axis=1).mean() * len(data.train))
-    return Plan(config, task, data, skipped, pixels, fingerprint, checkpoint, recipe, method, had_stages)
+        _check_batch(recipe, len(data.learned))
+    pixels = int(sizes.prod(axis=1).mean() * len(data.learned))
+    return Plan(config, task, data, skipped, pixels, fingerprint, checkpoint, recipe, method, had_stages, teacher)
 
 
 def check_shots(config: RunConfig) -> None:
@@ -145,8 +153,9 @@ def _readable(task: Task, data: Data, keeps: bool) -> tuple[Data, list[Skipped],
             whole[image.index] = False
             skipped.append(Skipped(split=split.name, image=split.where(image.index), reason=image.reason))
         kept[split.name] = split.keep(whole)
+        if split.name in ("train", "unlabelled"):
+            sizes = np.concatenate([sizes, scan.sizes[scan.sizes.all(axis=1)]])
         if split.name == "train":
-            sizes = scan.sizes[scan.sizes.all(axis=1)]
             rendering = rendering_for(rendering, scan)
     if len(skipped) > task.max_broken_fraction * total:
         listed = "\n".join(f"  {line.split}: {line.image}: {line.reason}" for line in skipped[:LISTED])
@@ -158,12 +167,12 @@ def _readable(task: Task, data: Data, keeps: bool) -> tuple[Data, list[Skipped],
             f"({task.max_broken_fraction:g}) allows. Repair or remove them, or raise it with "
             f"--set task.max_broken_fraction=...\n{listed}{more}"
         )
-    check_classes(task, data.classes, kept)
+    check_classes(task, data.classes, {name: split for name, split in kept.items() if name != "unlabelled"})
     if rendered := rendering.to_json():
         digest.update(json.dumps(rendered).encode())
     kept = {name: replace(split, rendering=rendering) for name, split in kept.items()}
     account = data.account + Account(notes=notes_on(scans, rendering))
-    readable = replace(data, train=kept["train"], validation=kept["validation"], test=kept.get("test"), account=account)
+    readable = Data(data.classes, kept["train"], kept["validation"], kept.get("test"), account, kept.get("unlabelled"))
     return readable, skipped, sizes, digest.hexdigest()
 
 

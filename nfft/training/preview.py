@@ -20,8 +20,8 @@ def preview(config: RunConfig, count: int) -> tuple[Plan, Figure]:
     """
     plan = make_plan(config)
     recipe, seed = replace(plan.recipe, accumulation_steps=1), config.seed
-    keys = next(iter(MicroBatches(len(plan.data.train), recipe, seed, steps=range(1))))[:count]
-    images = TrainImages(plan.data.train, recipe, seed)
+    keys = next(iter(MicroBatches(len(plan.data.learned), recipe, seed, steps=range(1))))[:count]
+    images = TrainImages(plan.data.learned, recipe, seed)
     batch = Collate(recipe)([images[key] for key in keys])
     title = f"{plan.task.name}, {config.recipe}: {recipe.train_resolution} px, seed {seed}"
     pictures = batch.images.permute(0, 2, 3, 1).numpy()
@@ -30,10 +30,12 @@ def preview(config: RunConfig, count: int) -> tuple[Plan, Figure]:
 
 def captions(batch: Batch, classes: list[str]) -> list[str]:
     """The classes of each image; with their shares, a line each."""
+    # The last is of NO_LABEL.
+    names = [*classes, "no label"]
     texts = []
     for label, partner, ratio in zip(
         batch.labels.tolist(), batch.partners.tolist(), batch.ratios.tolist(), strict=True
     ):
         shares = {label: ratio, partner: 1 - ratio} if label != partner else {label: 1.0}
-        texts.append("\n".join(f"{share:.0%} {classes[index]}" for index, share in shares.items() if share >= 0.005))
+        texts.append("\n".join(f"{share:.0%} {names[index]}" for index, share in shares.items() if share >= 0.005))
     return texts

@@ -9,6 +9,7 @@ from typing import Literal, cast
 import torch
 
 from nfft.data.pictures import Pictures, changed_pictures, look_at_pictures
+from nfft.data.sources.unlabelled import unlabelled_name
 from nfft.data.splits import Split, public_source
 from nfft.distributed.accelerator import precision_of
 from nfft.errors import UserError
@@ -30,7 +31,9 @@ from nfft.runs.records import (
     Scores,
     StagesRecord,
     TaskRecord,
+    TeacherRecord,
     TrainingRecord,
+    UnlabelledRecord,
     UnusedRecord,
 )
 from nfft.training.base import BaseTrainer
@@ -41,6 +44,7 @@ def record_of(trainer: BaseTrainer) -> RunRecord:
     """run.json: what was asked, what was settled, on what machine."""
     plan, accelerator = trainer.plan, trainer.accelerator
     task, config, data, checkpoint = plan.task, plan.config, plan.data, plan.checkpoint
+    teacher = plan.teacher.checkpoint if plan.teacher is not None else None
     settings = {**asdict(plan.recipe), "total_steps": plan.total_steps}
     parameters = list(trainer.network.parameters())
     return RunRecord(
@@ -74,6 +78,9 @@ def record_of(trainer: BaseTrainer) -> RunRecord:
             pictures=PicturesRecord(
                 **vars(look_at_pictures(data.splits, config.seed, whole=task.check == "all")),
             ),
+            unlabelled=UnlabelledRecord(folder=unlabelled_name(task), images=len(data.unlabelled))
+            if data.unlabelled is not None
+            else None,
         ),
         seed=config.seed,
         model=ModelRecord(
@@ -85,6 +92,7 @@ def record_of(trainer: BaseTrainer) -> RunRecord:
             fingerprint=checkpoint.fingerprint,
             license=checkpoint.preprocessing.get("license"),
         ),
+        teacher=TeacherRecord(name=teacher.title, fingerprint=teacher.fingerprint) if teacher is not None else None,
         precision=precision_of(accelerator),
         processes=accelerator.num_processes,
         threads=torch.get_num_threads(),

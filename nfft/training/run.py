@@ -80,6 +80,7 @@ def fine_tune(
     resume: bool = False,
     push_to: str | None = None,
     private: bool | None = None,
+    teacher: str | Path | None = None,
     seed: int = 0,
     shots: int | None = None,
     precision: str = "auto",
@@ -98,6 +99,8 @@ def fine_tune(
         resume: take up the run in the folder where it was left.
         push_to: a repository of the Hub, "user/name", that the run is put into.
         private: whether that is private when it is made.
+        teacher: a run's folder, or another model that tells the task's classes apart: its probabilities are learned
+            beside the labels, and are the targets of the images in the folder task_unlabelled.
         seed: of order, augmentation and new weights.
         shots: train on so many images of each class, drawn by the seed.
         precision: "auto", "fp32", "bf16" or "fp16".
@@ -120,6 +123,7 @@ def fine_tune(
         method=method,
         model_args=model_args or {},
         settings=named,
+        teacher=str(teacher) if teacher is not None else None,
         seed=seed,
         shots=shots,
         precision=precision,
@@ -144,7 +148,11 @@ def _call(config: RunConfig) -> str:
     for name in ("recipe", "method", "model_args", "seed", "shots", "precision"):
         if (value := getattr(config, name)) != getattr(defaults, name):
             words.append(f"{name}={value!r}")
-    words += [f"{name.replace('.', '_')}={value!r}" for name, value in config.settings.items()]
+    if config.teacher is not None:
+        words.append(f"teacher={public_path(config.teacher)!r}")
+    for name, value in config.settings.items():
+        shown = public_path(value) if isinstance(value, str) else value
+        words.append(f"{name.replace('.', '_')}={shown!r}")
     return f"nfft.fine_tune({', '.join(words)})"
 
 
@@ -192,11 +200,12 @@ def _train(config: RunConfig, trackers: Sequence[Tracker]) -> None:
     check_alike(
         {
             "images": [plan.fingerprint, *map(len, plan.data.splits)],
-            "weights": plan.checkpoint.fingerprint,
+            "weights": [plan.checkpoint.fingerprint, plan.teacher and plan.teacher.checkpoint.fingerprint],
             "settings of the run": [getattr(plan.recipe, name) for name in (*DURATIONS, "accumulation_steps")],
         }
     )
     trainer: BaseTrainer = plan.method.trainer(plan, accelerator, folder)
+    plan = trainer.plan
     record = record_of(trainer)
     notes += lone_process() + plan.notes + trainer.thread_lines + trainer.loading_lines()
     everyone = Everyone([MetricsFile(folder), *trackers] if is_main else [])

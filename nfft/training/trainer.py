@@ -37,6 +37,7 @@ from nfft.training.head_start import fit_classifier, put_classifier
 from nfft.training.memory import COPIES, fewest_parts, learns_from_one
 from nfft.training.plan import Plan
 from nfft.training.step import optimizer_step, prepare_training, step_seed
+from nfft.training.teacher import Lesson, learned_from, lesson_of
 from nfft.training.tracking import Tracker
 
 # Beside the checkpoint that each evaluation saves.
@@ -107,12 +108,13 @@ class Trainer(BaseTrainer):
         self._check_parts(recipe)
         plan.method.prepare(self.network)
         self.training = prepare_training(self.network, recipe, accelerator, plan.method)
+        self.lesson = self._learn()
         self.decoded = self._decode()
         # No gradients are kept, so more images fit than a process has in a training step.
         room = 4 * recipe.batch_size // (recipe.parts * accelerator.num_processes)
         self.predictor = self.new_predictor(min(EVALUATION_BATCH, room), keeps_views=True)
         if recipe.total_steps is None and recipe.minutes is not None:
-            self.plan = replace(plan, recipe=self._fitted(recipe))
+            self.plan = replace(self.plan, recipe=self._fitted(recipe))
         self.tally = Tally()
         self.validation: dict[str, Predictions] = {}
         self.saved: Path | None = None
@@ -157,6 +159,8 @@ class Trainer(BaseTrainer):
         previous: Launched | None = None
         stopping = voted = False
 
+        if self.lesson is not None and accelerator.is_main_process:
+            self.lesson.keep(self.folder)
         batches = iter(self._train_loader(recipe, range(training.step, total_steps)))
         training.model.train()
         self.measured_at = time.perf_counter()
@@ -188,7 +192,7 @@ class Trainer(BaseTrainer):
             else:
                 previous = launched
             if stopping or is_evaluated or accelerator.num_processes == 1:
-                self.note_broken(self.plan.data.train, of_all(broken, accelerator.num_processes))
+                self.note_broken(self.plan.data.learned, of_all(broken, accelerator.num_processes))
                 broken = []
 
             # ---- evaluate and save, where it is time
@@ -256,7 +260,7 @@ class Trainer(BaseTrainer):
     def _train_loader(self, recipe: Recipe, steps: range) -> DataLoader:
         """This process's micro-batches of these steps."""
         return train_loader(
-            self.plan.data.train,
+            self.plan.data.learned,
             recipe,
             self.plan.config.seed,
             steps=steps,
@@ -451,12 +455,25 @@ class Trainer(BaseTrainer):
             f"at {recipe.train_resolution} px. Use {fewer}--batch-size {2 * recipe.parts * processes} or more."
         )
 
+    def _learn(self) -> Lesson | None:
+        """Have the teacher say what it knows, where there is one: the images and their targets are by that."""
+        plan = self.plan
+        if plan.teacher is None:
+            return None
+        lesson = lesson_of(
+            plan.teacher, plan.task, plan.data, plan.recipe, self.accelerator, self.folder, plan.fingerprint,
+            workers=self.workers,
+        )  # fmt: skip
+        data, self.training.objective = learned_from(lesson, plan.data, plan.recipe)
+        self.plan = replace(plan, data=data)
+        return lesson
+
     def _decode(self) -> Decoded | None:
         """The training images, decoded by a process of each machine for all; None where they are too large for that.
 
         A small split has been decoded already, when the images were looked at.
         """
-        images, pixels = self.plan.data.train, self.plan.pixels
+        images, pixels = self.plan.data.learned, self.plan.pixels
         if not fits_cache(images, pixels):
             return None
         recipe = self.plan.recipe

@@ -45,10 +45,10 @@ class Loop(Trainer):
             recipe=recipe,
             config=SimpleNamespace(seed=seed),
             total_steps=total_steps,
-            data=SimpleNamespace(train=None, validation=None),
+            data=SimpleNamespace(learned=None, validation=None),
         )
         self.predictor = SimpleNamespace(inference=SimpleNamespace(normalized=to_input))
-        self.tally, self.saved, self.began = Tally(), None, time.monotonic()
+        self.tally, self.saved, self.lesson, self.began = Tally(), None, None, time.monotonic()
         self.saved_at = self.measured_at = self.began
         self.saves: list[int] = []
 

@@ -67,6 +67,19 @@ class Files(list[str]):
         return np.array([status_of(path) for path in self], np.int64).reshape(-1, 3)
 
 
+class Joined(Sequence):
+    """Images of two sources, one after the other."""
+
+    def __init__(self, first: Sequence[RawImage], second: Sequence[RawImage]) -> None:
+        self.first, self.second = first, second
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def __getitem__(self, index: int) -> RawImage:  # type: ignore[override]
+        return self.first[index] if index < len(self.first) else self.second[index - len(self.first)]
+
+
 def status_of(path: str) -> tuple[int, int, int]:
     """The size of a file, the time of its last change in ns and its inode; -1 where there is none."""
     try:
