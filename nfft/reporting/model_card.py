@@ -27,7 +27,7 @@ FEW = 2000  # images on which chance adds to a calibration error
 FILTERS = (
     markdown.amount, markdown.counted, markdown.duration, markdown.escape, markdown.fenced, markdown.listed,
     markdown.literal, markdown.memory, markdown.millions, markdown.named, markdown.percent, markdown.setting,
-    in_markdown, named_views,
+    markdown.weights, in_markdown, named_views,
 )  # fmt: skip
 
 

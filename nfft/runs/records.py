@@ -380,7 +380,8 @@ class Results(Record):
     """results.json: which weights were kept, and how good they are.
 
     Attributes:
-        weights: that were kept: "raw", or "ema" for the average.
+        weights: that were kept: "raw", or "ema" for the average; of further ones, "ema-0.99" is that of this decay,
+            "soup" the mean of all these, and "last-3" the mean of the raw weights at the last three evaluations.
         candidates: of which validation chose, by name.
         validation, test: scores of the weights that were kept; `test` is null where the task has no such split.
         training: what it took.
@@ -434,7 +435,7 @@ class ValidationMetrics(Record):
     Attributes:
         kind: of the line.
         step: after which it was.
-        weights: "raw", or "ema" for the average.
+        weights: "raw", or "ema" for the average; others as in results.json.
         loss, top1: of these.
     """
 
