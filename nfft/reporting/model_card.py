@@ -74,6 +74,7 @@ def render_card(
         "few": FEW,
         "staged": len(results.stages.stages) if results.stages is not None else 0,
         "last": results.stages,
+        "soup": results.soup,
         "adapter": run.method.artifact == "adapter",
         "base": run.model.name,
         "classes_count": len(run.data.classes),
