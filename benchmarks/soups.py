@@ -3,9 +3,9 @@
     nfft compare --task digits --methods full --seeds 9 --output-dir runs/digits
     python benchmarks/soups.py runs/soups runs/digits/full --size 3
 
-Each argument is how the names of runs begin that differ in their seeds, as for `nfft soup`. They are taken `--size` at a
-time, no run twice, so that the soups are independent of each other: the more seeds, the narrower the intervals. A soup
-costs what all of its runs cost together. One that is complete under OUT is not made again.
+Each argument is how the names of runs begin that differ in their seeds, as for `nfft soup`. They are taken `--size` at
+a time, no run twice, so that the soups are independent of each other: the more seeds, the narrower the intervals. A
+soup costs what all of its runs cost together. One that is complete under OUT is not made again.
 """
 
 import argparse

@@ -6,8 +6,8 @@ STUDY = Study(
     name="averages",
     title="Averages of several decays, their soup, and the mean of the last evaluations",
     question=(
-        "What does a run gain whose validation may choose among more sets of weights, all from the same steps: averages "
-        "of constant decays and their soup, the mean of the weights at its last evaluations, or both?"
+        "What does a run gain whose validation may choose among more weights, all from the same steps: averages of "
+        "constant decays and their soup, the mean of the weights at its last evaluations, or both?"
     ),
     rows={
         "raw and average": {},

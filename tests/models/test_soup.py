@@ -11,7 +11,8 @@ from nfft.models.soup import gathers_statistics, greedy, model_stock
 from nfft.optim.averages import mean_of
 
 SHAPES: dict[str, tuple[int, ...]] = {
-    "stem.weight": (4, 3, 3, 3), "stem.gain": (4, 1, 1, 1), "stem.bias": (4,), "skipinit_gain": (), "head.weight": (5, 4),
+    "stem.weight": (4, 3, 3, 3), "stem.gain": (4, 1, 1, 1), "stem.bias": (4,), "skipinit_gain": (),
+    "head.weight": (5, 4),
 }  # fmt: skip
 Arrays = dict[str, np.ndarray]
 
