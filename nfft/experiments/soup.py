@@ -15,6 +15,7 @@ from nfft.auto import AutoNFNet
 from nfft.command_line import public_path
 from nfft.config.task import Task
 from nfft.data.decode import evaluation_view
+from nfft.data.sources.memory import task_of
 from nfft.data.splits import Data, Split
 from nfft.data.workers import workers_end
 from nfft.distributed.accelerator import default_workers, make_accelerator, precision_of, set_threads
@@ -54,7 +55,7 @@ def soup(
     output_dir: str | Path,
     kind: Kind = "uniform",
     *,
-    task: str | Path | Task | None = None,
+    task: Any = None,
     base: str | Path | None = None,
     precision: str = "auto",
     **settings: Any,
@@ -67,7 +68,8 @@ def soup(
         output_dir: a new folder, which is like that of a run.
         kind: "uniform" for the mean; "greedy" for the mean of those that, from the best on, do not lower its top-1 on
             validation; "stock" for Model Stock, between the mean and the pre-trained weights.
-        task: what the runs were trained on, where they do not say where that is on this machine, as of files.
+        task: what the runs were trained on, as for `fine_tune`, where they do not say where that is on this machine, as
+            of files and of data in memory.
         base: the pre-trained weights, for "stock", where they are in a folder.
         precision: "fp32", "bf16", "fp16", or "auto": bf16 where the device is fast at it, else fp32.
         settings: of the task, such as label="species", where the first run had others.
@@ -87,7 +89,7 @@ def soup(
         names,
         Path(output_dir),
         kind,
-        task=task,
+        task=task if task is None or isinstance(task, str | Path | Task) else task_of(task),
         base=base,
         precision=precision,
         settings=settings,

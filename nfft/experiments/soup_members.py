@@ -137,7 +137,8 @@ def open_members(members: Sequence[Member]) -> tuple[AutoNFNet, list[State]]:
     Raises:
         UserError: for a network that cannot be loaded, or whose weights have no mean.
     """
-    models = [AutoNFNet.from_pretrained(member.folder) for member in members]
+    # In full: a folder here may be called as the packaged checkpoint is.
+    models = [AutoNFNet.from_pretrained(member.folder.absolute()) for member in members]
     first = models[0]
     for member, model in zip(members, models, strict=True):
         if isinstance(model.network, StagedNetwork):
