@@ -87,6 +87,7 @@ def test_a_soup_is_a_runs_folder(runs: Path, tmp_path: Path, capsys: pytest.Capt
     assert not [path.name for path in tmp_path.iterdir() if path.name != "soup"]
 
 
+@pytest.mark.slow
 def test_greedy_leaves_out_what_lowers_the_score(runs: Path, tmp_path: Path) -> None:
     made = nfft.soup([runs / "full-2", nfft.Run(runs / "full-1"), str(runs / "full-0")], tmp_path / "soup", "greedy")
     spoiled, *others = made.results.soup.members
@@ -98,6 +99,7 @@ def test_greedy_leaves_out_what_lowers_the_score(runs: Path, tmp_path: Path) -> 
     assert made.record.command == "nfft.soup(['path/to/full-2', 'path/to/full-1', 'path/to/full-0'], kind='greedy')"
 
 
+@pytest.mark.slow
 def test_model_stock_lies_between_the_mean_and_the_pretrained_weights(runs: Path, tmp_path: Path) -> None:
     made = nfft.soup([runs / "full-0", runs / "full-1"], tmp_path / "soup", "stock")
     assert 0 < made.results.soup.share < 1
