@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nfft.config.study import Study as Study
     from nfft.config.task import Task as Task
     from nfft.errors import UserError as UserError
+    from nfft.experiments.soup import soup as soup
     from nfft.models.folding import fold as fold
     from nfft.models.lora import LAYERS as LAYERS
     from nfft.optim.agc import clip_before_each_step as clip_before_each_step
@@ -36,6 +37,7 @@ _PUBLIC = {
     "evaluate": "auto",
     "fold": "models.folding",
     "fine_tune": "training.run",
+    "soup": "experiments.soup",
     "Run": "training.run",
     "Interrupted": "training.run",
     # What files of tasks, recipes, methods and studies are made of.

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -168,6 +169,47 @@ def make_folder(folder: Path) -> list[Path]:
     for path in missing:
         sync(path.parent)
     return missing
+
+
+@contextmanager
+def new_folder(target: Path, option: str) -> Iterator[Path]:
+    """Make a folder whole: inside, its files are written under another name beside it, which it then loses.
+
+    What was killed in between is only to be repeated.
+
+    Args:
+        target: where there is nothing yet, or an empty folder.
+        option: by which it was named.
+
+    Yields:
+        The folder to write into.
+
+    Raises:
+        UserError: when there is something already, or another process is writing it.
+    """
+    check_new_folder(target, option)
+    target = target.resolve()
+    make_folder(target.parent)
+    unfinished = target.with_name(f".{target.name}.merging")
+    with locked(unfinished.with_name(f"{unfinished.name}.lock")) as mine:
+        if not mine:
+            raise UserError(f"another process is writing {target}. Wait for it, or stop it.")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        make_folder(unfinished)
+        yield unfinished
+        unfinished.replace(target)
+        sync(target.parent)
+
+
+def check_new_folder(target: Path, option: str) -> None:
+    """See that a folder can be made at `target`, before the work whose outcome it is to hold.
+
+    Raises:
+        UserError: saying what is in the way.
+    """
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise UserError(f"{option}{target} is there already. Choose another folder.")
+    check_writable(target / "config.json", option.strip() or "the folder")
 
 
 def remove_unfinished(folder: Path, is_ours: Callable[[str], bool]) -> None:

@@ -12,5 +12,6 @@ COMMANDS = {
     "push": "Put a run's network, card, results and plots on the Hub, as one commit.",
     "card": "Write a run's README.md anew; sections written by hand stay.",
     "merge": "Make a whole network of an adapter and its base, which is fetched by itself.",
+    "soup": "Make one network of the weights of several runs, scored and written down as a run is.",
     "export": "Write a network as a file that runs without nfft, checked against torch.",
 }

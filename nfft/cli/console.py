@@ -152,7 +152,7 @@ def announce(start: Start) -> None:
 
 def farewell(folder: Path, results: Results) -> None:
     """Say how good the network is and where everything lies."""
-    if "ema" in results.candidates:
+    if len(results.candidates) > 1:
         compared = " against ".join(f"{name} {scores.top1:.2%}" for name, scores in results.candidates.items())
         print(f"\nkept the {results.weights} weights: validation top-1 {compared}")
     training, start = results.training, results.head_start

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from annotated_types import Interval, Le
 
-from nfft.config.fields import check_bounds, check_type, expectations, incidental
+from nfft.config.fields import check_bounds, check_type, expectations, incidental, shown
 from nfft.config.optimizer import OptimizerName, usual_settings
 from nfft.errors import UserError
 from nfft.optim.schedule import train_side
@@ -49,6 +49,8 @@ class Facts:
 
 
 DURATIONS = ("total_steps", "epochs", "minutes")
+# Each is a copy of the network.
+MOST_AVERAGES = 8
 
 
 def clipping_for(batch_size: int) -> float:
@@ -91,6 +93,12 @@ class Recipe:
     sam_share: Annotated[float, Interval(gt=0, le=1)] = 0.2
     ema_decay: Annotated[float, Interval(ge=0, lt=1)] | None
     ema_warmup: bool = True
+
+    # More weights for validation to choose from at the end, beside the raw ones and the average: averages of constant
+    # decays, such as 0.99,0.999, with the uniform soup of all these; and the mean of the raw weights at the last so
+    # many evaluations. Each takes room for a copy of the network, and another scoring of the validation split.
+    averages: str | None = None
+    soup_of_last: Annotated[int, Interval(ge=2, le=100)] | None = None
 
     # Regularization.
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
@@ -150,6 +158,13 @@ class Recipe:
                 f"test_margin={self.test_margin} leaves less than a third of an image to be seen at "
                 f"test_resolution={self.test_resolution}. Use --set test_margin={2 * self.test_resolution} or less."
             )
+        decays_of(self.averages)
+        # Of a run by the minute, there are as many evaluations as fit.
+        if self.soup_of_last is not None and self.soup_of_last > self.evaluations and self.minutes is None:
+            raise UserError(
+                f"soup_of_last={self.soup_of_last}: a run of evaluations={self.evaluations} has no more. Use --set "
+                f"evaluations={self.soup_of_last}, or a smaller soup_of_last."
+            )
 
     @property
     def parts(self) -> int:
@@ -174,6 +189,27 @@ class Recipe:
             return self.total_steps
         assert self.epochs is not None, "how many fit into minutes is known once some have been taken"
         return max(1, round(self.epochs * images / self.batch_size))
+
+
+def decays_of(averages: str | None) -> tuple[float, ...]:
+    """The decays that the setting `averages` names, as they stand there.
+
+    Raises:
+        UserError: for what is no decay, one that is named twice, or too many.
+    """
+    if averages is None:
+        return ()
+    try:
+        decays = tuple(float(text) for text in averages.split(","))
+    except ValueError:
+        decays = ()
+    is_each = all(0 <= decay < 1 for decay in decays) and len(set(decays)) == len(decays)
+    if not (is_each and 1 <= len(decays) <= MOST_AVERAGES):
+        raise UserError(
+            f"averages must be up to {MOST_AVERAGES} decays of at least 0 and below 1 with commas between them, each "
+            f"once, such as 0.99,0.999; got {shown(averages)}. Change it with --set averages=..."
+        )
+    return decays
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:

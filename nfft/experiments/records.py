@@ -137,7 +137,7 @@ class StudyRecord(Record):
         row, column, seed: of the table; row and column are null for a run that others start from.
         split, count, top1, loss: what the table is of: scores on test, or on validation where there is no test split
             or the study is of averaged weights.
-        weights: that were kept, "raw" or "ema".
+        weights: that were kept, as in results.json.
         candidates, training: as in results.json.
         run: run.json, without the names of classes.
     """

@@ -48,6 +48,16 @@ def fenced(text: Any, language: str = "") -> str:
     return "\n".join([fence + language, *lines, fence])
 
 
+def weights(name: str) -> str:
+    """A set of weights of a run, by its name in results.json: "raw weights", "averaged (EMA) weights"."""
+    if name.startswith("ema-"):
+        return f"averaged weights of decay {escape(name.removeprefix('ema-'))}"
+    if name.startswith("last-"):
+        return f"mean weights of the last {escape(name.removeprefix('last-'))} evaluations"
+    known_names = {"raw": "raw weights", "ema": "averaged (EMA) weights", "soup": "soup of raw and averaged weights"}
+    return known_names.get(name, f"{escape(name)} weights")
+
+
 def literal(text: str) -> str:
     """`text` as a string in Python code."""
     return json.dumps(printable(text), ensure_ascii=False)

@@ -27,7 +27,7 @@ FEW = 2000  # images on which chance adds to a calibration error
 FILTERS = (
     markdown.amount, markdown.counted, markdown.duration, markdown.escape, markdown.fenced, markdown.listed,
     markdown.literal, markdown.memory, markdown.millions, markdown.named, markdown.percent, markdown.setting,
-    in_markdown, named_views,
+    markdown.weights, in_markdown, named_views,
 )  # fmt: skip
 
 
@@ -74,6 +74,7 @@ def render_card(
         "few": FEW,
         "staged": len(results.stages.stages) if results.stages is not None else 0,
         "last": results.stages,
+        "soup": results.soup,
         "adapter": run.method.artifact == "adapter",
         "base": run.model.name,
         "classes_count": len(run.data.classes),

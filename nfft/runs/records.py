@@ -27,6 +27,7 @@ class TaskRecord(Record):
         source: an id on the Hub, or in words where the data are local.
         title, homepage, citation, license, note: for the card, as the task has them.
         metric: the figure that a card quotes.
+        settings: of the task, that were asked for; left out where there are none.
     """
 
     name: str = labeled("task")
@@ -37,6 +38,7 @@ class TaskRecord(Record):
     license: str | None = incidental(default=None)
     metric: Literal["top1", "mean_per_class"] = incidental(default="top1")
     note: str | None = incidental(default=None)
+    settings: dict[str, Any] | None = dataclasses.field(default=None, metadata={**OMITTED, "incidental": True})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -421,16 +423,54 @@ class HeadStartRecord(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SoupMember(Record):
+    """A run whose weights a soup may have.
+
+    Attributes:
+        name: of its folder.
+        method, seed: of the run.
+        validation: its scores, measured as the soup's are.
+        kept: whether the soup has its weights; a greedy one leaves some out.
+    """
+
+    name: str
+    method: str
+    seed: int
+    validation: Candidate
+    kept: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoupRecord(Record):
+    """Of which runs a network is a soup.
+
+    Attributes:
+        kind: "uniform" for the mean, "greedy" for the mean of those that do not lower its top-1 on validation, "stock"
+            for what lies between the mean and the pre-trained weights, by the angles between the runs.
+        members: the runs, in the order in which they were named.
+        share: of the mean, in the mean over all numbers, where the rest is the pre-trained weights'; left out for other
+            kinds.
+    """
+
+    kind: Literal["uniform", "greedy", "stock"]
+    members: tuple[SoupMember, ...]
+    share: float | None = dataclasses.field(default=None, metadata=OMITTED)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Results(Record):
     """results.json: which weights were kept, and how good they are.
 
     Attributes:
-        weights: that were kept: "raw", or "ema" for the average.
+        weights: that were kept: "raw", or "ema" for the average; of further ones, "ema-0.99" is that of this decay,
+            "soup" the mean of all these, and "last-3" the mean of the raw weights at the last three evaluations.
+            Of a soup of runs, "soup".
         candidates: of which validation chose, by name.
         validation, test: scores of the weights that were kept; `test` is null where the task has no such split.
         training: what it took.
         stages: of a classifier that sees several stages of the network; left out where the last layer is all.
         head_start: the classifier that training began with, where `method.start=probe` fitted one.
+        soup: of which runs this is one; left out for a run. Then `training` is what all of them took together.
         files: SHA-256 of the network and the plots, by name, as they were written; left out by earlier releases.
     """
 
@@ -441,6 +481,7 @@ class Results(Record):
     training: TrainingRecord
     stages: StagesRecord | None = dataclasses.field(default=None, metadata=OMITTED)
     head_start: HeadStartRecord | None = dataclasses.field(default=None, metadata=OMITTED)
+    soup: SoupRecord | None = dataclasses.field(default=None, metadata=OMITTED)
     files: dict[str, str] | None = dataclasses.field(default=None, metadata=OMITTED)
 
     @property
@@ -481,7 +522,7 @@ class ValidationMetrics(Record):
     Attributes:
         kind: of the line.
         step: after which it was.
-        weights: "raw", or "ema" for the average.
+        weights: "raw", or "ema" for the average; others as in results.json.
         loss, top1: of these.
     """
 

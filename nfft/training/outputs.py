@@ -1,6 +1,7 @@
 """What a run leaves for others: the network, results.json, plots and the card."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from nfft.files import fingerprint_of, sync
 from nfft.models.transforms import squash_preprocessing
@@ -25,12 +26,18 @@ def write_outputs(trainer: BaseTrainer, record: RunRecord, results: Results) -> 
         classes=plan.data.classes,
         preprocessing=squash_preprocessing(checkpoint, recipe.test_resolution, recipe.test_margin),
     )
-    title = f"{record.model.name} on {record.task.name}"
     metrics = read_metrics(folder)
-    save_figure((plot_penalties if results.training.is_solved else plot_curves)(metrics, title), folder / CURVES)
-    save_figure(plot_confusion(results.quoted, f"{title}, {results.quoted.split}"), folder / CONFUSION)
-    write_card(folder, results=results)
+    plot = plot_penalties if results.training.is_solved else plot_curves
+    save_figure(plot(metrics, f"{record.model.name} on {record.task.name}"), folder / CURVES)
     sync(folder / METRICS)
+    write_results_of(folder, record, results)
+
+
+def write_results_of(folder: Path, record: RunRecord, results: Results) -> None:
+    """What follows from a network that is there and its scores: the confusion matrix, the card and results.json."""
+    title = f"{record.model.name} on {record.task.name}, {results.quoted.split}"
+    save_figure(plot_confusion(results.quoted, title), folder / CONFUSION)
+    write_card(folder, results=results)
     # The last: where it is, the run has ended and is whole.
     written = [name for name in (*NETWORK, CURVES, CONFUSION) if (folder / name).is_file()]
     write_results(folder, replace(results, files={name: fingerprint_of(folder / name) for name in written}))

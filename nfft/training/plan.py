@@ -124,6 +124,16 @@ def make_plan(config: RunConfig, *, keeps: bool = False) -> Plan:
     return Plan(config, task, data, skipped, pixels, fingerprint, checkpoint, recipe, method, had_stages, teacher)
 
 
+def readable_data(task: Task) -> tuple[Data, list[Skipped], str]:
+    """A task's data as a run has them: without the images that cannot be read, those, and the fingerprint of all.
+
+    Raises:
+        UserError: as a run would.
+    """
+    data, skipped, _, fingerprint = _readable(task, load_data(task), keeps=False)
+    return data, skipped, fingerprint
+
+
 def check_shots(config: RunConfig) -> None:
     """See that a run's data have as many training images of each class as it is to draw, and a test split.
 
@@ -131,7 +141,7 @@ def check_shots(config: RunConfig) -> None:
         UserError: as the run would.
     """
     task = read_config(config).task
-    data, *_ = _readable(task, load_data(task), keeps=False)
+    data, *_ = readable_data(task)
     if config.shots is not None:
         draw_shots(data, config.shots, config.seed)
 

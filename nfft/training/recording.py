@@ -4,10 +4,12 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 
+from nfft.command_line import public_path
+from nfft.config.run_config import RunConfig
 from nfft.data.pictures import Pictures, changed_pictures, look_at_pictures
 from nfft.data.sources.unlabelled import unlabelled_name
 from nfft.data.splits import Split, public_source
@@ -59,6 +61,7 @@ def record_of(trainer: BaseTrainer) -> RunRecord:
             license=task.license,
             metric=cast(Literal["top1", "mean_per_class"], task.metric),  # Task has seen to it
             note=task.note,
+            settings=_task_settings(config) or None,
         ),
         recipe=RecipeRecord(
             name=config.recipe, settings={name: value for name, value in settings.items() if plan.method.heeds(name)}
@@ -99,6 +102,13 @@ def record_of(trainer: BaseTrainer) -> RunRecord:
         versions=versions(),
         hardware=HardwareRecord(**hardware(str(accelerator.device))),
     )
+
+
+def _task_settings(config: RunConfig) -> dict[str, Any]:
+    """Settings of the task, for others to read: of paths only the last parts."""
+    asked = {name.removeprefix("task."): value for name, value in config.settings.items() if name.startswith("task.")}
+    plain = (bool, int, float, type(None))
+    return {name: value if isinstance(value, plain) else public_path(str(value)) for name, value in asked.items()}
 
 
 def check_pictures(folder: Path, started: RunRecord, now: RunRecord, splits: Sequence[Split]) -> list[str]:

@@ -10,9 +10,10 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from nfft.config.method import Method
-from nfft.config.recipe import Recipe
+from nfft.config.recipe import Recipe, decays_of
 from nfft.data.loader import Batch
 from nfft.errors import UserError
+from nfft.optim.averages import Averages
 from nfft.optim.ema import Ema
 from nfft.optim.optimizers import make_optimizer
 from nfft.optim.param_groups import classifier, optimizer_groups
@@ -30,6 +31,7 @@ class Training:
         model: the same, wrapped by accelerate for precision and processes.
         optimizer: the recipe's, wrapped by accelerate for the scaler of fp16.
         ema: the average of the weights, or None.
+        averages: further ones, or None.
         update: AGC, a step of the optimizer and one of the average.
         objective: what the steps minimize.
         method: what of the network is trained.
@@ -43,10 +45,11 @@ class Training:
     update: Update
     objective: Objective
     method: Method = field(default_factory=Method)
+    averages: Averages | None = None
     step: int = 0
 
     def state(self) -> dict[str, Tensor]:
-        """What it goes on from, by name: `model.` weights and buffers, `optimizer.` and what it is, `ema.`."""
+        """What it goes on from, by name: `model.` weights and buffers, `optimizer.`, `ema.` and `averages.`."""
         kept = {
             f"optimizer.{kind}.{name}": value
             for name, parameter in self.network.named_parameters()
@@ -54,10 +57,12 @@ class Training:
             if isinstance(value, Tensor)
         }
         average = self.ema.average if self.ema is not None else {}
+        further = self.averages.state() if self.averages is not None else {}
         return {
             **{f"model.{name}": tensor for name, tensor in self.network.state_dict().items()},
             **kept,
             **{f"ema.{name}": tensor for name, tensor in average.items()},
+            **{f"averages.{name}": tensor for name, tensor in further.items()},
         }
 
     def load(self, state: Mapping[str, Tensor], step: int) -> None:
@@ -75,6 +80,8 @@ class Training:
             for name, tensor in self.ema.average.items():
                 tensor.copy_(state[f"ema.{name}"])
             self.ema.step = step
+        if self.averages is not None:
+            self.averages.load({name.removeprefix("averages."): state[name] for name in state})
         self.step = step
 
     def _placed(self, kind: str, tensor: Tensor, parameter: Tensor) -> Tensor:
@@ -106,6 +113,8 @@ def prepare_training(
         fused=accelerator.scaler is None and accelerator.device.type in ("cpu", "cuda"),
     )
     ema = Ema(network, recipe.ema_decay, recipe.ema_warmup) if recipe.ema_decay is not None else None
+    decays, last = decays_of(recipe.averages), recipe.soup_of_last
+    averages = Averages(network, decays, last) if decays or last is not None else None
     if recipe.gradient_checkpointing:
         try:
             network.set_grad_checkpointing(True)  # type: ignore[operator]
@@ -118,7 +127,7 @@ def prepare_training(
     scaled = accelerator.scaler is not None
     update = fastest_update(network, optimizer, ema, scaled=scaled, whole_gains=recipe.clip_whole_gains)
     objective = objective_of(recipe, classifier(network).weight.shape[0])
-    return Training(network, model, optimizer, ema, update, objective, method)
+    return Training(network, model, optimizer, ema, update, objective, method, averages)
 
 
 def optimizer_step(
@@ -152,6 +161,8 @@ def optimizer_step(
     accelerator.unscale_gradients(training.optimizer)
     floors = training.method.floors(training.network)
     share_clipped = training.update(clipping=recipe.clipping, floors=floors)
+    if training.averages is not None:
+        training.averages.update(training.network)
     training.optimizer.zero_grad()
     return torch.stack(losses).mean(), torch.stack(hits).mean(), share_clipped
 

@@ -3,7 +3,7 @@
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from nfft.distributed.accelerator import of_all
 from nfft.errors import LocalError, UserError
 from nfft.evaluation.metrics import Predictions
 from nfft.files import sync
+from nfft.models.build import is_normalized
 from nfft.optim.schedule import learning_rate
 from nfft.runs.folder import CHECKPOINTS, FEATURES, METRICS
 from nfft.runs.records import StepMetrics, ValidationMetrics
@@ -106,6 +107,7 @@ class Trainer(BaseTrainer):
         recipe = replace(recipe, accumulation_steps=recipe.accumulation_steps or self._fewest_parts(recipe))
         self.plan = replace(plan, recipe=recipe)
         self._check_parts(recipe)
+        self._check_averages(recipe)
         plan.method.prepare(self.network)
         self.training = prepare_training(self.network, recipe, accelerator, plan.method)
         self.lesson = self._learn()
@@ -197,6 +199,8 @@ class Trainer(BaseTrainer):
 
             # ---- evaluate and save, where it is time
             if is_evaluated:
+                if training.averages is not None:
+                    training.averages.note_evaluation(training.network, training.step, evaluated)
                 self._validate(tracker)
             is_late = accelerator.is_main_process and time.monotonic() - self.saved_at > SAVE_SECONDS
             if is_late and previous is not None and self._is_sound(previous):
@@ -292,8 +296,16 @@ class Trainer(BaseTrainer):
 
     @property
     def candidates(self) -> list[str]:
-        """The weights a run ends with: "raw" and, where the recipe averages, "ema"."""
-        return ["raw"] if self.training.ema is None else ["raw", "ema"]
+        """The weights a run ends with: "raw" and, where the recipe averages, "ema" and the names of further ones."""
+        ema, averages = self.training.ema, self.training.averages
+        return ["raw", *(["ema"] if ema is not None else []), *(averages.candidates() if averages is not None else [])]
+
+    def _weights(self, name: str) -> Mapping[str, Tensor] | None:
+        """One of the candidates; None for those that the network has now."""
+        ema, averages = self.training.ema, self.training.averages
+        if name == "ema" and ema is not None:
+            return ema.average
+        return averages.weights(name, self.training.network, ema) if averages is not None and name != "raw" else None
 
     @property
     def leading(self) -> str:
@@ -354,9 +366,8 @@ class Trainer(BaseTrainer):
         # The last step has scored them already, unless the run was resumed after it.
         validation = self.validation or self.predict(self.plan.data.validation, self.candidates)
         best = max(validation, key=lambda weights: (validation[weights].top1, -validation[weights].loss))
-        if best == "ema":
-            assert self.training.ema is not None
-            self.network.load_state_dict(self.training.ema.average)
+        if (kept := self._weights(best)) is not None:
+            self.network.load_state_dict(kept)
         test = self.plan.data.test
         tested = self.predict(test, ["raw"])["raw"] if test is not None else None
         return Outcome(best, validation, tested, self._effort(), head_start=self.head_start)
@@ -372,11 +383,9 @@ class Trainer(BaseTrainer):
         )
 
     def predict(self, split: Split, candidates: list[str]) -> dict[str, Predictions]:
-        """Predictions over all of `split` with "raw" and "ema" weights, gathered from every process."""
+        """Predictions over all of `split` with each of several sets of weights, gathered from every process."""
         self._share_buffers()
-        ema = self.training.ema
-        tensors = {"raw": None, "ema": ema.average if ema is not None else None}
-        networks = {weights: self.predictor.folded(self.network, tensors[weights]) for weights in candidates}
+        networks = {weights: self.predictor.folded(self.network, self._weights(weights)) for weights in candidates}
         predictions = self.predictor.predict(networks, split)
         self.note_broken(split, next(iter(predictions.values())).broken)
         return predictions
@@ -467,6 +476,15 @@ class Trainer(BaseTrainer):
         data, self.training.objective = learned_from(lesson, plan.data, plan.recipe)
         self.plan = replace(plan, data=data)
         return lesson
+
+    def _check_averages(self, recipe: Recipe) -> None:
+        """See that the weights of several steps make a network: running statistics are those of their own weights."""
+        if is_normalized(self.network) and (recipe.averages is not None or recipe.soup_of_last is not None):
+            name = "averages" if recipe.averages is not None else "soup_of_last"
+            raise UserError(
+                f"{self.plan.checkpoint.architecture} has batch normalization, whose statistics are of no mean of "
+                f"weights. Use --set {name}=none."
+            )
 
     def _decode(self) -> Decoded | None:
         """The training images, decoded by a process of each machine for all; None where they are too large for that.

@@ -31,7 +31,7 @@ def metrics(folder: Path) -> list[dict]:
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     settings = [
         *("--steps", "10", "--batch-size", "32", "--precision", "fp32"),
-        *("--set", "mixup=0.2", "--set", "cutmix=true", "--set", "evaluations=1"),
+        *("--set", "mixup=0.2", "--set", "cutmix=true", "--set", "evaluations=1", "--set", "averages=0.8"),
     ]
     one, two = tmp_path / "one", tmp_path / "two"
     assert finetune.main([*NETWORK, *settings, "--output-dir", str(one)]) == 0

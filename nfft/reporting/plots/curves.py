@@ -14,7 +14,7 @@ from nfft.text import shorten
 
 # Weights, what the legend calls them, color and marker.
 VALIDATION = (("raw", "raw weights", RAW, "o"), ("ema", "averaged weights (EMA)", "#009988", "s"))
-RATE, CLIPPED = "#555555", "#AA3377"
+RATE, CLIPPED, OTHERS = "#555555", "#AA3377", "#777777"
 
 
 def plot_curves(metrics: Sequence[Metrics], title: str) -> Figure:
@@ -53,6 +53,12 @@ def _draw_progress(axes: Axes, metrics: Sequence[Metrics], name: str, scale: flo
             style: dict[str, Any] = {"color": color, "marker": marker, "markersize": 4, "linewidth": 1.4}
             axes.plot(steps, scale * values, label=f"validation, {label}", **style)
             ends.append((scale * values, color))
+    named = {weights for weights, *_ in VALIDATION}
+    others = [line for line in metrics if isinstance(line, ValidationMetrics) and line.weights not in named]
+    if others:
+        # Each is scored once, at the end.
+        steps, values = _series(others, name)
+        axes.plot(steps, scale * values, "x", color=OTHERS, markersize=4, label="validation, further weights")
     strip(axes)
     _label_ends(axes, ends, digits)
 
