@@ -163,3 +163,31 @@ def test_a_study_file_of_an_older_release(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", [*ROOT.glob("tasks/*.py"), *ROOT.glob("studies/*.py")], ids=lambda path: path.stem)
 def test_files_to_copy_import_what_is_public(path: Path) -> None:
     assert not re.search(r"^from nfft\.config\.\w+ import (?!Settings$)", path.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("images", "classes", "pretrained", "epochs", "rate", "mixes"),
+    [
+        (100, 5, True, 15.0, 0.035, True),  # 20 of a class
+        (220, 2, True, 13.9, 0.035, False),
+        (2_640, 5, True, 17.9, 0.1, False),
+        (1_281_167, 1_000, True, 10.1, 0.1, True),
+        (2_640, 5, False, 36.8, 0.1, False),
+    ],
+)
+def test_auto_by_images_of_a_class(
+    images: int, classes: int, pretrained: bool, epochs: float, rate: float, mixes: bool
+) -> None:
+    facts = Facts(images, classes, 150, "test_nfnet", 48, 48, pretrained)
+    settled = registry.recipe("auto")(facts)
+    assert settled.epochs == pytest.approx(epochs, abs=0.1)
+    assert settled.lr == pytest.approx(rate, abs=0.001)
+    assert settled.cutmix == (settled.mixup is not None) == mixes
+
+
+@pytest.mark.parametrize(("validation", "evaluations"), [(0, 10), (10, 10), (290, 2), (10_000, 1)])
+def test_auto_scores_on_the_way_for_a_tenth_of_the_time_at_most(validation: int, evaluations: int) -> None:
+    settled = registry.recipe("auto")(Facts(100, 5, 150, "test_nfnet", 48, 48, True, validation=validation))
+    assert settled.evaluations == evaluations
+    # An image costs three times as much in a step as in a score; the last score is not on the way.
+    assert (evaluations - 1) * validation <= 0.1 * 3 * settled.epochs * 100
