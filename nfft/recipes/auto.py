@@ -5,7 +5,8 @@ it is the paper's. LOG.md has the sweeps behind the others, on 100 to 9,000 imag
 
 - From random weights, images seen are 120 x (training images)^0.85: 97,000 in all for 2,640 (37 epochs), 1.2 million
   for 50,000 (24), 19 million for ImageNet (15). From a checkpoint, the fewer images a class has the sooner they are
-  learned by heart: up to 100 of a class a quarter of that does as well, with 560 a half, from 3,200 on it is all.
+  learned by heart: up to 50 of a class a quarter of that does as well or better, with 230 it is a half, from 1,100 on
+  all.
 - A checkpoint is trained and scored at its makers' sizes (192 and 256 px for NFNet-F0): pictures much smaller are
   enlarged to what its features know. Random weights get the size of the pictures.
 - Smaller batches take smaller steps: a checkpoint's rate is 0.1 at a batch of 128, and goes with the batch's root.
@@ -18,7 +19,8 @@ import math
 
 from nfft import Facts, Recipe
 
-MIXING_FROM, MIXING_BELOW = 20_000, 50
+# Images in all; of a class.
+MIXING_FROM, FEW = 20_000, 50
 LARGEST_BATCH = 128
 
 
@@ -28,7 +30,7 @@ def recipe(facts: Facts) -> Recipe:
     train, test = facts.train_side, facts.test_side
     if not facts.pretrained:
         train = test = _multiple_of_16(facts.side, low=32, high=facts.test_side)
-    is_few_shot = facts.pretrained and facts.images < MIXING_BELOW * facts.classes
+    is_few_shot = facts.pretrained and facts.images < FEW * facts.classes
     mixes = facts.images >= MIXING_FROM or is_few_shot
     # What the paper fine-tunes its NFNets with; smaller networks are held back by it.
     large = facts.architecture.startswith("dm_nfnet")
@@ -59,7 +61,7 @@ def _images_seen(facts: Facts) -> float:
     if not facts.pretrained:
         return whole
     of_a_class = facts.images / facts.classes
-    return whole * min(1.0, 0.25 * max(1.0, of_a_class / 100) ** 0.4)
+    return whole * min(1.0, 0.25 * max(1.0, of_a_class / FEW) ** 0.45)
 
 
 def _evaluations(images_seen: float, validation: int) -> int:
