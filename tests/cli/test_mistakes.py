@@ -61,7 +61,7 @@ ARGUMENTS = {
     "--model scratch:xyzzy": r"no architecture 'xyzzy'; known: .*, \.\.\. \(\d+ in all\)",
     "--recipe aut": r"unknown recipe 'aut'; did you mean 'auto'\?",
     "--set weight_decai=0": r"the recipe has no setting 'weight_decai'; did you mean 'weight_decay'",
-    "--set task.labl=class": r"the task has no setting 'labl'; did you mean 'label'\?",
+    "--set task.labl=class": r"the task has no setting 'labl'; did you mean 'label'",
     "--set task.metric=top": r"unknown metric 'top'; did you mean 'top1'\?",
     # Values.
     "--set lr": r"--set takes NAME=VALUE; got 'lr'",

@@ -30,7 +30,13 @@ DOORS = {
     "markdown_it": {"reporting.card_merge"},
     "pyarrow": {"data.sources"},
     "peft": {"models.lora", "models.adapter", "methods.lora", "training.base", "config.method"},
-    "safetensors": {"training.checkpointing", "models.build", "models.tensors", "models.validation"},
+    "safetensors": {
+        "training.checkpointing",
+        "training.teacher",
+        "models.build",
+        "models.tensors",
+        "models.validation",
+    },
     "triton": {"optim.step_triton"},
 }
 # Folders of files that are found by their name.

@@ -69,7 +69,7 @@ def test_a_soup_is_a_runs_folder(runs: Path, tmp_path: Path, capsys: pytest.Capt
     made = nfft.Run(out)
     first = nfft.Run(runs / "full-0")
     assert made.record.decisive() == first.record.decisive() | {"precision": made.record.precision}
-    assert made.record.command.startswith("nfft ") and made.record.command != first.record.command
+    assert made.record.command.startswith("nfft") and made.record.command != first.record.command
     record = made.results.soup
     assert (record.kind, record.share) == ("uniform", None)
     assert [(each.name, each.seed, each.kept) for each in record.members] == [(f"full-{n}", n, True) for n in range(3)]

@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from processes import SCRIPT, torchrun
 from safetensors.torch import load_file
 
-import nfft
 from nfft.cli import finetune
 from nfft.training import trainer
 from nfft.training.interrupt import Interrupt
@@ -101,22 +99,6 @@ def test_stopped_among_the_features_it_goes_on_with_those_it_has(
     assert (tmp_path / "stopped/features/train.npy").is_file() and not (tmp_path / "stopped/checkpoints").exists()
     run(tmp_path / "stopped", *asked, "--resume")
     assert_same(tmp_path / "whole", tmp_path / "stopped")
-
-
-@pytest.mark.slow
-def test_two_processes_are_one(tmp_path: Path) -> None:
-    asked = [*STEPS, *PROBES, "--steps", "4", "--set", "optimizer=muon", "--set", "method.stages=1"]
-    asked += ["--method", "last-stages"]
-    one = run(tmp_path / "one", *asked)
-    done = torchrun(SCRIPT, *FEW, *asked, "--output-dir", tmp_path / "two")
-    assert done.returncode == 0, done.stderr
-    two = nfft.Run(tmp_path / "two").results
-    assert two.head_start is not None
-    assert two.head_start.l2 == one["head_start"]["l2"]
-    assert two.head_start.validation.loss == pytest.approx(one["head_start"]["validation"]["loss"], abs=1e-4)
-    alone, shared = weights(tmp_path / "one"), weights(tmp_path / "two")
-    for name, weight in alone.items():
-        assert weight.sub(shared[name]).abs().max() < 1e-3, name
 
 
 @pytest.mark.slow
