@@ -5,11 +5,12 @@ it is the paper's. LOG.md has the sweeps behind the others, on 100 to 9,000 imag
 
 - From random weights, images seen are 120 x (training images)^0.85: 97,000 in all for 2,640 (37 epochs), 1.2 million
   for 50,000 (24), 19 million for ImageNet (15). From a checkpoint, the fewer images a class has the sooner they are
-  learned by heart: up to 50 of a class a quarter of that does as well or better, with 230 it is a half, from 1,100 on
+  learned by heart: up to 100 of a class a quarter of that does as well or better, with 560 it is a half, from 3,200 on
   all.
+- Of a checkpoint, batches are small where images are few, so that there are enough steps: 16 up to 1,500 images, 32 up
+  to 3,000, at most 128. Its rate is 0.1 at 128, and goes with the fourth root of the batch.
 - A checkpoint is trained and scored at its makers' sizes (192 and 256 px for NFNet-F0): pictures much smaller are
   enlarged to what its features know. Random weights get the size of the pictures.
-- Smaller batches take smaller steps: a checkpoint's rate is 0.1 at a batch of 128, and goes with the batch's root.
 - MixUp and CutMix where a checkpoint sees fewer than 50 images of a class, which it learns by heart without, and from
   20,000 images on, where BiT begins to mix; between them it gains little by it or loses.
 - Scores on the way take at most a tenth of the time.
@@ -26,7 +27,8 @@ LARGEST_BATCH = 128
 
 def recipe(facts: Facts) -> Recipe:
     images_seen = _images_seen(facts)
-    batch_size = _power_of_two(facts.images / 16, low=16, high=min(LARGEST_BATCH, facts.images))
+    filled = facts.images / (48 if facts.pretrained else 16)
+    batch_size = _power_of_two(filled, low=16, high=min(LARGEST_BATCH, facts.images))
     train, test = facts.train_side, facts.test_side
     if not facts.pretrained:
         train = test = _multiple_of_16(facts.side, low=32, high=facts.test_side)
@@ -38,7 +40,7 @@ def recipe(facts: Facts) -> Recipe:
         epochs=max(1.0, round(images_seen / facts.images, 1)),
         warmup_fraction=0.1,
         batch_size=batch_size,
-        lr=round(0.1 * math.sqrt(batch_size / LARGEST_BATCH), 3) if facts.pretrained else 0.1,
+        lr=round(0.1 * (batch_size / LARGEST_BATCH) ** 0.25, 3) if facts.pretrained else 0.1,
         weight_decay=1e-5,
         clipping=0.08,
         ema_decay=0.9999,
@@ -61,7 +63,7 @@ def _images_seen(facts: Facts) -> float:
     if not facts.pretrained:
         return whole
     of_a_class = facts.images / facts.classes
-    return whole * min(1.0, 0.25 * max(1.0, of_a_class / FEW) ** 0.45)
+    return whole * min(1.0, 0.25 * max(1.0, of_a_class / 100) ** 0.4)
 
 
 def _evaluations(images_seen: float, validation: int) -> int:
