@@ -5,10 +5,10 @@ it is the paper's. LOG.md has the sweeps behind the others, on 100 to 9,000 imag
 
 - From random weights, images seen are 120 x (training images)^0.85: 97,000 in all for 2,640 (37 epochs), 1.2 million
   for 50,000 (24), 19 million for ImageNet (15). From a checkpoint, the fewer images a class has the sooner they are
-  learned by heart: up to 100 of a class a quarter of that does as well or better, with 560 it is a half, from 3,200 on
+  learned by heart: up to 50 of a class a quarter of that does as well or better, with 280 it is a half, from 1,600 on
   all. At least 4,000, where that is no more than before: 250 steps of the smallest batch.
 - Of a checkpoint, batches are small where images are few, so that there are enough steps: 16 up to 1,500 images, 32 up
-  to 3,000, at most 128. Its rate is 0.1 at 128, and goes with the root of the batch.
+  to 3,000, at most 128. Its rate is 0.1 at 128, and goes with the third root of the batch.
 - A checkpoint is trained and scored at its makers' sizes (192 and 256 px for NFNet-F0): pictures much smaller are
   enlarged to what its features know. Random weights get the size of the pictures.
 - MixUp and CutMix where a checkpoint sees fewer than 50 images of a class, which it learns by heart without, and from
@@ -42,7 +42,7 @@ def recipe(facts: Facts) -> Recipe:
         epochs=max(1.0, round(images_seen / facts.images, 1)),
         warmup_fraction=0.1,
         batch_size=batch_size,
-        lr=round(0.1 * math.sqrt(batch_size / LARGEST_BATCH), 3) if facts.pretrained else 0.1,
+        lr=round(0.1 * math.cbrt(batch_size / LARGEST_BATCH), 3) if facts.pretrained else 0.1,
         weight_decay=1e-5,
         clipping=0.08,
         ema_decay=0.9999,
@@ -65,7 +65,7 @@ def _images_seen(facts: Facts) -> float:
     if not facts.pretrained:
         return whole
     of_a_class = facts.images / facts.classes
-    return min(whole, max(LEAST, whole * 0.25 * max(1.0, of_a_class / 100) ** 0.4))
+    return min(whole, max(LEAST, whole * 0.25 * max(1.0, of_a_class / FEW) ** 0.4))
 
 
 def _evaluations(images_seen: float, validation: int) -> int:
