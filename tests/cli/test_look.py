@@ -50,7 +50,7 @@ def test_a_process_draws_the_same_sheet(mixed: Path, tmp_path: Path) -> None:
         text=True,
     )
     assert (run.returncode, run.stderr) == (0, "")
-    assert run.stdout == f"6 of the first 64 training images: {output}\n"
+    assert run.stdout == f"6 of the first 16 training images: {output}\n"
     assert output.read_bytes() == mixed.read_bytes()
     assert list(output.parent.iterdir()) == [output], "nothing is left beside it"
 
@@ -108,7 +108,7 @@ def test_a_note_on_pictures_that_randaugment_blanks(tmp_path: Path, capsys: pyte
     assert re.search(r"^randaugment=5 can blank most of a picture of 48 px: it shifts by up to 50 px\.", said[0])
     proposed = re.search(r"in proportion that is --set (randaugment=\S+)$", said[0])
     assert proposed is not None
-    assert said[1:] == [f"2 of the first 64 training images: {tmp_path / 'sheet.png'}"]
+    assert said[1:] == [f"2 of the first 16 training images: {tmp_path / 'sheet.png'}"]
     # What it proposes it does not complain of.
     sheet(tmp_path, *asked, "--set", proposed[1])
     assert len(capsys.readouterr().out.splitlines()) == 1

@@ -388,7 +388,7 @@ def test_another_optimizer_has_a_rate_of_its_own(name: str) -> None:
         **asdict(sgd), "lr": 0, "weight_decay": 0, "momentum": 0, "optimizer": "",
     }  # fmt: skip
     back = change(other, {"optimizer": "sgd"})
-    assert (back.lr, back.weight_decay) == (sgd.lr, pytest.approx(sgd.weight_decay, rel=0.01))
+    assert (back.lr, back.weight_decay) == pytest.approx((sgd.lr, sgd.weight_decay), rel=0.01)
     # Four times SGD's rate, as for a batch four times as large, is twice of it.
     faster = change(replace(sgd, lr=4 * sgd.lr), {"optimizer": name})
     assert faster.lr == pytest.approx(2 * other.lr, rel=0.01)
