@@ -116,7 +116,7 @@ class Bench:
         shutil.rmtree(folder, ignore_errors=True)
         summary = folder / "run" / "summary.csv"
         images = len(list((data / "train").rglob("*.png")))
-        # What `auto` takes, too.
+        # What `auto` took of so many when it saw as many of them.
         batch = 2 ** int(math.log2(min(128, max(16, images / 16))))
         call = [
             sys.executable, str(script), "--data-dir", str(data), "--train-split", "train", "--val-split", "test",

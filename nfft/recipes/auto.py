@@ -5,8 +5,8 @@ it is the paper's. LOG.md has the sweeps behind the others, on 100 to 9,000 imag
 
 - From random weights, images seen are 120 x (training images)^0.85: 97,000 in all for 2,640 (37 epochs), 1.2 million
   for 50,000 (24), 19 million for ImageNet (15). From a checkpoint, the fewer images a class has the sooner they are
-  learned by heart: up to 50 of a class a quarter of that does as well or better, with 280 it is a half, from 1,600 on
-  all. At least 4,000, where that is no more than before: 250 steps of the smallest batch.
+  learned by heart: up to 50 of a class a quarter of that does as well or better, with 800 it is a half. At
+  least 4,000, where that is no more than before: 250 steps of the smallest batch.
 - Of a checkpoint, batches are small where images are few, so that there are enough steps: 16 up to 1,500 images, 32 up
   to 3,000, at most 128. Its rate is 0.1 at 128, and goes with the third root of the batch.
 - A checkpoint is trained and scored at its makers' sizes (192 and 256 px for NFNet-F0): pictures much smaller are
@@ -65,7 +65,7 @@ def _images_seen(facts: Facts) -> float:
     if not facts.pretrained:
         return whole
     of_a_class = facts.images / facts.classes
-    return min(whole, max(LEAST, whole * 0.25 * max(1.0, of_a_class / FEW) ** 0.4))
+    return min(whole, max(LEAST, whole * 0.25 * max(1.0, of_a_class / FEW) ** 0.25))
 
 
 def _evaluations(images_seen: float, validation: int) -> int:
