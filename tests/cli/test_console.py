@@ -42,12 +42,12 @@ def test_says_what_will_run_and_how_it_ended(tmp_path: Path, capsys: pytest.Capt
     assert said.startswith("task    digits: 1,259 train, 269 validation, 269 test images, 10 classes\n")
     assert "0.42 M parameters; new classifier in place of that for 200 classes\n" in said
     assert "it has batch normalisation" in said
-    assert "recipe  auto: total_steps=809 " in said
+    assert "recipe  auto: total_steps=1023 " in said
     assert "        a note\n        resumed after step 4\n" in said
     console.finish(tmp_path, results())
     said = capsys.readouterr().out
-    assert "kept the ema weights: validation top-1 raw 98.88% against ema 98.88%" in said
-    assert "test        top-1 98.88%, top-5 100.00%, loss 0.156, 269 images" in said
+    assert "kept the raw weights: validation top-1 raw 98.88% against ema 98.88%" in said
+    assert "test        top-1 97.77%, top-5 100.00%, loss 0.156, 269 images" in said
     assert f"written to  {tmp_path}/: model.safetensors, README.md" in said
 
 
