@@ -74,15 +74,14 @@ def run(options: argparse.Namespace) -> int:
     failed, interrupted = run_cells(cells, folder, options.minutes)
 
     # It takes torch and matplotlib, which whoever mistypes something is not to wait for.
-    from nfft.experiments.report import write_study
-    from nfft.experiments.results import differences_of, table_of
+    from nfft.experiments import report, results
 
-    records = write_study(study, table, folder, public_command())
+    records = report.write_study(study, table, folder, public_command())
     if interrupted:
         return interrupted
     if any(run.row is not None for run in finished(records)):
-        print("\n" + in_columns(table_of(study, records)))
-        print("\n" + in_columns(differences_of(study, records)))
+        print("\n" + in_columns(results.table_of(study, records)))
+        print("\n" + in_columns(results.differences_of(study, records)))
         print(f"\nwritten to  {folder}/: README.md, study.png, {RECORDS}, and a folder a run")
     return 1 if failed else 0
 
