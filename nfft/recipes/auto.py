@@ -8,7 +8,8 @@ it is the paper's. LOG.md has the sweeps behind the others, on 100 to 9,000 imag
   learned by heart: up to 50 of a class a quarter of that does as well or better, with 800 it is a half. At
   least 4,000, where that is no more than before: 250 steps of the smallest batch.
 - Of a checkpoint, batches are small where images are few, so that there are enough steps: 16 up to 1,500 images, 32 up
-  to 3,000, at most 128. Its rate is 0.1 at 128, and goes with the third root of the batch.
+  to 3,000, at most 128. The rate is 0.1; where a class has fewer than 50 images, that at 128,
+  and it goes with the third root of the batch.
 - A checkpoint is trained and scored at its makers' sizes (192 and 256 px for NFNet-F0): pictures much smaller are
   enlarged to what its features know. Random weights get the size of the pictures.
 - MixUp and CutMix where a checkpoint sees fewer than 50 images of a class, which it learns by heart without, and from
@@ -42,7 +43,7 @@ def recipe(facts: Facts) -> Recipe:
         epochs=max(1.0, round(images_seen / facts.images, 1)),
         warmup_fraction=0.1,
         batch_size=batch_size,
-        lr=round(0.1 * math.cbrt(batch_size / LARGEST_BATCH), 3) if facts.pretrained else 0.1,
+        lr=round(0.1 * math.cbrt(batch_size / LARGEST_BATCH), 3) if is_few_shot else 0.1,
         weight_decay=1e-5,
         clipping=0.08,
         ema_decay=0.9999,

@@ -46,8 +46,8 @@ def test_says_what_will_run_and_how_it_ended(tmp_path: Path, capsys: pytest.Capt
     assert "        a note\n        resumed after step 4\n" in said
     console.finish(tmp_path, results())
     said = capsys.readouterr().out
-    assert "kept the raw weights: validation top-1 raw 98.88% against ema 98.88%" in said
-    assert "test        top-1 97.77%, top-5 100.00%, loss 0.156, 269 images" in said
+    assert "kept the raw weights: validation top-1 raw 99.63% against ema 99.63%" in said
+    assert "test        top-1 99.26%, top-5 100.00%, loss 0.145, 269 images" in said
     assert f"written to  {tmp_path}/: model.safetensors, README.md" in said
 
 

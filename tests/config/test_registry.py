@@ -169,8 +169,8 @@ def test_files_to_copy_import_what_is_public(path: Path) -> None:
     ("images", "classes", "pretrained", "epochs", "rate", "mixes"),
     [
         (20, 5, True, 76.6, 0.05, True),
-        (220, 2, True, 18.2, 0.05, False),
-        (2_640, 5, True, 16.6, 0.063, False),
+        (220, 2, True, 18.2, 0.1, False),
+        (2_640, 5, True, 16.6, 0.1, False),
         (1_281_167, 1_000, True, 8.2, 0.1, True),
         (2_640, 5, False, 36.8, 0.1, False),
     ],

@@ -96,7 +96,7 @@ def test_in_process_there_is_a_bar_and_a_log_and_nothing_is_printed(
     assert "10/10" in err
     assert "mind the gap" in caplog.text
     assert "step 5: validation top-1 of ema 0.8750" in caplog.text
-    assert "test top-1 0.9777" in caplog.text
+    assert "test top-1 0.9926" in caplog.text
 
 
 def test_bars_can_be_turned_off(
