@@ -162,8 +162,7 @@ def farewell(folder: Path, results: Results) -> None:
         print(f"\nkept the classifier for l2 {training.l2:g}, of the lowest loss on validation")
     for scores in (results.validation, results.test):
         if scores is not None:
-            top5 = f", top-5 {scores.top5:.2%}" if scores.top5 is not None else ""
-            print(f"{scores.split:10}  top-1 {scores.top1:.2%}{top5}, loss {scores.loss:.3f}, {scores.count:,} images")
+            print(f"{scores.split:10}  {scores.in_words}")
     if (last := results.stages) is not None and last.stages:
         name, other = ("test", last.test) if last.test is not None else ("validation", last.validation)
         print("            nfft answers so, by a classifier that sees every stage; timm and transformers have the last")

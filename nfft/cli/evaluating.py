@@ -87,10 +87,9 @@ def check_places(add_to: Path | None, output: Path, checkpoint: Checkpoint) -> N
 def announce(evaluation: Evaluation) -> None:
     """Say how good the model is."""
     scores = evaluation.scores
-    top5 = f", top-5 {scores.top5:.2%}" if scores.top5 is not None else ""
     views = named_views(scores.views)
     print(f"{evaluation.model.name} on {evaluation.task.name} {scores.split}, {scores.resolution} px{views}:")
-    print(f"top-1 {scores.top1:.2%}{top5}, loss {scores.loss:.3f}, {scores.count:,} images")
+    print(scores.in_words)
     if scores.left_out:
         print(f"{scores.left_out} images could not be read and are left out")
 

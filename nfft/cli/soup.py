@@ -11,6 +11,7 @@ from nfft.cli.imports import lasting_imports
 from nfft.command_line import public_command
 from nfft.config.overrides import by_owner
 from nfft.config.run_config import split_pairs
+from nfft.config.soup import SOUP_KINDS
 from nfft.errors import UserError
 from nfft.files import check_new_folder
 from nfft.text import in_columns, shorten
@@ -33,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--output-dir", type=Path, required=True, help="a new folder, which is like that of a run")
     command.add_argument(
         "--kind",
-        choices=("uniform", "greedy", "stock"),
+        choices=SOUP_KINDS,
         default="uniform",
         help="the mean of all; that of those which do not lower its top-1 on validation; or Model Stock, between the "
         "mean and the pre-trained weights (default: %(default)s)",
@@ -92,6 +93,5 @@ def announce(results: "Results", folder: Path) -> None:
         print("            the best run does better on validation than the soup")
     for scores in (results.validation, results.test):
         if scores is not None:
-            top5 = f", top-5 {scores.top5:.2%}" if scores.top5 is not None else ""
-            print(f"{scores.split:10}  top-1 {scores.top1:.2%}{top5}, loss {scores.loss:.3f}, {scores.count:,} images")
+            print(f"{scores.split:10}  {scores.in_words}")
     print(f"written to  {folder}/: config.json, model.safetensors, README.md, results.json, confusion.png")

@@ -22,7 +22,7 @@ from nfft.evaluation.predictor import Predictor
 from nfft.evaluation.views import AveragedViews
 from nfft.machine import hardware, versions
 from nfft.models.build import check_side
-from nfft.models.transforms import pixels_of, stored_preprocessing
+from nfft.models.transforms import stored_preprocessing
 from nfft.models.validation import check_finite
 from nfft.runs.records import EvaluatedModel, EvaluatedTask, Evaluation, HardwareRecord, UnusedRecord
 
@@ -146,14 +146,8 @@ def run_evaluation(plan: EvaluationPlan, accelerator: Accelerator, command: str)
     checkpoint = classifier.checkpoint
     check_alike({"images": hashlib.sha256(split.labels.tobytes()).hexdigest(), "weights": checkpoint.fingerprint})
     preprocessing = stored_preprocessing(checkpoint, plan.resolution)
-    predictor = Predictor(
-        accelerator,
-        pixels_of(plan.views.preprocessing(preprocessing)),
-        preprocessing["mean"],
-        preprocessing["std"],
-        workers=default_workers(accelerator),
-        batch_size=BATCH,
-        averages=plan.views,
+    predictor = Predictor.as_stored(
+        accelerator, preprocessing, workers=default_workers(accelerator), batch_size=BATCH, averages=plan.views
     )
     network = predictor.folded(classifier.network.to(accelerator.device))
     predictions = predictor.predict({"": network}, split, "scoring")[""]

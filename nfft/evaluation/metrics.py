@@ -11,7 +11,7 @@ from torch import Tensor
 from nfft.data.loader import Batch
 from nfft.data.scan import BrokenImage
 from nfft.errors import UserError
-from nfft.runs.records import ClassScores, Scores
+from nfft.runs.records import Candidate, ClassScores, Scores
 
 # Indices, labels, best classes, confidences, losses.
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -101,6 +101,11 @@ def _joined(rows: list[Rows], broken: list[BrokenImage], seconds: float) -> Pred
     indices, labels, top, confidence, losses = (np.concatenate(column) for column in zip(*rows, strict=True))
     order = np.argsort(indices)
     return Predictions(labels[order], top[order], confidence[order], losses[order], broken, seconds)
+
+
+def candidate_of(predictions: Predictions) -> Candidate:
+    """How one of several sets of weights does."""
+    return Candidate(top1=predictions.top1, loss=predictions.loss)
 
 
 def scores_of(predictions: Predictions, *, split: str, classes: list[str], resolution: int) -> Scores:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from nfft.evaluation.views import AveragedViews
 from nfft.machine import memory_of
 from nfft.models.build import normalize_images
 from nfft.models.folding import fold
+from nfft.models.transforms import pixels_of
 
 # Normalized images (n, 3, side, side) -> rows (n, ...): a network, a part of one, or another runtime with its file.
 Network = Callable[[Tensor], Tensor]
@@ -130,6 +132,23 @@ class Predictor:
         self.room = int(KEPT_SHARE * memory_of(torch.device("cpu"))) if keeps_views else 0
         # By the identity of the split, which each holds.
         self.views: dict[int, Views] = {}
+
+    @classmethod
+    def as_stored(
+        cls,
+        accelerator: Accelerator,
+        preprocessing: dict[str, Any],
+        *,
+        workers: int,
+        batch_size: int,
+        averages: AveragedViews | None = None,
+    ) -> "Predictor":
+        """One that shows pictures as a checkpoint's own preprocessing says."""
+        shown = preprocessing if averages is None else averages.preprocessing(preprocessing)
+        mean, std = preprocessing["mean"], preprocessing["std"]
+        return cls(
+            accelerator, pixels_of(shown), mean, std, workers=workers, batch_size=batch_size, averages=averages
+        )  # fmt: skip
 
     def folded(self, network: nn.Module, tensors: Mapping[str, Tensor] | None = None) -> nn.Module:
         """The network as it is now, or with other weights, in the form in which it answers fastest."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -13,6 +13,7 @@ from torch import nn
 
 from nfft.auto import AutoNFNet
 from nfft.command_line import public_path
+from nfft.config.soup import SOUP_KINDS, SoupKind
 from nfft.config.task import Task
 from nfft.data.decode import evaluation_view
 from nfft.data.sources.memory import task_of
@@ -20,7 +21,7 @@ from nfft.data.splits import Data, Split
 from nfft.data.workers import workers_end
 from nfft.distributed.accelerator import default_workers, make_accelerator, precision_of, set_threads
 from nfft.errors import UserError, nearest
-from nfft.evaluation.metrics import Predictions, scores_of
+from nfft.evaluation.metrics import Predictions, candidate_of, scores_of
 from nfft.evaluation.predictor import Predictor
 from nfft.experiments.soup_members import Member, check_alike, find_data, find_members, open_members
 from nfft.files import check_new_folder, new_folder
@@ -32,7 +33,6 @@ from nfft.optim.averages import SOUP, mean_of
 from nfft.optim.param_groups import classifier
 from nfft.runs.folder import start_run
 from nfft.runs.records import (
-    Candidate,
     HardwareRecord,
     MethodRecord,
     Results,
@@ -45,15 +45,13 @@ from nfft.text import shorten
 from nfft.training.outputs import write_results_of
 from nfft.training.run import Run
 
-Kind = Literal["uniform", "greedy", "stock"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 BATCH = 128
 
 
 def soup(
     runs: str | Path | Sequence[str | Path | Run],
     output_dir: str | Path,
-    kind: Kind = "uniform",
+    kind: SoupKind = "uniform",
     *,
     task: Any = None,
     base: str | Path | None = None,
@@ -103,7 +101,7 @@ def soup(
 def make_soup(
     names: Sequence[str | Path],
     output: Path,
-    kind: Kind,
+    kind: SoupKind,
     *,
     task: str | Path | Task | None,
     base: str | Path | None,
@@ -118,8 +116,8 @@ def make_soup(
         command: what was typed or called, for others to read.
         say: is told a line about each network that is scored along the way.
     """
-    if kind not in KINDS:
-        raise UserError(f"unknown kind of soup {shorten(repr(kind), 80)}; {nearest(str(kind), KINDS)}")
+    if kind not in SOUP_KINDS:
+        raise UserError(f"unknown kind of soup {shorten(repr(kind), 80)}; {nearest(str(kind), SOUP_KINDS)}")
     check_new_folder(output, "--output-dir ")
     members = find_members(names)
     check_alike(members)
@@ -144,7 +142,7 @@ def make_soup(
                 name=member.folder.resolve().name,
                 method=member.record.method.name,
                 seed=member.record.seed,
-                validation=_candidate(predictions),
+                validation=candidate_of(predictions),
                 kept=number in kept,
             )
             for number, (member, predictions) in enumerate(zip(members, alone, strict=True))
@@ -155,7 +153,7 @@ def make_soup(
 
 
 def _mixed(
-    kind: Kind,
+    kind: SoupKind,
     states: Sequence[State],
     anchor: State | None,
     alone: Sequence[Predictions],
@@ -216,16 +214,12 @@ class Scorer:
         }
         return Results(
             weights=SOUP,
-            candidates={SOUP: _candidate(predictions["validation"])},
+            candidates={SOUP: candidate_of(predictions["validation"])},
             validation=scores["validation"],
             test=scores.get("test"),
             training=_effort(members, str(self.accelerator.device)),
             soup=soup,
         )
-
-
-def _candidate(predictions: Predictions) -> Candidate:
-    return Candidate(top1=predictions.top1, loss=predictions.loss)
 
 
 def _effort(members: Sequence[Member], device: str) -> TrainingRecord:

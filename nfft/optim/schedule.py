@@ -2,7 +2,7 @@
 
 import math
 
-# That images of a run have at most.
+# That images of a run have at most before they are full-grown.
 SIZES = 4
 
 
@@ -29,8 +29,8 @@ def learning_rate(step: int, *, peak: float, total_steps: int, warmup_steps: int
 def train_side(step: int, *, first: int, last: int, total_steps: int, growth_fraction: float) -> int:
     """Side in px of the images that optimizer step `step` sees: it grows from `first` to `last`.
 
-    Few sizes, since each is compiled and searched for anew: SIZES at most, multiples of 16 between the ends, each for
-    as many steps.
+    Few sizes, since each is compiled and searched for anew: SIZES at most before `last`, multiples of 16, each for as
+    many steps.
 
     Args:
         step: 0 for the first step of the run.

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from nfft.config.fields import incidental, labeled, listed
 from nfft.config.recipe import Recipe
+from nfft.config.soup import SoupKind
 from nfft.config.views import SeveralViews
 from nfft.runs.record import OMITTED, AtLeastOne, Count, Record
 
@@ -334,6 +335,12 @@ class Scores(Record):
             if pair[0] not in classes or pair[1] not in classes or pair[2] < 1:
                 raise ValueError(f"Expected two of {len(classes)} classes and a number of images, got {list(pair)}")
 
+    @property
+    def in_words(self) -> str:
+        """The figures that people look at first, on one line."""
+        top5 = f", top-5 {self.top5:.2%}" if self.top5 is not None else ""
+        return f"top-1 {self.top1:.2%}{top5}, loss {self.loss:.3f}, {self.count:,} images"
+
     def metric(self, name: str) -> float | None:
         """The figure called `name`: "top1", "top5" or "mean_per_class"."""
         return getattr(self, name)
@@ -452,7 +459,7 @@ class SoupRecord(Record):
             kinds.
     """
 
-    kind: Literal["uniform", "greedy", "stock"]
+    kind: SoupKind
     members: tuple[SoupMember, ...]
     share: float | None = dataclasses.field(default=None, metadata=OMITTED)
 

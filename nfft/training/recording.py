@@ -15,7 +15,7 @@ from nfft.data.sources.unlabelled import unlabelled_name
 from nfft.data.splits import Split, public_source
 from nfft.distributed.accelerator import precision_of
 from nfft.errors import UserError
-from nfft.evaluation.metrics import Predictions, scores_of
+from nfft.evaluation.metrics import candidate_of, scores_of
 from nfft.machine import hardware, peak_memory, versions
 from nfft.models.build import is_normalized, keeps_classifier
 from nfft.models.checkpoint import saved_classes
@@ -162,13 +162,10 @@ def results_of(trainer: BaseTrainer) -> Results | None:
         assert predictions is not None
         return scores_of(predictions, split=split, classes=classes, resolution=resolution)
 
-    def candidate(predictions: Predictions) -> Candidate:
-        return Candidate(top1=predictions.top1, loss=predictions.loss)
-
     last, start = outcome.last_layer, outcome.head_start
     return Results(
         weights=outcome.weights,
-        candidates={name: candidate(predictions) for name, predictions in outcome.validation.items()},
+        candidates={name: candidate_of(predictions) for name, predictions in outcome.validation.items()},
         validation=scores("validation"),
         test=scores("test") if outcome.test is not None else None,
         training=TrainingRecord(
@@ -182,8 +179,8 @@ def results_of(trainer: BaseTrainer) -> Results | None:
         else StagesRecord(
             stages=last.stages,
             l2=last.l2,
-            validation=candidate(last.validation),
-            test=candidate(last.test) if last.test is not None else None,
+            validation=candidate_of(last.validation),
+            test=candidate_of(last.test) if last.test is not None else None,
         ),
         head_start=None
         if start is None

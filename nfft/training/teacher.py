@@ -30,7 +30,7 @@ from nfft.models.build import build_classifier
 from nfft.models.checkpoint import Checkpoint, labels_of
 from nfft.models.resolve import find_teacher
 from nfft.models.tensors import write_tensors
-from nfft.models.transforms import pixels_of, stored_preprocessing
+from nfft.models.transforms import stored_preprocessing
 from nfft.models.validation import check_finite
 from nfft.runs.folder import CHECKPOINTS
 from nfft.text import shorten
@@ -174,14 +174,7 @@ def _digest(logits: Tensor) -> str:
 def _ready(teacher: Teacher, accelerator: Accelerator, workers: int) -> tuple[Predictor, Any]:
     """The teacher as `nfft evaluate` would have it."""
     preprocessing = stored_preprocessing(teacher.checkpoint)
-    predictor = Predictor(
-        accelerator,
-        pixels_of(preprocessing),
-        preprocessing["mean"],
-        preprocessing["std"],
-        workers=workers,
-        batch_size=BATCH,
-    )
+    predictor = Predictor.as_stored(accelerator, preprocessing, workers=workers, batch_size=BATCH)
     # Weights that are drawn before the checkpoint's are there: none of the run's random numbers are used up.
     with torch.random.fork_rng(devices=[]):
         network = build_classifier(teacher.checkpoint, teacher.labels)
