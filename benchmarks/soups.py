@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nfft
-from nfft.experiments.soup import KINDS, Kind
+from nfft.config.soup import SOUP_KINDS, SoupKind
 from nfft.experiments.soup_members import Member, find_members
 from nfft.intervals import paired
 from nfft.runs.folder import has_ended
@@ -35,7 +35,7 @@ class Group:
     members: Sequence[Member]
     folder: Path
 
-    def top1(self, kind: Kind, task: str | None) -> float:
+    def top1(self, kind: SoupKind, task: str | None) -> float:
         """Of the soup of this kind, which is made unless it is there."""
         folder = self.folder / kind
         names = [member.folder for member in self.members]
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("runs", nargs="+", metavar="RUNS")
     parser.add_argument("--size", type=int, default=3, help="runs a soup (default: 3)")
-    parser.add_argument("--kinds", default=",".join(KINDS), help="(default: %(default)s)")
+    parser.add_argument("--kinds", default=",".join(SOUP_KINDS), help="(default: %(default)s)")
     parser.add_argument("--task", help="what all runs were trained on, where they do not say where that is")
     given = parser.parse_args()
     groups = [group for prefix in given.runs for group in groups_of(prefix, given.size, given.out)]
